@@ -1,0 +1,2 @@
+//! adledger
+fn main() {}
