@@ -1,1 +1,6 @@
-//! migrations
+//! The database's schema: SQL files, only ever added to, and the list of them as this binary knows it.
+//!
+//! Here live the migrations and nothing else: no query, no table's meaning.
+
+/// Every migration, in order; a running `migrate` holds PostgreSQL's advisory lock, so many at once are safe.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./");

@@ -1,0 +1,89 @@
+//! Subjects: built here and parsed here, nowhere else.
+
+use chrono::NaiveDate;
+use uuid::Uuid;
+
+/// Subject of one ad account's day: `meta.insights.<account>.<ad account>.<yyyy-mm-dd>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountDay {
+    /// The tenant.
+    pub account_id: Uuid,
+    /// The ad account's id in our tables (not Meta's `act_…`).
+    pub ad_account_id: Uuid,
+    /// The day, in the ad account's time zone.
+    pub date: NaiveDate,
+}
+
+/// What every insights subject begins with.
+const INSIGHTS: &str = "meta.insights";
+
+/// A subject that is none of ours, or not in the form its family has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("subject {subject:?} is not meta.insights.<account uuid>.<ad account uuid>.<yyyy-mm-dd>")]
+pub struct SubjectError {
+    pub subject: String,
+}
+
+impl AccountDay {
+    /// The subject this day is published under.
+    pub fn subject(&self) -> String {
+        format!("{INSIGHTS}.{}.{}.{}", self.account_id, self.ad_account_id, self.date)
+    }
+
+    /// The inverse of [`AccountDay::subject`].
+    pub fn parse(subject: &str) -> Result<Self, SubjectError> {
+        let parse = || {
+            let mut tokens = subject.strip_prefix(INSIGHTS)?.strip_prefix('.')?.split('.');
+            let day = AccountDay {
+                account_id: tokens.next()?.parse().ok()?,
+                ad_account_id: tokens.next()?.parse().ok()?,
+                date: tokens.next()?.parse().ok()?,
+            };
+            // Only the canonical spelling is accepted, so that one day has one subject.
+            (tokens.next().is_none() && day.subject() == subject).then_some(day)
+        };
+        parse().ok_or_else(|| SubjectError { subject: subject.to_owned() })
+    }
+}
+
+/// The filter that matches a tenant's, an ad account's or everybody's insights subjects.
+pub fn insights_filter(account_id: Option<Uuid>, ad_account_id: Option<Uuid>) -> String {
+    let token = |id: Option<Uuid>| id.map_or_else(|| "*".to_owned(), |id| id.to_string());
+    format!("{INSIGHTS}.{}.{}.*", token(account_id), token(ad_account_id))
+}
+
+/// Where a message is parked that `consumer` of `stream` could not use.
+pub fn dead_letter(stream: &str, consumer: &str) -> String {
+    format!("dead.{stream}.{consumer}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_is_the_inverse_of_build() {
+        let day = AccountDay {
+            account_id: Uuid::from_u128(1),
+            ad_account_id: Uuid::from_u128(2),
+            date: NaiveDate::from_ymd_opt(2026, 2, 28).expect("a day"),
+        };
+        assert_eq!(AccountDay::parse(&day.subject()), Ok(day));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let id = Uuid::from_u128(1);
+        for subject in [
+            "meta.insights".to_owned(),
+            format!("meta.insights.{id}.{id}"),
+            format!("meta.insights.{id}.{id}.2026-02-30"),
+            format!("meta.insights.{id}.{id}.2026-2-3"),
+            format!("meta.insights.{id}.{id}.2026-02-03.x"),
+            format!("meta.insightsx.{id}.{id}.2026-02-03"),
+            format!("meta.insights.{}.{id}.2026-02-03", id.simple()),
+        ] {
+            assert!(AccountDay::parse(&subject).is_err(), "{subject}");
+        }
+    }
+}
