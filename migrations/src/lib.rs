@@ -3,4 +3,4 @@
 //! Here live the migrations and nothing else: no query, no table's meaning.
 
 /// Every migration, in order; a running `migrate` holds PostgreSQL's advisory lock, so many at once are safe.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./");
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
