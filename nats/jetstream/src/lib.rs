@@ -1,1 +1,107 @@
-//! jetstream
+//! The way to and from JetStream, and the only crate that names its client.
+//!
+//! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable consumer
+//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), dead letters, and
+//! the topology (streams and consumers as data). What must not live here: SQL, what an event means, or a decision about
+//! one. Nothing here creates or changes a stream but [`topology::apply`].
+
+mod log;
+mod message;
+mod park;
+mod publish;
+mod pull;
+pub mod topology;
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+
+pub use log::Log;
+pub use message::Message;
+pub use publish::{PublishError, Published};
+pub use pull::{Delivery, Disposition, Puller};
+
+/// The stream that holds every insights event.
+pub const META_INSIGHTS: &str = "META_INSIGHTS";
+/// The stream of parked messages.
+pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+
+/// How long one request to the server may take; a stream of many subjects is slow to describe.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something asked of JetStream did not work out. The next try may.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("cannot connect to NATS at {url}: {reason}")]
+    Connect { url: String, reason: String },
+    #[error("{operation} failed: {reason}")]
+    Request { operation: &'static str, reason: String },
+    #[error("stream {stream} does not exist: run `adledger streams apply`")]
+    NoStream { stream: String },
+    #[error("consumer {durable} of stream {stream} does not exist: run `adledger streams apply`")]
+    NoConsumer { stream: String, durable: String },
+}
+
+impl WireError {
+    /// The client's errors print their source and return it too: their text is taken once, here.
+    fn request(operation: &'static str, reason: impl ToString) -> Self {
+        WireError::Request { operation, reason: reason.to_string() }
+    }
+}
+
+/// A connection to NATS, with JetStream on it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    client: async_nats::Client,
+    context: jetstream::Context,
+}
+
+impl Wire {
+    /// Connects, and goes on connecting when the connection is lost later.
+    ///
+    /// `credentials` is the text of a `.creds` file. The URL may hold a user and password; errors show it without them.
+    pub async fn connect(url: &str, credentials: Option<&str>, name: &str) -> Result<Wire, WireError> {
+        let failed = |reason: String| WireError::Connect { url: without_userinfo(url), reason };
+        let mut options = async_nats::ConnectOptions::new().name(name).connection_timeout(Duration::from_secs(5));
+        if let Some(text) = credentials {
+            options = options.credentials(text).map_err(|e| failed(format!("NATS_CREDS cannot be used: {e}")))?;
+        }
+        let client = options.connect(url).await.map_err(|e| failed(e.to_string()))?;
+        let context = jetstream::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
+        Ok(Wire { client, context })
+    }
+
+    /// The server's version, as it introduced itself.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// The largest message the server takes, headers included.
+    pub fn max_payload_bytes(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// Waits until everything handed to the client has left it.
+    pub async fn flush(&self) -> Result<(), WireError> {
+        self.client.flush().await.map_err(|e| WireError::request("flushing", e))
+    }
+
+    async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream, WireError> {
+        self.context.get_stream(name).await.map_err(|e| match e.kind() {
+            jetstream::context::GetStreamErrorKind::JetStream(error)
+                if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND =>
+            {
+                WireError::NoStream { stream: name.to_owned() }
+            }
+            _ => WireError::request("asking for a stream", e),
+        })
+    }
+}
+
+/// The URL without user and password, for messages.
+fn without_userinfo(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+        _ => url.to_owned(),
+    }
+}

@@ -1,0 +1,52 @@
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use cloudevents::Event;
+use events::headers::HeaderError;
+
+/// A message of a stream: where it stands, and what it carries.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub subject: String,
+    pub sequence: u64,
+    /// When the stream stored it, to the microsecond.
+    pub stored_at: DateTime<Utc>,
+    pub payload: Bytes,
+    headers: HeaderMap,
+}
+
+impl Message {
+    pub(crate) fn new(subject: String, sequence: u64, stored_at: DateTime<Utc>, payload: Bytes, headers: HeaderMap) -> Self {
+        // Microseconds are what PostgreSQL keeps: the stream and the raw log must tell the same time.
+        let stored_at = DateTime::from_timestamp_micros(stored_at.timestamp_micros()).unwrap_or(stored_at);
+        Message { subject, sequence, stored_at, payload, headers }
+    }
+
+    /// The CloudEvents attributes of the message.
+    pub fn attributes(&self) -> Result<Event, HeaderError> {
+        let pairs = self.header_pairs();
+        events::headers::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// The headers as they travelled, the first value of each.
+    pub fn header_pairs(&self) -> Vec<(String, String)> {
+        let mut pairs: Vec<_> = self
+            .headers
+            .iter()
+            .filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string())))
+            .collect();
+        pairs.sort();
+        pairs
+    }
+}
+
+/// The headers of an event's attributes. `None` when one holds what a NATS header cannot (a line break, say).
+pub(crate) fn header_map(pairs: &[(String, String)]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: async_nats::HeaderName = name.parse().ok()?;
+        let value: async_nats::HeaderValue = value.parse().ok()?;
+        map.insert(name, value);
+    }
+    Some(map)
+}

@@ -1,0 +1,46 @@
+//! Dead letters: a message nobody can use is kept with the reason, and the rest goes on.
+
+use events::subject;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::{Message, PublishError, Wire};
+
+/// A reason stays readable in a header, and no line break in it can end the header.
+const READABLE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b' ').remove(b'.').remove(b',').remove(b'_').remove(b'-').remove(b':');
+
+impl Wire {
+    /// Copies `message` to the dead letters, once however often it is parked: its place in the stream is the copy's
+    /// message id. A message that does not fit any more leaves its place instead of its bytes.
+    pub(crate) async fn park(
+        &self,
+        stream: &str,
+        consumer: &str,
+        message: &Message,
+        reason: &str,
+    ) -> Result<(), PublishError> {
+        let mut pairs: Vec<(String, String)> = message
+            .header_pairs()
+            .into_iter()
+            .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("nats-"))
+            .collect();
+        for (name, value) in [
+            ("adledger-parked-reason", utf8_percent_encode(reason, READABLE).to_string()),
+            ("adledger-parked-stream", stream.to_owned()),
+            ("adledger-parked-consumer", consumer.to_owned()),
+            ("adledger-parked-sequence", message.sequence.to_string()),
+            ("adledger-parked-subject", message.subject.clone()),
+            ("adledger-parked-stored-at", message.stored_at.to_rfc3339()),
+        ] {
+            pairs.push((name.to_owned(), value));
+        }
+        let id = format!("{stream}:{consumer}:{}:{}", message.sequence, message.stored_at.timestamp_micros());
+        let subject = subject::dead_letter(stream, consumer);
+        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone()).await {
+            Err(PublishError::TooLarge { .. }) => self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new()).await,
+            outcome => outcome,
+        }?;
+        tracing::warn!(stream, consumer, sequence = message.sequence, reason, "parked a message");
+        Ok(())
+    }
+}

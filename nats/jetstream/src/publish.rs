@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use cloudevents::{AttributesReader, Event};
+
+use crate::Wire;
+use crate::message::header_map;
+
+/// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
+const BUDGET: Duration = Duration::from_secs(60);
+/// JetStream's error for a stream that has reached its `max_bytes`.
+const MAXIMUM_BYTES_EXCEEDED: u64 = 10077;
+
+/// Where the log keeps a published event.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    pub sequence: u64,
+    /// The stream held the event already: this was a second try.
+    pub duplicate: bool,
+}
+
+/// An event that the log did not take. It may have been stored all the same when the answer got lost: publish the very
+/// same event again, never a new one in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("the log is full: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`")]
+    Full,
+    #[error("the log did not acknowledge the event within {} s: {reason}", BUDGET.as_secs())]
+    Unreachable { reason: String },
+    #[error("the event has {bytes} bytes, the NATS server takes {limit_bytes}: raise its max_payload (8MB is the advised maximum)")]
+    TooLarge { bytes: usize, limit_bytes: usize },
+    #[error("an event attribute cannot travel as a NATS header")]
+    Header,
+    #[error("the log refused the event: {reason}")]
+    Refused { reason: String },
+}
+
+impl Wire {
+    /// Publishes an event and waits until the stream has stored it. Tries again under the same `Nats-Msg-Id`, so that an
+    /// acknowledgement lost on the way does not make two events of one.
+    pub async fn publish(&self, subject: &str, attributes: &Event, payload: Bytes) -> Result<Published, PublishError> {
+        let pairs = events::headers::to_pairs(attributes);
+        self.publish_pairs(subject, attributes.id(), &pairs, payload).await
+    }
+
+    pub(crate) async fn publish_pairs(
+        &self,
+        subject: &str,
+        message_id: &str,
+        pairs: &[(String, String)],
+        payload: Bytes,
+    ) -> Result<Published, PublishError> {
+        let mut headers = header_map(pairs).ok_or(PublishError::Header)?;
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
+        let limit_bytes = self.max_payload_bytes();
+        let bytes = payload.len() + pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>() + 128;
+        if bytes > limit_bytes {
+            return Err(PublishError::TooLarge { bytes, limit_bytes });
+        }
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let deadline = tokio::time::Instant::now() + BUDGET;
+        loop {
+            let reason = match self.publish_once(subject, headers.clone(), payload.clone()).await {
+                Ok(published) => return Ok(published),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Again(reason)) => reason,
+            };
+            let delay = delays.next().unwrap_or(Duration::from_secs(5));
+            if tokio::time::Instant::now() + delay >= deadline {
+                return Err(PublishError::Unreachable { reason });
+            }
+            tracing::warn!(subject, reason, delay_ms = delay.as_millis(), "the log did not acknowledge; trying again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn publish_once(
+        &self,
+        subject: &str,
+        headers: async_nats::HeaderMap,
+        payload: Bytes,
+    ) -> Result<Published, Attempt> {
+        let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
+        let ack = self
+            .context
+            .publish_with_headers(subject.to_owned(), headers, payload)
+            .await
+            .map_err(|e| again(&e))?
+            .await;
+        match ack {
+            Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
+            Err(error) => Err(match error.kind() {
+                PublishErrorKind::Other => match jetstream_code(&error) {
+                    Some((MAXIMUM_BYTES_EXCEEDED, _)) => Attempt::Final(PublishError::Full),
+                    // 503 and its kin pass by themselves; everything else the server says about the message stays true.
+                    Some((code, reason)) if code != 10008 && code != 10009 => {
+                        Attempt::Final(PublishError::Refused { reason })
+                    }
+                    _ => again(&error),
+                },
+                _ => again(&error),
+            }),
+        }
+    }
+}
+
+enum Attempt {
+    Again(String),
+    Final(PublishError),
+}
+
+/// JetStream's own error inside the client's.
+fn jetstream_code(error: &async_nats::jetstream::context::PublishError) -> Option<(u64, String)> {
+    let source = std::error::Error::source(error)?;
+    let error = source.downcast_ref::<async_nats::jetstream::Error>()?;
+    Some((error.error_code().0, error.to_string()))
+}

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::{AckKind, stream::Stream};
+use futures_util::{StreamExt, future};
+
+use crate::{Message, Wire, WireError};
+
+/// What becomes of a message: the one value a handler returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is handled, durably.
+    Ack,
+    /// The world was not ready (never the message's fault); deliver it again later.
+    Retry { after: Duration },
+    /// It can never be handled; keep it aside with this reason, and go on.
+    Park { reason: String },
+}
+
+/// A message on loan: until it is settled, the server will deliver it again.
+pub struct Delivery {
+    pub message: Message,
+    acker: async_nats::jetstream::message::Acker,
+}
+
+/// Pulls a durable consumer's messages in batches. Nothing is fetched before it is asked for, so that memory is bounded
+/// by the batch and a waiting message is never charged for a slow one before it.
+#[derive(Debug, Clone)]
+pub struct Puller {
+    wire: Wire,
+    stream: String,
+    durable: String,
+    consumer: Consumer<pull::Config>,
+}
+
+/// How far a durable consumer has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Messages not yet delivered to anybody.
+    pub gap: u64,
+    /// Messages delivered and not yet settled.
+    pub in_flight: u64,
+}
+
+impl Wire {
+    /// The durable consumer of that name, which `streams apply` has made.
+    pub async fn puller(&self, stream: &str, durable: &str) -> Result<Puller, WireError> {
+        let missing = || WireError::NoConsumer { stream: stream.to_owned(), durable: durable.to_owned() };
+        let handle: Stream = self.stream(stream).await?;
+        // The client's error is a boxed one here; that the stream answered just now leaves one likely cause.
+        let consumer = handle.get_consumer::<Config>(durable).await.map_err(|_| missing())?;
+        Ok(Puller { wire: self.clone(), stream: stream.to_owned(), durable: durable.to_owned(), consumer })
+    }
+}
+
+impl Puller {
+    pub fn durable(&self) -> &str {
+        &self.durable
+    }
+
+    /// The next messages: those that wait, up to the limits; or, when none does, the first that comes within `patience`.
+    /// Empty when none came. `max_bytes` must be above the server's largest message.
+    pub async fn next_batch(
+        &self,
+        max_messages: usize,
+        max_bytes: usize,
+        patience: Duration,
+    ) -> Result<Vec<Delivery>, WireError> {
+        let waiting = self.consumer.fetch().max_messages(max_messages).max_bytes(max_bytes).messages().await;
+        let batch = self.collect(waiting).await?;
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
+        let first = self.consumer.batch().max_messages(1).expires(patience).messages().await;
+        self.collect(first).await
+    }
+
+    async fn collect(
+        &self,
+        messages: Result<impl futures_util::Stream<Item = Result<async_nats::jetstream::Message, async_nats::Error>>, impl ToString>,
+    ) -> Result<Vec<Delivery>, WireError> {
+        let mut messages = std::pin::pin!(messages.map_err(|e| WireError::request("pulling messages", e))?);
+        let mut batch = Vec::new();
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(message) => batch.push(delivery(message)?),
+                // What came before the error is good; the next pull meets the error again if it lasts.
+                Err(error) if batch.is_empty() => return Err(WireError::request("pulling messages", error)),
+                Err(error) => {
+                    tracing::debug!(%error, "a pull ended early");
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Turns a disposition into the server's verbs. Only call it once the effect is committed.
+    ///
+    /// A lost acknowledgement is no error: the message comes again, and every handler is idempotent.
+    pub async fn settle(&self, delivery: &Delivery, disposition: Disposition) {
+        let verb = match disposition {
+            Disposition::Ack => AckKind::Ack,
+            Disposition::Retry { after } => AckKind::Nak(Some(after)),
+            Disposition::Park { reason } => {
+                match self.wire.park(&self.stream, &self.durable, &delivery.message, &reason).await {
+                    Ok(()) => AckKind::Ack,
+                    Err(error) => {
+                        tracing::warn!(%error, reason, "cannot park a message now");
+                        AckKind::Nak(Some(Duration::from_secs(5)))
+                    }
+                }
+            }
+        };
+        if let Err(error) = delivery.acker.ack_with(verb).await {
+            tracing::debug!(%error, "an acknowledgement did not leave; the message comes again");
+        }
+    }
+
+    /// Tells the server that these are still being worked on.
+    pub async fn keep_alive(&self, deliveries: &[Delivery]) {
+        future::join_all(deliveries.iter().map(|delivery| delivery.acker.ack_with(AckKind::Progress))).await;
+    }
+
+    /// The configuration the server echoed.
+    pub(crate) fn config(&self) -> pull::Config {
+        use async_nats::jetstream::consumer::FromConsumer;
+        // Only a push consumer's configuration fails to convert, and this one was asked for as a pull consumer.
+        pull::Config::try_from_consumer_config(self.consumer.cached_info().config.clone()).unwrap_or_default()
+    }
+
+    /// How far this durable has come, asked of the server.
+    pub async fn progress(&self) -> Result<Progress, WireError> {
+        let info = self.consumer.get_info().await.map_err(|e| WireError::request("asking for a consumer", e))?;
+        Ok(Progress { gap: info.num_pending, in_flight: info.num_ack_pending as u64 })
+    }
+}
+
+fn delivery(message: async_nats::jetstream::Message) -> Result<Delivery, WireError> {
+    let (sequence, stored_at) = {
+        let info = message.info().map_err(|e| WireError::request("reading a message's place", e))?;
+        (info.stream_sequence, info.published)
+    };
+    let (message, acker) = message.split();
+    let headers = message.headers.unwrap_or_default();
+    let message = Message::new(message.subject.to_string(), sequence, stored_at, message.payload, headers);
+    Ok(Delivery { message, acker })
+}

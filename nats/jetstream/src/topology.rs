@@ -1,0 +1,214 @@
+//! Streams and consumers as data files, made by one command and compared with what the server really has.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{Wire, WireError};
+
+/// The part of the server's configuration that every nats-server of adledger shares.
+pub const SERVER_CONF: &str = include_str!("../../topology/server.conf");
+const STREAMS: &str = include_str!("../../topology/streams.toml");
+const CONSUMERS: &str = include_str!("../../topology/consumers.toml");
+/// Older servers drop options in silence (2.9) or lose streams on a plain kill (2.10).
+const OLDEST_SERVER: (u64, u64) = (2, 12);
+
+/// What the settings decide about the streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of the insights log; `None` is as much as the server gives.
+    pub log_max_bytes: Option<i64>,
+    pub replicas: usize,
+}
+
+/// One difference between what was asked and what the server says it has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub object: String,
+    pub field: String,
+    pub wanted: String,
+    pub found: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    #[error("nats-server {found} is too old: adledger needs 2.12 or newer, because older ones drop stream options without saying so")]
+    OldServer { found: String },
+    #[error("topology file {file} is not valid: {reason}")]
+    File { file: &'static str, reason: String },
+    #[error("{object} could not be made: {reason}")]
+    Make { object: String, reason: String },
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Streams {
+    stream: Vec<StreamFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamFile {
+    name: String,
+    subjects: Vec<String>,
+    retention: RetentionPolicy,
+    discard: DiscardPolicy,
+    bounded_by_settings: bool,
+    duplicate_window_seconds: u64,
+    allow_direct: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consumers {
+    consumer: Vec<ConsumerFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsumerFile {
+    stream: String,
+    durable: String,
+    ack_wait_seconds: u64,
+    max_ack_pending: i64,
+}
+
+fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
+    let file: Streams = toml::from_str(STREAMS)
+        .map_err(|e| TopologyError::File { file: "streams.toml", reason: e.to_string() })?;
+    Ok(file
+        .stream
+        .into_iter()
+        .map(|s| Config {
+            name: s.name,
+            subjects: s.subjects,
+            retention: s.retention,
+            discard: s.discard,
+            storage: StorageType::File,
+            max_bytes: if s.bounded_by_settings { limits.log_max_bytes.unwrap_or(-1) } else { -1 },
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            max_message_size: -1,
+            num_replicas: limits.replicas,
+            duplicate_window: Duration::from_secs(s.duplicate_window_seconds),
+            allow_direct: s.allow_direct,
+            ..Config::default()
+        })
+        .collect())
+}
+
+fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
+    let file: Consumers = toml::from_str(CONSUMERS)
+        .map_err(|e| TopologyError::File { file: "consumers.toml", reason: e.to_string() })?;
+    Ok(file
+        .consumer
+        .into_iter()
+        .map(|c| {
+            let config = pull::Config {
+                durable_name: Some(c.durable.clone()),
+                name: Some(c.durable),
+                deliver_policy: DeliverPolicy::All,
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: Duration::from_secs(c.ack_wait_seconds),
+                max_deliver: -1,
+                max_ack_pending: c.max_ack_pending,
+                ..pull::Config::default()
+            };
+            (c.stream, config)
+        })
+        .collect())
+}
+
+/// Refuses a server that would take the options and drop them.
+pub fn check_server(wire: &Wire) -> Result<(), TopologyError> {
+    let found = wire.server_version();
+    let mut numbers = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < OLDEST_SERVER { Err(TopologyError::OldServer { found }) } else { Ok(()) }
+}
+
+/// Creates what is missing, updates what differs, deletes nothing; then compares what the server echoes with what was
+/// asked. An empty list is agreement.
+pub async fn apply(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, TopologyError> {
+    check_server(wire)?;
+    for wanted in streams(limits)? {
+        let object = format!("stream {}", wanted.name);
+        let made = match wire.stream(&wanted.name).await {
+            Err(WireError::NoStream { .. }) => wire.context.create_stream(&wanted).await.map(drop).map_err(|e| e.to_string()),
+            Err(error) => return Err(error.into()),
+            Ok(stream) if differences(&object, &wanted, &stream.cached_info().config)?.is_empty() => Ok(()),
+            Ok(_) => wire.context.update_stream(&wanted).await.map(drop).map_err(|e| e.to_string()),
+        };
+        made.map_err(|reason| TopologyError::Make { object, reason })?;
+    }
+    for (stream, wanted) in consumers()? {
+        let object = format!("consumer {}", wanted.durable_name.as_deref().unwrap_or_default());
+        let handle = wire.stream(&stream).await?;
+        handle
+            .create_consumer(wanted)
+            .await
+            .map_err(|e| TopologyError::Make { object, reason: e.to_string() })?;
+    }
+    check(wire, limits).await
+}
+
+/// Compares the server's streams and consumers with the files, field by field, and changes nothing.
+pub async fn check(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, TopologyError> {
+    check_server(wire)?;
+    let missing = |object: String| Difference {
+        object,
+        field: "existence".to_owned(),
+        wanted: "exists".to_owned(),
+        found: "missing".to_owned(),
+    };
+    let mut found = Vec::new();
+    for wanted in streams(limits)? {
+        let object = format!("stream {}", wanted.name);
+        match wire.stream(&wanted.name).await {
+            Ok(stream) => found.extend(differences(&object, &wanted, &stream.cached_info().config)?),
+            Err(WireError::NoStream { .. }) => found.push(missing(object)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (stream, wanted) in consumers()? {
+        let durable = wanted.durable_name.clone().unwrap_or_default();
+        let object = format!("consumer {durable}");
+        match wire.puller(&stream, &durable).await {
+            Ok(puller) => {
+                let echoed = puller.config();
+                found.extend(differences(&object, &wanted, &echoed)?);
+            }
+            Err(WireError::NoConsumer { .. } | WireError::NoStream { .. }) => found.push(missing(object)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// Fields that the server fills in by itself where none was asked for.
+const SERVER_OWNED: [&str; 4] = ["metadata", "consumer_limits", "max_waiting", "num_replicas_consumer"];
+
+fn differences<T: serde::Serialize>(object: &str, wanted: &T, found: &T) -> Result<Vec<Difference>, TopologyError> {
+    let value = |config: &T| {
+        serde_json::to_value(config).map_err(|e| TopologyError::Make { object: object.to_owned(), reason: e.to_string() })
+    };
+    let (wanted, found) = (value(wanted)?, value(found)?);
+    let (Value::Object(wanted), Value::Object(found)) = (wanted, found) else { return Ok(Vec::new()) };
+    Ok(wanted
+        .iter()
+        .filter(|(field, _)| !SERVER_OWNED.contains(&field.as_str()))
+        .filter(|(field, value)| found.get(*field) != Some(value))
+        .map(|(field, value)| Difference {
+            object: object.to_owned(),
+            field: field.clone(),
+            wanted: value.to_string(),
+            found: found.get(field).map_or_else(|| "nothing".to_owned(), Value::to_string),
+        })
+        .collect())
+}
