@@ -1,1 +1,35 @@
-//! projections
+//! The folds: what the tables say, given the events.
+//!
+//! One folder a table, read in the order in which a transaction writes them: [`observations`] (one row an event),
+//! [`fact_meta_daily`] (the newest row of each ad), [`daily_meta_metrics`] (an ad account's day, and its head),
+//! [`daily_summary`] (a tenant's day). [`snapshot`] decodes an event into what they need, [`timeline`] says which of a
+//! day's snapshots counts for what.
+//!
+//! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven gone
+//! are functions of the *set* of a day's observations; they are worked out anew from that set whenever an observation is
+//! added, and the tables of sums anew from the rows. A duplicate adds nothing to a set. Two transactions that touch one
+//! day take turns at its head; two that touch one tenant's day take turns at its summary.
+//!
+//! What must not live here: NATS, HTTP, a clock, a setting, a random number. A fold that reads one of them cannot be
+//! repeated.
+
+pub mod daily_meta_metrics;
+pub mod daily_summary;
+pub mod fact_meta_daily;
+mod fold;
+mod keys;
+mod mutant;
+pub mod observations;
+pub mod purchases;
+mod row;
+pub mod snapshot;
+pub mod timeline;
+
+pub use fold::{Currencies, Folded, Folds, Refusal};
+pub use keys::Days;
+pub use mutant::Mutant;
+pub use snapshot::{Snapshot, Unfoldable};
+
+/// Version of the fold, written on each row it makes. Raise it when equal events would give other rows: heads with an
+/// older version then show which days a replay still has to fold again.
+pub const PROJECTION_VERSION: i32 = 1;

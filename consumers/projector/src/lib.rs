@@ -1,1 +1,55 @@
-//! projector
+//! Pull, decode, fold in one transaction, commit, and only then acknowledge; and the replay, which drives the same code.
+//!
+//! **Why an event counts once.** Its observation row is written in the transaction that folds it, so the two stand or fall
+//! together, and the acknowledgement leaves after the commit. A crash before the commit leaves nothing, and the event comes
+//! again; a crash after it leaves the row, which the second delivery finds. So any number of projectors may work, on any
+//! number of machines, in any order.
+//!
+//! What must not live here: what the tables say (that is `projections`), or anything that acts on the world outside.
+
+mod batch;
+mod replay;
+mod source;
+
+use std::sync::Arc;
+
+use jetstream::{BatchLimits, META_INSIGHTS, Wire};
+use projections::{Folds, Mutant};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+pub use batch::{FoldError, Parts, fold_events};
+pub use replay::{Range, Replay, ReplayError, Report};
+pub use source::Source;
+
+/// The durable consumer of this room.
+pub const DURABLE: &str = "projector";
+
+/// What a projector has just done; tests end the process at one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The transaction of this many new events has committed; nothing is acknowledged yet.
+    Committed { events: u64 },
+}
+
+/// Folds live traffic.
+#[derive(Clone)]
+pub struct Projector {
+    pub pool: PgPool,
+    pub wire: Wire,
+    pub folds: Folds,
+    pub limits: BatchLimits,
+    /// Decompressed size up to which an event is read.
+    pub max_event_bytes: u64,
+    pub observe: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+impl Projector {
+    /// Folds until cancelled. What is unfinished then is delivered again, here or elsewhere.
+    pub async fn run(&self, cancel: &CancellationToken) {
+        if self.folds.planted(Mutant::AckBeforeCommit) {
+            return self.run_acknowledging_first(cancel).await;
+        }
+        self.wire.work(META_INSIGHTS, DURABLE, self.limits, cancel, |messages| self.handle(messages)).await;
+    }
+}

@@ -11,15 +11,17 @@ mod park;
 mod publish;
 mod pull;
 pub mod topology;
+mod work;
 
 use std::time::Duration;
 
 use async_nats::jetstream;
 
-pub use log::Log;
+pub use log::{Level, Log};
 pub use message::Message;
 pub use publish::{PublishError, Published};
-pub use pull::{Delivery, Disposition, Puller};
+pub use pull::{Delivery, Disposition, Progress, Puller};
+pub use work::BatchLimits;
 
 /// The stream that holds every insights event.
 pub const META_INSIGHTS: &str = "META_INSIGHTS";

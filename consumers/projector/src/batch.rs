@@ -1,0 +1,171 @@
+//! A batch of messages becomes one transaction; what can never be folded is set aside with its reason.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use events::subject::AccountDay;
+use events::{Circumstances, EventError, open_insights};
+use futures_util::future::BoxFuture;
+use jetstream::{Disposition, Message};
+use projections::{Currencies, Folded, Folds, Snapshot, Unfoldable};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Projector, Step};
+
+/// How often a transaction that lost a deadlock or a serialization race is tried before the batch waits its turn.
+const TRIES: usize = 10;
+
+/// What stops a batch: the database, never the events.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot fold now: {0}")]
+pub struct FoldError(#[from] pub sqlx::Error);
+
+/// An event's parts, wherever they were read.
+#[derive(Debug)]
+pub struct Parts {
+    pub day: AccountDay,
+    pub circumstances: Circumstances,
+    pub stored_at: DateTime<Utc>,
+    pub payload: Bytes,
+}
+
+impl Parts {
+    /// Opens a message of the stream.
+    pub fn open(message: &Message) -> Result<Self, EventError> {
+        let attributes = message.attributes()?;
+        Ok(Parts {
+            day: AccountDay::parse(&message.subject)?,
+            circumstances: open_insights(&attributes)?,
+            stored_at: message.stored_at,
+            payload: message.payload.clone(),
+        })
+    }
+
+    /// Decodes the event for the folds.
+    pub fn decode(&self, folds: &Folds, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
+        let Parts { day, circumstances, stored_at, payload } = self;
+        Snapshot::decode(circumstances, *day, *stored_at, payload, folds.rule, max_event_bytes)
+    }
+}
+
+impl Projector {
+    pub(crate) async fn handle(&self, messages: Vec<Message>) -> Result<Vec<Disposition>, FoldError> {
+        let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
+        let mut snapshots = Vec::with_capacity(messages.len());
+        let mut places = Vec::with_capacity(messages.len());
+        for (place, message) in messages.iter().enumerate() {
+            // Decoding a large event takes a while; others on this thread get their turn in between.
+            tokio::task::yield_now().await;
+            let decoded =
+                Parts::open(message).map_err(Unfoldable::from).and_then(|p| p.decode(&self.folds, self.max_event_bytes));
+            match decoded {
+                Ok(snapshot) => {
+                    snapshots.push(snapshot);
+                    places.push(place);
+                }
+                Err(reason) => dispositions[place] = Some(Disposition::Park { reason: reason.to_string() }),
+            }
+        }
+        let (folded, refused) = fold_events(&self.pool, &self.folds, snapshots).await?;
+        for (at, reason) in refused {
+            dispositions[places[at]] = Some(Disposition::Park { reason });
+        }
+        (self.observe)(Step::Committed { events: folded.events });
+        Ok(dispositions.into_iter().map(|d| d.unwrap_or(Disposition::Ack)).collect())
+    }
+
+    /// The planted fault: acknowledges, then folds. What is lost between the two is lost for good.
+    pub(crate) async fn run_acknowledging_first(&self, cancel: &CancellationToken) {
+        let Ok(puller) = self.wire.puller(jetstream::META_INSIGHTS, crate::DURABLE).await else { return };
+        let patience = std::time::Duration::from_secs(1);
+        while let Some(Ok(batch)) =
+            cancel.run_until_cancelled(puller.next_batch(self.limits.max_messages, self.limits.max_bytes, patience)).await
+        {
+            for delivery in &batch {
+                puller.settle(delivery, Disposition::Ack).await;
+            }
+            let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
+            let _ = self.handle(messages).await;
+        }
+    }
+}
+
+/// Folds snapshots in one transaction and commits it. Returns what was done, and the places of the snapshots that must
+/// not be folded, with the reason.
+///
+/// A data error inside the transaction (a number PostgreSQL refuses, say) is bisected: the halves are folded by
+/// themselves, down to the one event that cannot be.
+pub fn fold_events(
+    pool: &PgPool,
+    folds: &Folds,
+    snapshots: Vec<Snapshot>,
+) -> BoxFuture<'static, Result<(Folded, Vec<(usize, String)>), FoldError>> {
+    let (pool, folds) = (pool.clone(), *folds);
+    Box::pin(async move {
+        let mut tries = 0;
+        loop {
+            let error = match fold_once(&pool, &folds, &snapshots).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            tries += 1;
+            match class(&error) {
+                Class::Race if tries < TRIES => {}
+                Class::Data if snapshots.len() == 1 => {
+                    return Ok((Folded::default(), vec![(0, format!("PostgreSQL refuses it: {error}"))]));
+                }
+                Class::Data => break,
+                _ => return Err(error.into()),
+            }
+        }
+        let mut left = snapshots;
+        let right = left.split_off(left.len() / 2);
+        let middle = left.len();
+        let (folded, mut refused) = fold_events(&pool, &folds, left).await?;
+        let (folded_right, refused_right) = fold_events(&pool, &folds, right).await?;
+        refused.extend(refused_right.into_iter().map(|(at, reason)| (at + middle, reason)));
+        let folded = Folded { events: folded.events + folded_right.events, rows: folded.rows + folded_right.rows };
+        Ok((folded, refused))
+    })
+}
+
+async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> sqlx::Result<(Folded, Vec<(usize, String)>)> {
+    if snapshots.is_empty() {
+        return Ok(Default::default());
+    }
+    let mut transaction = pool.begin().await?;
+    let ids: HashSet<Uuid> = snapshots.iter().map(|s| s.day.ad_account_id).collect();
+    let currencies = Currencies::load(&mut transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+    let mut refused = Vec::new();
+    let mut admitted = Vec::with_capacity(snapshots.len());
+    for (at, snapshot) in snapshots.iter().enumerate() {
+        match currencies.refusal(snapshot) {
+            Some(refusal) => refused.push((at, refusal.to_string())),
+            None => admitted.push(snapshot),
+        }
+    }
+    let folded = folds.fold(&mut transaction, &admitted).await?;
+    transaction.commit().await?;
+    Ok((folded, refused))
+}
+
+pub(crate) enum Class {
+    /// Another transaction was in the way; the same again may work at once.
+    Race,
+    /// The data will be refused again.
+    Data,
+    /// The database is not there, or not well.
+    Infrastructure,
+}
+
+/// What kind of failure an error of the database's is, by its SQLSTATE.
+pub(crate) fn class(error: &sqlx::Error) -> Class {
+    match error.as_database_error().and_then(|e| e.code()).as_deref() {
+        Some("40001" | "40P01") => Class::Race,
+        Some(code) if code.starts_with("22") || code.starts_with("23") => Class::Data,
+        _ => Class::Infrastructure,
+    }
+}

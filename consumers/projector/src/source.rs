@@ -1,0 +1,79 @@
+//! The two logs, read alike: which days they know, and the events of a day.
+
+use std::collections::HashSet;
+
+use events::EventError;
+use events::subject::{AccountDay, insights_filter};
+use futures_util::TryStreamExt;
+use jetstream::{Log, META_INSIGHTS, Wire};
+use sqlx::PgPool;
+
+use crate::batch::Parts;
+use crate::replay::{Range, ReplayError};
+
+/// Where a replay reads.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Stream(Log),
+    Raw(PgPool),
+}
+
+impl Source {
+    /// The insights stream.
+    pub async fn stream(wire: &Wire) -> Result<Self, jetstream::WireError> {
+        Ok(Source::Stream(wire.log(META_INSIGHTS).await?))
+    }
+
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Source::Stream(_) => "stream",
+            Source::Raw(_) => "raw",
+        }
+    }
+
+    /// The account-days of which this log holds an event.
+    pub(crate) async fn days(&self, range: &Range) -> Result<HashSet<AccountDay>, ReplayError> {
+        match self {
+            Source::Stream(log) => {
+                let subjects = log.subjects(&insights_filter(range.account_id, range.ad_account_id)).await?;
+                let days = subjects.iter().filter_map(|subject| AccountDay::parse(subject).ok());
+                Ok(days.filter(|day| (range.since..=range.until).contains(&day.date)).collect())
+            }
+            Source::Raw(pool) => {
+                let days = raw::days(pool, range.account_id, range.ad_account_id, range.since, range.until).await?;
+                Ok(days.into_iter().collect())
+            }
+        }
+    }
+
+    /// Hands each event of a day to `take`, one at a time.
+    pub(crate) async fn each_event(
+        &self,
+        day: AccountDay,
+        mut take: impl FnMut(Result<Parts, EventError>),
+    ) -> Result<(), ReplayError> {
+        match self {
+            Source::Stream(log) => {
+                let subject = day.subject();
+                let mut sequence = 1;
+                while let Some(message) = log.next(&subject, sequence).await? {
+                    sequence = message.sequence + 1;
+                    take(Parts::open(&message));
+                }
+            }
+            Source::Raw(pool) => {
+                let mut events = std::pin::pin!(raw::events_of_day(pool, day));
+                while let Some(recorded) = events.try_next().await? {
+                    take(recorded.map(|r| Parts {
+                        day,
+                        circumstances: r.circumstances,
+                        stored_at: r.stored_at,
+                        payload: r.payload,
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use events::subject::AccountDay;
+use events::{Circumstances, EventError, headers, open_insights};
+use futures_util::{Stream, StreamExt};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// An event as a log keeps it.
+#[derive(Debug)]
+pub struct Recorded {
+    pub circumstances: Circumstances,
+    pub stored_at: DateTime<Utc>,
+    pub payload: Bytes,
+}
+
+/// The account-days of which the log holds an event, within a range, both ends included; in no order.
+pub async fn days(
+    pool: &PgPool,
+    account_id: Option<Uuid>,
+    ad_account_id: Option<Uuid>,
+    since: NaiveDate,
+    until: NaiveDate,
+) -> sqlx::Result<Vec<AccountDay>> {
+    let rows = sqlx::query!(
+        "select distinct account_id, ad_account_id, date from meta_insights_raw
+         where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
+           and date between $3 and $4",
+        account_id,
+        ad_account_id,
+        since,
+        until,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| AccountDay { account_id: r.account_id, ad_account_id: r.ad_account_id, date: r.date })
+        .collect())
+}
+
+/// The events of one day, one at a time: memory holds one payload, however often the day was fetched.
+pub fn events_of_day(
+    pool: &PgPool,
+    day: AccountDay,
+) -> impl Stream<Item = sqlx::Result<Result<Recorded, EventError>>> + '_ {
+    sqlx::query!(
+        "select r.stored_at, r.headers, p.payload
+         from meta_insights_raw r join meta_payloads p using (account_id, payload_sha256)
+         where r.account_id = $1 and r.ad_account_id = $2 and r.date = $3",
+        day.account_id,
+        day.ad_account_id,
+        day.date,
+    )
+    .fetch(pool)
+    .map(|row| {
+        let row = row?;
+        Ok(open(&row.headers).map(|circumstances| Recorded {
+            circumstances,
+            stored_at: row.stored_at,
+            payload: row.payload.into(),
+        }))
+    })
+}
+
+fn open(recorded: &serde_json::Value) -> Result<Circumstances, EventError> {
+    let pairs = recorded.as_object().into_iter().flatten();
+    let event = headers::from_pairs(pairs.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))?;
+    open_insights(&event)
+}

@@ -1,0 +1,131 @@
+use std::future::Future;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Delivery, Disposition, Message, Puller, Wire, WireError};
+
+/// How much one batch may hold. `max_bytes` must be above the server's `max_payload`.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    pub max_messages: usize,
+    pub max_bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits { max_messages: 32, max_bytes: 9 * 1024 * 1024 }
+    }
+}
+
+/// How long an idle pull waits for the first message before it looks whether it should stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Well below the consumers' ack_wait.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
+
+impl Wire {
+    /// Pulls batches of a durable consumer and hands them to `handle` until cancelled.
+    ///
+    /// `handle` answers a disposition for each message, in order, once its effect is committed; or an error, which says
+    /// that the world is not ready: then the messages are kept alive and the same batch is tried again, as often as it
+    /// takes, and none of it counts against a message.
+    pub async fn work<H, F, E>(
+        &self,
+        stream: &str,
+        durable: &str,
+        limits: BatchLimits,
+        cancel: &CancellationToken,
+        handle: H,
+    ) where
+        H: Fn(Vec<Message>) -> F,
+        F: Future<Output = Result<Vec<Disposition>, E>>,
+        E: std::fmt::Display,
+    {
+        let mut delays = delays();
+        loop {
+            let pulled = cancel.run_until_cancelled(self.pull_and_handle(stream, durable, limits, &handle));
+            match pulled.await {
+                None => return,
+                Some(error) => {
+                    let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
+                    tracing::warn!(stream, durable, %error, delay_ms = delay.as_millis(), "cannot pull now");
+                    if cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Works until pulling fails.
+    async fn pull_and_handle<H, F, E>(
+        &self,
+        stream: &str,
+        durable: &str,
+        limits: BatchLimits,
+        handle: &H,
+    ) -> WireError
+    where
+        H: Fn(Vec<Message>) -> F,
+        F: Future<Output = Result<Vec<Disposition>, E>>,
+        E: std::fmt::Display,
+    {
+        let puller = match self.puller(stream, durable).await {
+            Ok(puller) => puller,
+            Err(error) => return error,
+        };
+        loop {
+            match puller.next_batch(limits.max_messages, limits.max_bytes, PATIENCE).await {
+                Ok(batch) if batch.is_empty() => {}
+                Ok(batch) => handle_batch(&puller, batch, handle).await,
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
+/// Handles a batch for as long as it takes, then settles each message. Dropped in between, it leaves the messages to be
+/// delivered again.
+async fn handle_batch<H, F, E>(puller: &Puller, batch: Vec<Delivery>, handle: &H)
+where
+    H: Fn(Vec<Message>) -> F,
+    F: Future<Output = Result<Vec<Disposition>, E>>,
+    E: std::fmt::Display,
+{
+    let mut delays = delays();
+    let dispositions = loop {
+        let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
+        match kept_alive(puller, &batch, handle(messages)).await {
+            Ok(dispositions) => break dispositions,
+            Err(error) => {
+                let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
+                tracing::warn!(durable = puller.durable(), %error, delay_ms = delay.as_millis(), "cannot handle a batch now");
+                puller.keep_alive(&batch).await;
+                tokio::time::sleep(delay).await;
+            }
+        }
+    };
+    for (delivery, disposition) in batch.iter().zip(dispositions) {
+        puller.settle(delivery, disposition).await;
+    }
+}
+
+async fn kept_alive<T>(puller: &Puller, batch: &[Delivery], work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(KEEP_ALIVE_EVERY, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => puller.keep_alive(batch).await,
+        }
+    }
+}
+
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

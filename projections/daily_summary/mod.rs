@@ -1,0 +1,62 @@
+//! `daily_summary`: one row a tenant and day. The Meta fold owns the `meta_*` columns.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Sums these tenants' days anew from `daily_meta_metrics`.
+///
+/// The rows are locked first and read in a later statement: two transactions that changed two ad accounts of one tenant
+/// would else each read the other's old row, and the later commit would lose the earlier one's sum.
+pub(crate) async fn recompute(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<(Uuid, NaiveDate)>,
+    lock: bool,
+) -> sqlx::Result<()> {
+    let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
+    loop {
+        sqlx::query!(
+            "insert into daily_summary (account_id, date)
+             select * from unnest($1::uuid[], $2::date[]) as day (account_id, date)
+             order by account_id, date
+             on conflict do nothing",
+            &account_ids,
+            &dates,
+        )
+        .execute(&mut *conn)
+        .await?;
+        if !lock {
+            break;
+        }
+        let locked = sqlx::query_scalar!(
+            "select s.date from unnest($1::uuid[], $2::date[]) as day (account_id, date)
+             join daily_summary s using (account_id, date)
+             order by s.account_id, s.date
+             for update of s",
+            &account_ids,
+            &dates,
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        // A row can be deleted while it is waited for, when its day turns out to have no event; it is then made again.
+        if locked.len() == keys.len() {
+            break;
+        }
+    }
+    sqlx::query_file!("daily_summary/recompute.sql", &account_ids, &dates).execute(&mut *conn).await?;
+    // Only a replay that found no event for a day leaves a summary without a source.
+    sqlx::query!(
+        "delete from daily_summary s
+         using unnest($1::uuid[], $2::date[]) as day (account_id, date)
+         where (s.account_id, s.date) = (day.account_id, day.date)
+           and shopify_orders is null and shopify_revenue is null
+           and not exists (select from daily_meta_metrics m where (m.account_id, m.date) = (s.account_id, s.date))",
+        &account_ids,
+        &dates,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

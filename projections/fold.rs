@@ -1,0 +1,239 @@
+//! One transaction's worth of folding, for live traffic and for replays alike.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use events::subject::AccountDay;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::daily_meta_metrics::Head;
+use crate::fact_meta_daily::Staged;
+use crate::keys::Days;
+use crate::purchases::{PurchaseRule, RULE_V1};
+use crate::timeline::Timeline;
+use crate::{Mutant, Snapshot, daily_meta_metrics, daily_summary, fact_meta_daily, observations};
+
+/// The folds and what is handed to them.
+#[derive(Debug, Clone, Copy)]
+pub struct Folds {
+    pub rule: &'static PurchaseRule,
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+impl Default for Folds {
+    fn default() -> Self {
+        Folds {
+            rule: &RULE_V1,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
+    }
+}
+
+/// What a transaction did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Folded {
+    /// Events that were new.
+    pub events: u64,
+    /// Rows written to `fact_meta_daily`.
+    pub rows: u64,
+}
+
+/// Why an event that can be read must not be folded: it would be summed with what it does not belong to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("ad account {ad_account_id} of account {account_id} is not known here")]
+    UnknownAdAccount { account_id: Uuid, ad_account_id: Uuid },
+    #[error("the event is in {found}, account {account_id} in {wanted}: two currencies are never summed")]
+    Currency { account_id: Uuid, wanted: String, found: String },
+}
+
+/// The currency each ad account's events must have: its tenant's. It cannot change once the tenant has an ad account, so
+/// what is refused once is refused at every replay.
+#[derive(Debug)]
+pub struct Currencies(HashMap<(Uuid, Uuid), String>);
+
+impl Currencies {
+    /// Those of the given ad accounts, or of all.
+    pub async fn load(conn: &mut PgConnection, ad_account_ids: Option<&[Uuid]>) -> sqlx::Result<Self> {
+        let rows = sqlx::query!(
+            "select a.id as account_id, ad.id as ad_account_id, a.currency
+             from ad_accounts ad join accounts a on a.id = ad.account_id
+             where $1::uuid[] is null or ad.id = any($1)",
+            ad_account_ids,
+        )
+        .fetch_all(conn)
+        .await?;
+        Ok(Currencies(rows.into_iter().map(|r| ((r.account_id, r.ad_account_id), r.currency)).collect()))
+    }
+
+    /// Why a snapshot must not be folded, if so.
+    pub fn refusal(&self, snapshot: &Snapshot) -> Option<Refusal> {
+        let AccountDay { account_id, ad_account_id, .. } = snapshot.day;
+        match self.0.get(&(account_id, ad_account_id)) {
+            None => Some(Refusal::UnknownAdAccount { account_id, ad_account_id }),
+            Some(wanted) if *wanted != snapshot.currency => {
+                Some(Refusal::Currency { account_id, wanted: wanted.clone(), found: snapshot.currency.clone() })
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl Folds {
+    /// Whether the law test has planted this fault.
+    pub fn planted(&self, mutant: Mutant) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.mutant == Some(mutant);
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = mutant;
+            false
+        }
+    }
+
+    /// Folds snapshots of any days, in any order. The caller commits, and acknowledges after that.
+    pub async fn fold(&self, conn: &mut PgConnection, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
+        if snapshots.is_empty() {
+            return Ok(Folded::default());
+        }
+        let days = Days::new(snapshots.iter().map(|s| s.day));
+        let heads = daily_meta_metrics::lock(conn, &days).await?;
+        let added = observations::insert(conn, snapshots).await?;
+        let mut new: HashMap<AccountDay, Vec<&Snapshot>> = HashMap::new();
+        for (&snapshot, _) in snapshots.iter().zip(added).filter(|(_, added)| *added) {
+            new.entry(snapshot.day).or_default().push(snapshot);
+        }
+        if new.is_empty() {
+            return Ok(Folded::default());
+        }
+        let touched = Days::new(new.keys().copied());
+        let timelines: HashMap<AccountDay, Timeline> = observations::of_days(conn, &touched)
+            .await?
+            .into_iter()
+            .map(|(day, observed)| (day, Timeline::new(observed)))
+            .collect();
+
+        // A day whose new snapshots all say, newer, what its head says: no row changes.
+        let changed: BTreeSet<AccountDay> = new
+            .iter()
+            .filter(|(day, snapshots)| !unchanged(heads.get(day).copied(), snapshots))
+            .map(|(day, _)| *day)
+            .collect();
+        let had_rows: BTreeSet<AccountDay> = changed.iter().copied().filter(|day| heads.contains_key(day)).collect();
+        // Rows that stand in the way of a late snapshot are looked at one by one; the newest snapshot wins over all.
+        let late = |day: &AccountDay| {
+            timelines.get(day).is_some_and(|timeline| {
+                new[day].iter().any(|s| timeline.standing(&s.content).is_some_and(|standing| standing.absence.is_some()))
+            })
+        };
+        let existing = fact_meta_daily::events_of_rows(conn, &Days::new(had_rows.iter().copied().filter(late))).await?;
+        let mut staged: Vec<Staged<'_>> = Vec::new();
+        for day in &changed {
+            if let (Some(snapshots), Some(timeline)) = (new.get(day), timelines.get(day)) {
+                self.stage(*day, snapshots, timeline, &existing, &mut staged);
+            }
+        }
+        fact_meta_daily::delete_replaced(conn, staged.iter().filter(|part| had_rows.contains(&part.day))).await?;
+        let rows = fact_meta_daily::copy(conn, &staged).await?;
+        let stayed: Vec<_> = had_rows.iter().filter_map(|day| Some((*day, timelines.get(day)?))).collect();
+        fact_meta_daily::restate(conn, &stayed).await?;
+
+        let pointed: Vec<_> = new
+            .values()
+            .flatten()
+            .filter_map(|s| {
+                let head = timelines.get(&s.day)?.head()?;
+                (head.version == s.version).then_some((*s, head))
+            })
+            .collect();
+        daily_meta_metrics::point(conn, &pointed).await?;
+        daily_meta_metrics::recompute(conn, &Days::new(changed)).await?;
+        self.summarise(conn, new.keys()).await?;
+        Ok(Folded { events: new.values().map(|s| s.len() as u64).sum(), rows })
+    }
+
+    /// Takes these days back to nothing, for a replay that has every event of them in hand. The heads stay locked until
+    /// the caller's transaction ends, so live traffic on these days waits and then goes on from the replay's result.
+    ///
+    /// Returns the events that had been observed: the caller must hold them all, or give the days up.
+    pub async fn lock_for_replay(
+        &self,
+        conn: &mut PgConnection,
+        days: &Days,
+    ) -> sqlx::Result<HashMap<AccountDay, Vec<Uuid>>> {
+        daily_meta_metrics::lock(conn, days).await?;
+        let observed = observations::of_days(conn, days).await?;
+        Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
+    }
+
+    /// Empties locked days and folds `snapshots`, all there are of them.
+    pub async fn refold(&self, conn: &mut PgConnection, days: &Days, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
+        fact_meta_daily::delete(conn, days).await?;
+        observations::delete(conn, days).await?;
+        daily_meta_metrics::delete(conn, days).await?;
+        let folded = self.fold(conn, snapshots).await?;
+        let with_events: HashSet<_> = snapshots.iter().map(|s| s.day).collect();
+        let without: Vec<_> = days.iter().filter(|day| !with_events.contains(day)).collect();
+        self.summarise(conn, without.iter()).await?;
+        Ok(folded)
+    }
+
+    async fn summarise(&self, conn: &mut PgConnection, days: impl Iterator<Item = &AccountDay>) -> sqlx::Result<()> {
+        let keys: BTreeSet<_> = days.map(|day| (day.account_id, day.date)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        daily_summary::recompute(conn, &keys, !self.planted(Mutant::NoSummaryLock)).await
+    }
+
+    /// Chooses the rows to write for a day: for each ad of a new snapshot, the row of the content with the newest last
+    /// version, unless an existing row's content is newer still.
+    fn stage<'a>(
+        &self,
+        day: AccountDay,
+        snapshots: &[&'a Snapshot],
+        timeline: &Timeline,
+        existing: &HashMap<(AccountDay, String), Uuid>,
+        staged: &mut Vec<Staged<'a>>,
+    ) {
+        let mut contents: Vec<_> =
+            snapshots.iter().filter_map(|s| Some((timeline.standing(&s.content)?, *s))).collect();
+        // Of equal snapshots the newest goes first: a replay keeps no row in an older one that a newer one has.
+        contents.sort_by_key(|(standing, s)| std::cmp::Reverse((standing.last, s.version)));
+        contents.dedup_by_key(|(standing, _)| standing.last);
+        if self.planted(Mutant::WholeSnapshotNewestWins) {
+            contents.retain(|(standing, _)| standing.absence.is_none());
+        }
+        let several = contents.len() > 1;
+        let mut taken: HashSet<&str> = HashSet::new();
+        for (standing, snapshot) in contents {
+            let wins = |ad_id: &str| {
+                // The newest snapshot of all is above every row there is.
+                standing.absence.is_none()
+                    || existing
+                        .get(&(day, ad_id.to_owned()))
+                        .and_then(|event_id| timeline.standing_of_event(*event_id))
+                        .is_none_or(|theirs| theirs.last < standing.last)
+            };
+            let rows = snapshot
+                .rows
+                .iter()
+                .filter(|(ad_id, _)| wins(ad_id) && (!several || taken.insert(ad_id)))
+                .collect();
+            staged.push(Staged {
+                day,
+                currency: &snapshot.currency,
+                rule_version: snapshot.rule_version,
+                standing,
+                rows,
+            });
+        }
+    }
+}
+
+/// Whether a day's new snapshots all say, above its head's version, what the head says already.
+fn unchanged(head: Option<Head>, new: &[&Snapshot]) -> bool {
+    head.is_some_and(|head| new.iter().all(|s| s.content == head.content && s.version > head.version))
+}

@@ -1,0 +1,289 @@
+//! An event, decoded: everything of it that the folds need, its rows already in the form PostgreSQL's COPY takes.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+use events::payload::{self};
+use events::subject::AccountDay;
+use events::{Circumstances, EventError, InsightsData, Version};
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+
+use crate::purchases::PurchaseRule;
+use crate::row::{self, MetaRow};
+
+/// sha256 of an event's decompressed data.
+pub type ContentHash = [u8; 32];
+
+/// An event's clock may be this far ahead of the stream's before the event counts as one from the future.
+const FUTURE: Duration = Duration::minutes(2);
+
+/// An event that can never be folded, with the reason in words.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfoldable {
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error("the event says it was fetched at {fetched_at}, more than 2 minutes after the stream stored it at {stored_at}")]
+    Future { fetched_at: DateTime<Utc>, stored_at: DateTime<Utc> },
+    #[error("time zone {0:?} is not known")]
+    Timezone(String),
+    #[error("control total: {0}")]
+    Control(String),
+    #[error("row {number} of the event: {reason}")]
+    Row { number: usize, reason: String },
+}
+
+/// One observed snapshot of an ad account's day.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub day: AccountDay,
+    pub version: Version,
+    pub content: ContentHash,
+    pub currency: String,
+    /// The day's age when it was fetched, in days of the ad account's zone.
+    pub age_days: i32,
+    /// `(spend, impressions)`.
+    pub control: Option<(Decimal, i64)>,
+    pub status_filter: Option<String>,
+    pub rule_version: i32,
+    pub sums: Sums,
+    /// How many rows the event has; `rows` may hold fewer, see [`push_trimmed`].
+    pub row_count: usize,
+    pub rows: Rows,
+}
+
+/// Sums over a snapshot's own rows. `None`: there are rows, and none of them has the metric. No rows sum to zero.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Sums {
+    pub spend: Option<Decimal>,
+    pub impressions: Option<i64>,
+    pub purchases: Option<Decimal>,
+    pub purchase_value: Option<Decimal>,
+}
+
+/// A snapshot's rows, one an ad: the columns that belong to the row as one stretch of COPY text, in one buffer for all.
+#[derive(Debug, Default)]
+pub struct Rows {
+    text: String,
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    ad_id_end: u32,
+    end: u32,
+}
+
+impl Rows {
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Keeps the rows of the ads that `keep` wants, and gives the memory of the others back.
+    fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        let kept: Vec<(&str, &str)> = self.iter().filter(|(ad_id, _)| keep(ad_id)).collect();
+        if kept.len() == self.places.len() {
+            return;
+        }
+        let mut text = String::with_capacity(kept.iter().map(|(_, row)| row.len()).sum());
+        let mut places = Vec::with_capacity(kept.len());
+        for (ad_id, row) in kept {
+            // What is kept is no longer than what was there, and that fitted.
+            let start = text.len() as u32;
+            text.push_str(row);
+            places.push(Place { start, ad_id_end: start + ad_id.len() as u32, end: text.len() as u32 });
+        }
+        *self = Rows { text, places };
+    }
+
+    /// Each row's ad id and COPY text (`ad_id … purchase_action_type`, tab-separated).
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places.iter().map(|p| {
+            let row = &self.text[p.start as usize..p.end as usize];
+            (&row[..(p.ad_id_end - p.start) as usize], row)
+        })
+    }
+}
+
+impl Snapshot {
+    /// Decodes an event.
+    ///
+    /// `stored_at` is the stream's time of the message. `limit_bytes` bounds the decompressed data.
+    pub fn decode(
+        circumstances: &Circumstances,
+        day: AccountDay,
+        stored_at: DateTime<Utc>,
+        payload: &[u8],
+        rule: &PurchaseRule,
+        limit_bytes: u64,
+    ) -> Result<Self, Unfoldable> {
+        let fetched_at = circumstances.fetched_at;
+        if fetched_at > stored_at + FUTURE {
+            return Err(Unfoldable::Future { fetched_at, stored_at });
+        }
+        let json = payload::decode(circumstances.codec, payload, limit_bytes).map_err(EventError::from)?;
+        let data = InsightsData::parse(&json, &day)?;
+        let zone: Tz = data
+            .ad_account
+            .timezone_name
+            .parse()
+            .map_err(|_| Unfoldable::Timezone(data.ad_account.timezone_name.to_string()))?;
+        let age = fetched_at.with_timezone(&zone).date_naive() - day.date;
+        let control = data
+            .control
+            .as_ref()
+            .map(|c| Decimal::from_str_exact(&c.spend).map(|spend| (spend, c.impressions)))
+            .transpose()
+            .map_err(|e| Unfoldable::Control(format!("spend is not a number: {e}")))?;
+        let (rows, sums) = rows(&data, rule)?;
+        Ok(Snapshot {
+            day,
+            version: circumstances.version(),
+            content: Sha256::digest(&json).into(),
+            currency: data.ad_account.currency.to_string(),
+            age_days: i32::try_from(age.num_days()).unwrap_or(i32::MAX),
+            control,
+            status_filter: data.request.effective_status.as_ref().map(|all| all.join(",")),
+            rule_version: rule.version,
+            sums,
+            row_count: rows.len(),
+            rows,
+        })
+    }
+
+    /// Whether this snapshot proves that what it does not contain is gone: its own rows are all there was that day.
+    pub fn proves(&self) -> bool {
+        self.control.is_some_and(|(spend, impressions)| {
+            self.sums.spend == Some(spend) && self.sums.impressions == Some(impressions)
+        })
+    }
+}
+
+/// Adds a snapshot to those of its day, of which each keeps only the rows of ads that no newer one has. So the memory of a
+/// day is that of its ads, however often it was fetched.
+pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
+    let own: HashSet<String> = new.rows.iter().map(|(ad_id, _)| ad_id.to_owned()).collect();
+    for other in day.iter_mut() {
+        if other.version < new.version {
+            other.rows.retain(|ad_id| !own.contains(ad_id));
+        } else if !other.rows.is_empty() {
+            let newer: HashSet<&str> = other.rows.iter().map(|(ad_id, _)| ad_id).collect();
+            new.rows.retain(|ad_id| !newer.contains(ad_id));
+        }
+    }
+    day.push(new);
+}
+
+fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Unfoldable> {
+    let zero = data.rows.is_empty();
+    let mut sums = Sums {
+        spend: zero.then_some(Decimal::ZERO),
+        impressions: zero.then_some(0),
+        purchases: zero.then_some(Decimal::ZERO),
+        purchase_value: zero.then_some(Decimal::ZERO),
+    };
+    let mut parsed = Vec::with_capacity(data.rows.len());
+    let mut latest: HashMap<_, usize> = HashMap::with_capacity(data.rows.len());
+    for (number, raw) in data.rows.iter().enumerate() {
+        let row: MetaRow<'_> =
+            serde_json::from_str(raw.get()).map_err(|e| Unfoldable::Row { number, reason: e.to_string() })?;
+        let ad_id = row::text(row.ad_id).map_err(|reason| Unfoldable::Row { number, reason })?;
+        // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
+        latest.insert(ad_id, number);
+        parsed.push(row);
+    }
+    let mut text = String::with_capacity(parsed.len() * 200);
+    let mut places = Vec::with_capacity(latest.len());
+    for (number, row) in parsed.iter().enumerate() {
+        let refuse = |reason: String| Unfoldable::Row { number, reason };
+        let ad_id = row::text(row.ad_id).map_err(refuse)?;
+        if latest.get(&ad_id) != Some(&number) {
+            continue;
+        }
+        if ad_id.is_empty() || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+            return Err(refuse(format!("ad_id {ad_id:?} is not an id")));
+        }
+        if let Some(raw) = row.account_currency {
+            let currency = row::text(raw).map_err(refuse)?;
+            if currency != data.ad_account.currency {
+                return Err(refuse(format!("its currency {currency} is not the event's {}", data.ad_account.currency)));
+            }
+        }
+        let start = text.len();
+        text.push_str(&ad_id);
+        let ad_id_end = text.len();
+        for name in [row.adset_id, row.campaign_id, row.ad_name, row.adset_name, row.campaign_name] {
+            match name {
+                Some(raw) => push_text(&mut text, &row::text(raw).map_err(refuse)?),
+                None => text.push_str("\t\\N"),
+            }
+        }
+        let decimal = |raw: Option<&serde_json::value::RawValue>| raw.map(row::decimal).transpose().map_err(refuse);
+        let whole = |raw: Option<&serde_json::value::RawValue>| raw.map(row::whole).transpose().map_err(refuse);
+        let spend = decimal(row.spend)?;
+        let impressions = whole(row.impressions)?;
+        let counts = row::of_rule(row.actions, rule).map_err(refuse)?;
+        let values = row::of_rule(row.action_values, rule).map_err(refuse)?;
+        let purchases = rule.choose(&counts, &values);
+        push_number(&mut text, spend);
+        push_number(&mut text, impressions);
+        push_number(&mut text, whole(row.clicks)?);
+        push_number(&mut text, whole(row.inline_link_clicks)?);
+        push_number(&mut text, purchases.count);
+        push_number(&mut text, purchases.value);
+        match &purchases.action_type {
+            Some(name) => push_text(&mut text, name),
+            None => text.push_str("\t\\N"),
+        }
+        let place = |n: usize| u32::try_from(n).map_err(|_| refuse("the event's rows are too large together".to_owned()));
+        places.push(Place { start: place(start)?, ad_id_end: place(ad_id_end)?, end: place(text.len())? });
+        add(&mut sums.spend, spend);
+        sums.impressions = match (sums.impressions, impressions) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        add(&mut sums.purchases, purchases.count);
+        add(&mut sums.purchase_value, purchases.value);
+    }
+    Ok((Rows { text, places }, sums))
+}
+
+fn add(sum: &mut Option<Decimal>, value: Option<Decimal>) {
+    *sum = match (*sum, value) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    };
+}
+
+fn push_number(text: &mut String, number: Option<impl std::fmt::Display>) {
+    // Writing into a String does not fail.
+    let _ = match number {
+        Some(number) => write!(text, "\t{number}"),
+        None => write!(text, "\t\\N"),
+    };
+}
+
+/// A column of COPY's text format: backslash, tab, line feed and carriage return are escaped.
+fn push_text(text: &mut String, value: &str) {
+    text.push('\t');
+    if !value.contains(['\\', '\t', '\n', '\r']) {
+        text.push_str(value);
+        return;
+    }
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            c => text.push(c),
+        }
+    }
+}
