@@ -1,1 +1,12 @@
-//! testkit
+//! Tests only: real servers ([`database`], [`nats`]), random histories ([`history`]), a second fold written apart from
+//! the first ([`oracle`]), and a fake Graph API ([`graph`]).
+//!
+//! The oracle never calls `projections`: it is slow, plain, and made from the invariants alone. What must not live here:
+//! anything that the binary needs.
+
+pub mod history;
+pub mod oracle;
+mod servers;
+pub mod wait;
+
+pub use servers::{Database, LIMITS, Nats, database, nats, nats_without_streams, options};

@@ -68,7 +68,12 @@ impl Wire {
         if let Some(text) = credentials {
             options = options.credentials(text).map_err(|e| failed(format!("NATS_CREDS cannot be used: {e}")))?;
         }
-        let client = options.connect(url).await.map_err(|e| failed(e.to_string()))?;
+        // The client takes credentials from its options only.
+        let address: async_nats::ServerAddr = url.parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
+        if let (Some(user), Some(password)) = (address.username(), address.password()) {
+            options = options.user_and_password(user.to_owned(), password.to_owned());
+        }
+        let client = options.connect(address).await.map_err(|e| failed(e.to_string()))?;
         let context = jetstream::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
         Ok(Wire { client, context })
     }

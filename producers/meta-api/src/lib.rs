@@ -1,1 +1,30 @@
-//! meta-api
+//! What Meta's Graph API says about ad accounts and their days, over HTTP.
+//!
+//! Here live the client ([`MetaApi`]), paging by cursor, the reading of usage headers, the classes of Meta's errors
+//! ([`classify()`]), the waits that follow from them, and the rule that a token is in no text that leaves this crate.
+//! What must not live here: anything of ours (events, NATS, SQL), a clock, the environment, or what a number means. Rows
+//! leave this crate as the JSON slices that Meta sent.
+//!
+//! Reading order: `insights.rs` (one day of one ad account), `client.rs` (one question, asked until it is answered),
+//! `classify.rs` (what an error means), `patience.rs` (how long to wait for it).
+
+mod account;
+mod authorization;
+mod classify;
+mod client;
+mod config;
+mod errors;
+mod insights;
+mod json;
+mod paging;
+mod patience;
+mod transport;
+mod usage;
+
+pub use account::AdAccount;
+pub use classify::{Class, classify};
+pub use client::MetaApi;
+pub use config::{ClientConfig, ConfigError};
+pub use errors::{Error, Refusal};
+pub use insights::{ControlTotal, DayAnswer, InsightsQuery};
+pub use patience::{Observer, Progress, ThrottleStats};

@@ -1,0 +1,57 @@
+use secrecy::SecretString;
+
+use crate::client::{MetaApi, authorize};
+use crate::errors::Error;
+use crate::json::Object;
+
+/// An ad account as Meta knows it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdAccount {
+    /// `act_…`, the one that was asked for.
+    pub external_id: String,
+    /// The id where Meta leaves the name out. Characters that PostgreSQL refuses are U+FFFD.
+    pub name: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// IANA name.
+    pub timezone_name: String,
+    /// 1 active, 2 disabled, 3 unsettled, 7 risk review, 8 pending settlement, 9 grace period, 100 pending closure,
+    /// 101 closed.
+    pub account_status: i64,
+}
+
+impl MetaApi {
+    /// Reads one ad account: whether the token reaches it, and its currency and time zone.
+    pub async fn ad_account(&self, token: &SecretString, external_id: &str) -> Result<AdAccount, Error> {
+        let about = format!("ad account {external_id}");
+        let auth = authorize(token, external_id, &about)?;
+        let mut patience = self.patience(about.clone(), &|_| ());
+        let query = [("fields", "id,account_id,name,currency,timezone_name,account_status".to_owned())];
+        let answer = self.ask(&auth, external_id, &query, &mut patience).await?;
+
+        let unreadable = |field: &str, problem: String| Error::Unreadable {
+            about: about.clone(),
+            field: field.into(),
+            problem: auth.clean(&problem),
+        };
+        let object =
+            Object::parse(&answer.body).ok_or_else(|| unreadable("the answer", "is not a JSON object".into()))?;
+        let text = |field| {
+            let found = object.text(field).filter(|text| !text.is_empty());
+            found.ok_or_else(|| unreadable(field, "is missing or no text".into()))
+        };
+        let id = text("id")?;
+        if id != external_id {
+            return Err(unreadable("id", format!("is {id:?}, not the one asked for")));
+        }
+        let account_status = object.integer("account_status");
+        Ok(AdAccount {
+            external_id: id,
+            name: text("name").unwrap_or_else(|_| external_id.into()),
+            currency: text("currency")?,
+            timezone_name: text("timezone_name")?,
+            account_status: account_status
+                .ok_or_else(|| unreadable("account_status", "is missing or no whole number".into()))?,
+        })
+    }
+}

@@ -1,0 +1,57 @@
+use secrecy::SecretString;
+
+use crate::authorization::Authorization;
+use crate::config::{ClientConfig, ConfigError};
+use crate::errors::Error;
+use crate::patience::{Observer, Patience};
+use crate::transport::{Answer, Transport};
+
+/// The client. One serves any number of tokens and ad accounts at once, and keeps connections open.
+#[derive(Debug)]
+pub struct MetaApi {
+    pub(crate) config: ClientConfig,
+    pub(crate) transport: Transport,
+}
+
+impl MetaApi {
+    /// Checks the settings and builds the HTTP client; sends nothing.
+    ///
+    /// # Panics
+    /// When the process has installed no rustls provider; `src/` does that at boot, tests do it themselves.
+    pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+        let transport = Transport::new(&config)?;
+        Ok(MetaApi { config, transport })
+    }
+
+    pub(crate) fn patience<'a>(&'a self, about: String, observer: Observer<'a>) -> Patience<'a> {
+        Patience::new(about, self.transport.host(), &self.config, observer)
+    }
+
+    /// Asks until there is an answer, or a reason to stop asking.
+    pub(crate) async fn ask(
+        &self,
+        auth: &Authorization,
+        path: &str,
+        query: &[(&str, String)],
+        patience: &mut Patience<'_>,
+    ) -> Result<Answer, Error> {
+        loop {
+            match self.transport.get(auth, path, query).await {
+                Ok(answer) => {
+                    patience.answered();
+                    return Ok(answer);
+                }
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+}
+
+/// What every question about an ad account begins with: the id, checked, for it becomes a part of the path.
+pub(crate) fn authorize(token: &SecretString, external_id: &str, about: &str) -> Result<Authorization, Error> {
+    let id = external_id.strip_prefix("act_").unwrap_or_default();
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(Error::AdAccountId { value: external_id.into() });
+    }
+    Authorization::new(token, about)
+}
