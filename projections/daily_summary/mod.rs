@@ -13,7 +13,6 @@ use uuid::Uuid;
 pub(crate) async fn recompute(
     conn: &mut PgConnection,
     keys: &BTreeSet<(Uuid, NaiveDate)>,
-    lock: bool,
 ) -> sqlx::Result<()> {
     let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
     loop {
@@ -27,9 +26,6 @@ pub(crate) async fn recompute(
         )
         .execute(&mut *conn)
         .await?;
-        if !lock {
-            break;
-        }
         let locked = sqlx::query_scalar!(
             "select s.date from unnest($1::uuid[], $2::date[]) as day (account_id, date)
              join daily_summary s using (account_id, date)
@@ -53,6 +49,28 @@ pub(crate) async fn recompute(
          where (s.account_id, s.date) = (day.account_id, day.date)
            and shopify_orders is null and shopify_revenue is null
            and not exists (select from daily_meta_metrics m where (m.account_id, m.date) = (s.account_id, s.date))",
+        &account_ids,
+        &dates,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The planted fault: what is in one statement here looks right, and loses the sum of whoever commits first.
+#[cfg(feature = "mutants")]
+pub(crate) async fn upsert_without_lock(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
+    let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
+    sqlx::query!(
+        "insert into daily_summary (account_id, date, meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value)
+         select account_id, date, sum(spend), sum(impressions)::bigint, sum(clicks)::bigint, sum(purchases), sum(purchase_value)
+         from unnest($1::uuid[], $2::date[]) as day (account_id, date)
+         join daily_meta_metrics using (account_id, date)
+         group by account_id, date
+         on conflict (account_id, date) do update set
+             meta_spend = excluded.meta_spend, meta_impressions = excluded.meta_impressions,
+             meta_clicks = excluded.meta_clicks, meta_purchases = excluded.meta_purchases,
+             meta_purchase_value = excluded.meta_purchase_value",
         &account_ids,
         &dates,
     )
