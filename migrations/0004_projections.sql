@@ -88,7 +88,7 @@ comment on column daily_meta_metrics.cpm is 'spend / impressions * 1000';
 comment on column daily_meta_metrics.cpa is 'spend / purchases';
 comment on column daily_meta_metrics.roas is 'purchase_value / spend';
 comment on column daily_meta_metrics.coverage is 'counted spend / control spend';
-comment on column daily_meta_metrics.provisional is 'Meta may still restate: fetched less than 28 days after the day';
+comment on column daily_meta_metrics.provisional is 'Meta may still restate: fetched 28 days after the day or sooner';
 
 -- One row a tenant and day. The Meta fold writes the meta_ columns; other sources own theirs.
 create table daily_summary (

@@ -1,1 +1,16 @@
-//! accounts
+//! Who the data belongs to: tenants, their ad accounts, the integrations that connect them, and the sealed tokens.
+//!
+//! Here live: making a tenant ([`create_account`]), connecting an ad account ([`connect`]) with the rule that two
+//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`]), an integration's state, and the
+//! instant that a snapshot gets as its version ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
+//! with an integration.
+
+mod connect;
+mod integration;
+mod key_ring;
+mod tenant;
+
+pub use connect::{ConnectError, Connected, FoundAdAccount, connect};
+pub use integration::{Integration, Status, integration, integrations, next_fetched_at, set_status, token};
+pub use key_ring::{KeyRing, KeyRingError, SealError};
+pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};

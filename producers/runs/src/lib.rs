@@ -1,1 +1,21 @@
-//! runs
+//! Work that is to be done: sync runs, the days they owe, how far the fetch has come, and who holds the lease.
+//!
+//! Here live: asking for a run ([`enqueue`]), taking one ([`claim`]) and everything that its holder writes ([`Lease`]).
+//! What must not live here: what a run fetches, HTTP, NATS. A message may one day ring the bell; the work is these rows.
+//!
+//! **Why two workers never do one run.** A claim raises the run's `lease_epoch`, and every write of its holder names the
+//! epoch. A worker that slept past its lease finds its epoch gone, changes nothing, and learns it ([`LeaseError::Lost`]).
+
+mod claim;
+mod days;
+mod enqueue;
+mod job;
+mod lease;
+mod listing;
+
+pub use claim::claim;
+pub use days::{Cursor, days_owed, sync_cursor};
+pub use enqueue::{EnqueueError, Enqueued, enqueue};
+pub use job::{JobType, Window};
+pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
+pub use listing::{Run, events_of_run, run, runs};

@@ -1,0 +1,143 @@
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::key_ring::{KeyRing, Owner, SealError};
+use crate::tenant::{TenantError, check_currency, check_timezone};
+
+/// An ad account as the platform described it when it was connected.
+#[derive(Debug, Clone)]
+pub struct FoundAdAccount {
+    /// `act_…`.
+    pub external_id: String,
+    pub name: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// IANA name.
+    pub timezone_name: String,
+    /// In words, such as `active`.
+    pub status: String,
+}
+
+/// What [`connect`] made, or found and renewed.
+#[derive(Debug, Clone, Copy)]
+pub struct Connected {
+    pub integration_id: Uuid,
+    pub ad_account_id: Uuid,
+    /// The integration was there: its token was replaced and it is connected again.
+    pub reconnected: bool,
+}
+
+/// Why nothing was connected; nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    #[error(
+        "ad account {external_id} is in {found}, account {account_id} in {wanted}: two currencies are never summed. \
+         Make an account of its own with `adledger account create --currency {found}`"
+    )]
+    Currency { external_id: String, found: String, account_id: Uuid, wanted: String },
+    #[error(
+        "ad account {external_id} had {field} {before} when it was first connected and has {now} now: its days would mean \
+         two things. Connect it to a new account"
+    )]
+    Changed { external_id: String, field: &'static str, before: String, now: String },
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("PostgreSQL failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Connects an ad account to a tenant, or renews the connection it has: ad account, integration and sealed token in one
+/// transaction.
+///
+/// The tenant's row is locked first, so that its currency cannot change between the check and the commit.
+pub async fn connect(
+    pool: &PgPool,
+    keys: &KeyRing,
+    account_id: Uuid,
+    found: &FoundAdAccount,
+    token: &SecretString,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<Connected, ConnectError> {
+    check_currency(&found.currency)?;
+    check_timezone(&found.timezone_name)?;
+    let mut tx = pool.begin().await?;
+    let wanted = sqlx::query_scalar!("select currency from accounts where id = $1 for update", account_id)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(TenantError::Unknown { id: account_id })?;
+    let external_id = &found.external_id;
+    if wanted != found.currency {
+        let (external_id, found) = (external_id.clone(), found.currency.clone());
+        return Err(ConnectError::Currency { external_id, found, account_id, wanted });
+    }
+    let known = sqlx::query!(
+        "select id, currency, timezone_name from ad_accounts
+         where account_id = $1 and platform = 'meta' and external_id = $2 for update",
+        account_id,
+        external_id,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let ad_account_id = match known {
+        None => Uuid::now_v7(),
+        Some(known) => {
+            for (field, before, now) in [
+                ("currency", known.currency, &found.currency),
+                ("time zone", known.timezone_name, &found.timezone_name),
+            ] {
+                if before != *now {
+                    let (external_id, now) = (external_id.clone(), now.clone());
+                    return Err(ConnectError::Changed { external_id, field, before, now });
+                }
+            }
+            known.id
+        }
+    };
+    sqlx::query!(
+        "insert into ad_accounts (account_id, id, platform, external_id, name, currency, timezone_name, status)
+         values ($1, $2, 'meta', $3, $4, $5, $6, $7)
+         on conflict (account_id, id) do update set name = excluded.name, status = excluded.status",
+        account_id,
+        ad_account_id,
+        external_id,
+        found.name,
+        found.currency,
+        found.timezone_name,
+        found.status,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let integration = sqlx::query!(
+        r#"insert into integrations (account_id, id, ad_account_id, type, status)
+         values ($1, $2, $3, 'meta', 'connected')
+         on conflict (account_id, ad_account_id, type)
+         do update set status = 'connected', status_reason = null, connected_at = now()
+         returning id, (xmax <> 0) as "reconnected!""#,
+        account_id,
+        Uuid::now_v7(),
+        ad_account_id,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let sealed = keys.seal(&Owner { account_id, integration_id: integration.id, external_id }, token)?;
+    sqlx::query!(
+        "insert into integration_secrets (account_id, integration_id, kid, nonce, ciphertext, expires_at)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict (account_id, integration_id) do update
+         set kid = excluded.kid, nonce = excluded.nonce, ciphertext = excluded.ciphertext, expires_at = excluded.expires_at",
+        account_id,
+        integration.id,
+        sealed.kid,
+        sealed.nonce,
+        sealed.ciphertext,
+        expires_at,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Connected { integration_id: integration.id, ad_account_id, reconnected: integration.reconnected })
+}

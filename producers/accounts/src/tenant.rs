@@ -1,0 +1,65 @@
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub id: Uuid,
+    pub name: String,
+    /// ISO 4217; every sum of the tenant's is in it.
+    pub currency: String,
+    /// IANA name, for showing times; days are those of each ad account.
+    pub timezone: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    #[error("the name is empty: give the tenant a name with --name")]
+    NoName,
+    #[error("{value:?} is no currency code: write three capital letters, such as USD (ISO 4217)")]
+    Currency { value: String },
+    #[error("{value:?} is no time zone: write an IANA name, such as Europe/Berlin or America/New_York")]
+    Timezone { value: String },
+    #[error("account {id} does not exist: `adledger account create` makes one and prints its id")]
+    Unknown { id: Uuid },
+    #[error("PostgreSQL failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Three capital letters; which codes exist is for Meta to say.
+pub fn check_currency(value: &str) -> Result<(), TenantError> {
+    let is_code = value.len() == 3 && value.bytes().all(|b| b.is_ascii_uppercase());
+    if is_code { Ok(()) } else { Err(TenantError::Currency { value: value.to_owned() }) }
+}
+
+pub fn check_timezone(value: &str) -> Result<(), TenantError> {
+    let known = value.parse::<chrono_tz::Tz>();
+    known.map(drop).map_err(|_| TenantError::Timezone { value: value.to_owned() })
+}
+
+/// Makes a tenant and returns its id.
+pub async fn create_account(pool: &PgPool, name: &str, currency: &str, timezone: &str) -> Result<Uuid, TenantError> {
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(TenantError::NoName);
+    }
+    check_currency(currency)?;
+    check_timezone(timezone)?;
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "insert into accounts (id, name, currency, timezone) values ($1, $2, $3, $4)",
+        id,
+        name,
+        currency,
+        timezone
+    )
+    .execute(pool)
+    .await?;
+    Ok(id)
+}
+
+/// A tenant by its id.
+pub async fn tenant(pool: &PgPool, id: Uuid) -> Result<Tenant, TenantError> {
+    let found = sqlx::query_as!(Tenant, "select id, name, currency, timezone from accounts where id = $1", id);
+    found.fetch_optional(pool).await?.ok_or(TenantError::Unknown { id })
+}

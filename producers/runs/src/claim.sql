@@ -1,0 +1,30 @@
+-- The next run to work on becomes its claimer's.
+--   $1 lease in seconds, $2 this run only (or null), $3 the jobs that this program knows
+with next as (
+    select r.account_id, r.id
+    from sync_runs r
+    where r.job_type = any ($3)
+      and ($2::uuid is null or r.id = $2)
+      and (r.status = 'queued'
+           or (r.status = 'waiting' and (r.not_before is null or r.not_before <= now()))
+           or (r.status = 'running' and r.lease_until <= now()))
+      -- Nobody works on this integration.
+      and not exists (
+          select from sync_runs other
+          where other.account_id = r.account_id and other.integration_id = r.integration_id and other.id <> r.id
+            and other.status = 'running' and other.lease_until > now())
+    order by r.job_type = 'meta_backfill', r.requested_at, r.id
+    limit 1
+    for update skip locked
+)
+update sync_runs r
+set status = 'running',
+    attempts = r.attempts + 1,
+    lease_epoch = r.lease_epoch + 1,
+    lease_until = now() + make_interval(secs => $1),
+    started_at = coalesce(r.started_at, now()),
+    wait_reason = null,
+    not_before = null
+from next
+where r.account_id = next.account_id and r.id = next.id
+returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.lease_epoch

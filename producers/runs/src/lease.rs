@@ -1,0 +1,269 @@
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::job::{JobType, Window};
+
+/// A run on loan to this worker.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub account_id: Uuid,
+    pub run_id: Uuid,
+    pub integration_id: Uuid,
+    pub job: JobType,
+    /// The window that was asked for, or that an earlier attempt planned.
+    pub window: Option<Window>,
+    /// How often the run was claimed, this time included.
+    pub attempts: i32,
+    pub(crate) epoch: i64,
+    pub(crate) duration: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else has the run now. Whatever this worker still meant to write is void.
+    #[error("the lease of sync run {run_id} is lost: another worker has it")]
+    Lost { run_id: Uuid },
+    #[error("PostgreSQL failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A day whose event the log has.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishedDay {
+    pub date: NaiveDate,
+    pub event_id: Uuid,
+    pub fetched_at: DateTime<Utc>,
+    pub rows: u64,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    LogFull,
+    LogUnreachable,
+    Throttled,
+}
+
+impl WaitReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitReason::LogFull => "log_full",
+            WaitReason::LogUnreachable => "log_unreachable",
+            WaitReason::Throttled => "throttled",
+        }
+    }
+}
+
+/// How a run ended, apart from its days.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    /// Every day was tried; the days say the rest.
+    Through,
+    /// It was given up: a stable word, and a sentence. Days that were not tried stay due.
+    GivenUp { code: String, message: String },
+}
+
+impl Lease {
+    /// Begins a transaction that stands or falls with the lease: it is prolonged, or found lost.
+    async fn begin(&self, pool: &PgPool) -> Result<Transaction<'static, Postgres>, LeaseError> {
+        let mut tx = pool.begin().await?;
+        let held = sqlx::query!(
+            "update sync_runs set lease_until = now() + make_interval(secs => $4)
+             where account_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'",
+            self.account_id,
+            self.run_id,
+            self.epoch,
+            self.duration.as_secs_f64(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        if held.rows_affected() == 0 { Err(LeaseError::Lost { run_id: self.run_id }) } else { Ok(tx) }
+    }
+
+    /// Prolongs the lease.
+    pub async fn keep(&self, pool: &PgPool) -> Result<(), LeaseError> {
+        Ok(self.begin(pool).await?.commit().await?)
+    }
+
+    /// Writes down which days the run owes, and returns those it still has to fetch: a run taken over from a worker that
+    /// died goes on behind the days that one published.
+    pub async fn plan(&self, pool: &PgPool, window: Window, days: &[NaiveDate]) -> Result<Vec<NaiveDate>, LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "insert into sync_days (account_id, integration_id, date, state)
+             select $1, $2, date, 'due' from unnest($3::date[]) as d (date)
+             on conflict (account_id, integration_id, date) do update set state = 'due', last_error = null
+             where sync_days.state <> 'published' or sync_days.run_id is distinct from $4",
+            self.account_id,
+            self.integration_id,
+            days,
+            self.run_id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let due = sqlx::query_scalar!(
+            "select date from sync_days
+             where account_id = $1 and integration_id = $2 and date = any ($3) and state = 'due'
+             order by date",
+            self.account_id,
+            self.integration_id,
+            days,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "update sync_runs set window_since = $3, window_until = $4, days_total = $5, days_done = $6
+             where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+            window.since,
+            window.until,
+            days.len() as i32,
+            (days.len() - due.len()) as i32,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(due)
+    }
+
+    /// A day is in the log. Called after the log acknowledged it, so that a crash in between fetches the day once more
+    /// and loses nothing.
+    pub async fn day_published(&self, pool: &PgPool, day: &PublishedDay) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "update sync_days
+             set state = 'published', attempts = attempts + 1, last_error = null, last_fetched_at = $4,
+                 last_event_id = $5, run_id = $6
+             where account_id = $1 and integration_id = $2 and date = $3",
+            self.account_id,
+            self.integration_id,
+            day.date,
+            day.fetched_at,
+            day.event_id,
+            self.run_id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "update sync_runs set days_done = days_done + 1, rows_fetched = rows_fetched + $3
+             where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+            i64::try_from(day.rows).unwrap_or(i64::MAX),
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A day could not be fetched or published; it stays owed.
+    pub async fn day_failed(&self, pool: &PgPool, date: NaiveDate, error: &str) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "update sync_days set state = 'failed', attempts = attempts + 1, last_error = $4, run_id = $5
+             where account_id = $1 and integration_id = $2 and date = $3",
+            self.account_id,
+            self.integration_id,
+            date,
+            error,
+            self.run_id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The platform throttled the run `count` times, and it waited.
+    pub async fn throttled(&self, pool: &PgPool, count: u32, wait_ms: u64) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "update sync_runs
+             set rate_limited = true, throttle_count = throttle_count + $3, throttle_wait_ms = throttle_wait_ms + $4
+             where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+            i32::try_from(count).unwrap_or(i32::MAX),
+            i64::try_from(wait_ms).unwrap_or(i64::MAX),
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Gives the run back, to be taken again after a while.
+    pub async fn wait(&self, pool: &PgPool, reason: WaitReason, pause: Duration, message: &str) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "update sync_runs
+             set status = 'waiting', wait_reason = $3, not_before = now() + make_interval(secs => $4), lease_until = null,
+                 error_message = $5
+             where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+            reason.as_str(),
+            pause.as_secs_f64(),
+            message,
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Gives the run back untouched, to be taken at once: this worker is stopping.
+    pub async fn give_back(&self, pool: &PgPool) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        sqlx::query!(
+            "update sync_runs set status = 'queued', lease_until = null where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Ends the run and, in the same transaction, moves the sync cursor: up to the window's end, never past a day that is
+    /// still owed, and never back.
+    pub async fn finish(&self, pool: &PgPool, window: Option<Window>, ending: &Ending) -> Result<(), LeaseError> {
+        let mut tx = self.begin(pool).await?;
+        if let Some(window) = window.filter(|_| self.job.moves_cursor()) {
+            sqlx::query_file!(
+                "src/advance_cursor.sql",
+                self.account_id,
+                self.integration_id,
+                crate::days::CURSOR,
+                window.since,
+                window.until,
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        let (code, message) = match ending {
+            Ending::Through => (None, None),
+            Ending::GivenUp { code, message } => (Some(code.as_str()), Some(message.as_str())),
+        };
+        sqlx::query!(
+            "update sync_runs r
+             set status = case when $3::text is null and r.days_done >= r.days_total then 'succeeded'
+                               when r.days_done > 0 then 'partial' else 'failed' end,
+                 error_code = coalesce($3, case when r.days_done < r.days_total then 'days_failed' end),
+                 error_message = coalesce($4, case when r.days_done < r.days_total then (
+                     select max(d.last_error) from sync_days d
+                     where d.account_id = r.account_id and d.integration_id = r.integration_id
+                       and d.run_id = r.id and d.state = 'failed') end),
+                 lease_until = null, finished_at = now()
+             where account_id = $1 and id = $2",
+            self.account_id,
+            self.run_id,
+            code,
+            message,
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+}
