@@ -1,0 +1,283 @@
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use accounts::{Integration, KeyRing, Status};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use jetstream::{PublishError, Wire};
+use meta_api::Progress;
+use runs::{Ending, Lease, LeaseError, WaitReason, Window};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::day::DayError;
+use crate::source::{Asked, Source};
+use crate::{Clock, plan, translate};
+
+/// How often a worker without work looks for some.
+const IDLE: Duration = Duration::from_secs(1);
+/// Throttled runs wait at least this long before they are taken again.
+const THROTTLE_PAUSE: Duration = Duration::from_secs(60);
+/// A run that was throttled this often is given up; its days stay owed.
+const MAX_ATTEMPTS: i32 = 20;
+/// Days in a row that fail alike, after which the next would too.
+const MAX_FAILURES_IN_A_ROW: u32 = 3;
+
+/// What a fetcher has just done; tests end the process at one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The log has the day's event; the day is not written down yet.
+    Published { date: NaiveDate },
+}
+
+/// Works on sync runs.
+pub struct Fetcher {
+    pub pool: PgPool,
+    pub wire: Wire,
+    pub source: Source,
+    pub keys: KeyRing,
+    pub clock: Clock,
+    pub asked: Asked,
+    /// How long a run is this worker's without a sign of life.
+    pub lease: Duration,
+    pub observe: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+/// Why a run stops before its last day.
+enum Stop {
+    GiveUp { code: String, message: String },
+    Wait { reason: WaitReason, pause: Duration, message: String },
+    /// This process is asked to stop.
+    Cancelled,
+}
+
+/// Throttles that are not written down yet: `(count, milliseconds)`.
+type Throttles = Mutex<(u32, u64)>;
+
+impl Fetcher {
+    /// Works until cancelled. A run in hand is given back then, for somebody else to go on with.
+    pub async fn run(&self, cancel: &CancellationToken) {
+        while !cancel.is_cancelled() {
+            let pause = match self.run_once(None, cancel).await {
+                Ok(Some(_)) => continue,
+                Ok(None) => IDLE,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a fetcher stopped in the middle of its work");
+                    5 * IDLE
+                }
+            };
+            let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
+        }
+    }
+
+    /// Takes one run (this one, or any) and works on it until it ends or has to wait. `None` when there is none to take.
+    ///
+    /// # Errors
+    /// The run is lost to another worker, or PostgreSQL is. In both cases the lease runs out and the run is taken again.
+    pub async fn run_once(&self, only: Option<Uuid>, cancel: &CancellationToken) -> Result<Option<Uuid>, LeaseError> {
+        let Some(lease) = runs::claim(&self.pool, self.lease, only).await? else { return Ok(None) };
+        let run_id = lease.run_id;
+        tracing::info!(%run_id, job = %lease.job, attempt = lease.attempts, "working on a sync run");
+        let mut window = lease.window;
+        match self.work(&lease, &mut window, cancel).await? {
+            Ok(()) => lease.finish(&self.pool, window, &Ending::Through).await?,
+            Err(Stop::GiveUp { code, message }) => {
+                tracing::warn!(%run_id, code, message, "a sync run is given up");
+                lease.finish(&self.pool, window, &Ending::GivenUp { code, message }).await?;
+            }
+            Err(Stop::Wait { reason, pause, message }) => {
+                tracing::warn!(%run_id, reason = reason.as_str(), message, "a sync run waits");
+                lease.wait(&self.pool, reason, pause, &message).await?;
+            }
+            Err(Stop::Cancelled) => lease.give_back(&self.pool).await?,
+        }
+        Ok(Some(run_id))
+    }
+
+    async fn work(
+        &self,
+        lease: &Lease,
+        window: &mut Option<Window>,
+        cancel: &CancellationToken,
+    ) -> Result<Result<(), Stop>, LeaseError> {
+        let (integration, token) = match self.integration(lease).await? {
+            Ok(found) => found,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        // The column holds what `accounts::connect` has checked.
+        let zone: Tz = integration.timezone_name.parse().unwrap_or(Tz::UTC);
+        let today = self.clock.today(zone);
+        let throttles = Throttles::default();
+        let checked = self.kept(lease, &throttles, self.unchanged(&integration, &token)).await?;
+        if let Err(stop) = self.judge(lease, &integration, checked).await? {
+            return Ok(Err(stop));
+        }
+
+        let planned = window.or_else(|| plan::window(lease.job, today, integration.attribution_window_days));
+        let Some(planned) = planned else {
+            return Ok(Err(give_up("wrong_request", "a backfill needs a range: --since and --until")));
+        };
+        *window = Some(planned);
+        let cursor = runs::sync_cursor(&self.pool, lease.account_id, lease.integration_id).await?;
+        let owed = runs::days_owed(&self.pool, lease.account_id, lease.integration_id).await?;
+        let days = plan::days(lease.job, planned, cursor, &owed, today);
+        let due = lease.plan(&self.pool, planned, &days).await?;
+
+        let mut failures_in_a_row = 0;
+        for date in due {
+            if cancel.is_cancelled() {
+                return Ok(Err(Stop::Cancelled));
+            }
+            let observer = |progress| note(&throttles, &progress);
+            let fetching = self.day(lease, &integration, &token, date, today, &observer);
+            let fetched = tokio::select! {
+                fetched = self.kept(lease, &throttles, fetching) => fetched?,
+                // Nothing of the day is published before its last answer, so that leaving it here leaves it due.
+                () = cancel.cancelled() => return Ok(Err(Stop::Cancelled)),
+            };
+            match fetched {
+                Ok(published) => {
+                    (self.observe)(Step::Published { date });
+                    lease.day_published(&self.pool, &published).await?;
+                    failures_in_a_row = 0;
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    let code = error.code();
+                    match self.judge(lease, &integration, Err(error)).await? {
+                        Err(stop) => return Ok(Err(stop)),
+                        Ok(()) => {
+                            tracing::warn!(%date, message, "a day failed");
+                            lease.day_failed(&self.pool, date, &message).await?;
+                        }
+                    }
+                    failures_in_a_row += 1;
+                    if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
+                        return Ok(Err(give_up(code, &message)));
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The integration and its token, if its jobs may run.
+    async fn integration(&self, lease: &Lease) -> Result<Result<(Integration, SecretString), Stop>, LeaseError> {
+        let Some(integration) = accounts::integration(&self.pool, lease.integration_id).await? else {
+            return Ok(Err(give_up("disconnected", "the integration is gone")));
+        };
+        if integration.status != Status::Connected {
+            let reason = integration.status_reason.as_deref().unwrap_or("connect it again");
+            return Ok(Err(give_up(integration.status.as_str(), &format!("the integration is {}: {reason}", integration.status))));
+        }
+        Ok(match accounts::token(&self.pool, &self.keys, &integration).await? {
+            Some(Ok(token)) => Ok((integration, token)),
+            Some(Err(error)) => Err(give_up("token", &error.to_string())),
+            None => Err(give_up("token", "the integration has no token: connect it again")),
+        })
+    }
+
+    /// Asks for the ad account itself, before its days: whether it is still what was connected.
+    async fn unchanged(&self, integration: &Integration, token: &SecretString) -> Result<(), DayError> {
+        // The stub has whatever it was connected with.
+        if matches!(self.source, Source::Stub) {
+            return Ok(());
+        }
+        let tenant = accounts::tenant(&self.pool, integration.account_id).await?;
+        let found = self.source.ad_account(token, &integration.external_id, &tenant).await?;
+        Ok(translate::check_unchanged(integration, &found)?)
+    }
+
+    /// Whether a failure ends the run, makes it wait, or (`Ok`) concerns its day alone; and what it says of the integration.
+    async fn judge(
+        &self,
+        lease: &Lease,
+        integration: &Integration,
+        outcome: Result<(), DayError>,
+    ) -> Result<Result<(), Stop>, LeaseError> {
+        let Err(error) = outcome else { return Ok(Ok(())) };
+        let message = error.to_string();
+        Ok(Err(match error {
+            DayError::Database(error) => return Err(error.into()),
+            DayError::Meta(meta_api::Error::Token { .. }) => {
+                accounts::set_status(&self.pool, integration, Status::NeedsReconnect, Some(&message)).await?;
+                give_up("token", &message)
+            }
+            DayError::Translate(_) => {
+                accounts::set_status(&self.pool, integration, Status::Blocked, Some(&message)).await?;
+                give_up("blocked", &message)
+            }
+            DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. }) | DayError::Tenant(_) => {
+                give_up("permission", &message)
+            }
+            DayError::Meta(meta_api::Error::Throttled { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
+                let pause = retry_after.unwrap_or_default().max(THROTTLE_PAUSE);
+                Stop::Wait { reason: WaitReason::Throttled, pause, message }
+            }
+            DayError::Publish(PublishError::Full) => {
+                Stop::Wait { reason: WaitReason::LogFull, pause: Duration::from_secs(30), message }
+            }
+            DayError::Publish(PublishError::Unreachable { .. }) => {
+                Stop::Wait { reason: WaitReason::LogUnreachable, pause: Duration::from_secs(10), message }
+            }
+            DayError::Meta(_) | DayError::Publish(_) | DayError::Encode(_) => return Ok(Ok(())),
+        }))
+    }
+
+    /// Waits for `work`, and says meanwhile that this worker lives and how often it was throttled.
+    async fn kept<T>(&self, lease: &Lease, throttles: &Throttles, work: impl Future<Output = T>) -> Result<T, LeaseError> {
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval(Duration::from_secs(1).min(self.lease / 3));
+        let mut kept_at = tokio::time::Instant::now();
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                _ = ticks.tick() => {
+                    self.write_throttles(lease, throttles).await?;
+                    if kept_at.elapsed() >= self.lease / 3 {
+                        lease.keep(&self.pool).await?;
+                        kept_at = tokio::time::Instant::now();
+                    }
+                }
+            }
+        };
+        self.write_throttles(lease, throttles).await?;
+        Ok(done)
+    }
+
+    async fn write_throttles(&self, lease: &Lease, throttles: &Throttles) -> Result<(), LeaseError> {
+        let (count, wait_ms) = std::mem::take(&mut *throttles.lock().unwrap_or_else(PoisonError::into_inner));
+        if count > 0 {
+            lease.throttled(&self.pool, count, wait_ms).await?;
+        }
+        Ok(())
+    }
+}
+
+impl DayError {
+    /// A stable word for `sync_runs.error_code`.
+    fn code(&self) -> &'static str {
+        match self {
+            DayError::Meta(error) => error.class(),
+            DayError::Translate(_) => "blocked",
+            DayError::Publish(_) => "publish",
+            DayError::Encode(_) => "encode",
+            DayError::Tenant(_) | DayError::Database(_) => "database",
+        }
+    }
+}
+
+fn note(throttles: &Throttles, progress: &Progress) {
+    if let Progress::Throttled { wait, .. } = progress {
+        let mut noted = throttles.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.0 += 1;
+        noted.1 += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    }
+}
+
+fn give_up(code: &str, message: &str) -> Stop {
+    Stop::GiveUp { code: code.to_owned(), message: message.to_owned() }
+}
