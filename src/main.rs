@@ -1,2 +1,70 @@
-//! adledger
-fn main() {}
+//! adledger: event-sourced ingestion of Meta ad results. One binary; each command is a file in `command/`.
+
+mod boot;
+mod command;
+mod daily_table;
+mod exit;
+mod output;
+mod progress;
+mod roles;
+mod shutdown;
+mod waiting;
+
+use std::process::ExitCode;
+
+use boot::{Boot, Manner};
+use clap::{Parser, Subcommand};
+
+/// Event-sourced ingestion of Meta ad results: every answer is kept, every number can be proven.
+#[derive(Parser)]
+#[command(name = "adledger", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: boot::Place,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(command::demo::Demo),
+    Serve(command::serve::Serve),
+    Migrate(command::migrate::Migrate),
+    Streams(command::streams::Streams),
+    Account(command::account::Account),
+    Connect(command::connect::Connect),
+    Sync(command::sync::Sync),
+    Backfill(command::backfill::Backfill),
+    Status(command::status::Status),
+    Runs(command::runs::Runs),
+    Replay(command::replay::Replay),
+    Doctor(command::doctor::Doctor),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let manner = match cli.command {
+        Command::Demo(_) => Manner::Demo,
+        Command::Serve(_) => Manner::Service,
+        _ => Manner::Command,
+    };
+    let outcome = match Boot::new(cli.place, manner) {
+        Err(error) => Err(error),
+        Ok(boot) => match cli.command {
+            Command::Demo(command) => command.run(&boot).await,
+            Command::Serve(command) => command.run(&boot).await,
+            Command::Migrate(command) => command.run(&boot).await,
+            Command::Streams(command) => command.run(&boot).await,
+            Command::Account(command) => command.run(&boot).await,
+            Command::Connect(command) => command.run(&boot).await,
+            Command::Sync(command) => command.run(&boot).await,
+            Command::Backfill(command) => command.run(&boot).await,
+            Command::Status(command) => command.run(&boot).await,
+            Command::Runs(command) => command.run(&boot).await,
+            Command::Replay(command) => command.run(&boot).await,
+            Command::Doctor(command) => command.run(&boot).await,
+        },
+    };
+    exit::code(outcome)
+}

@@ -17,6 +17,7 @@ impl Random {
         Random(seed)
     }
 
+    #[expect(clippy::should_implement_trait, reason = "an iterator without an end would be a trap")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

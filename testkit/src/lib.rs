@@ -4,6 +4,7 @@
 //! The oracle never calls `projections`: it is slow, plain, and made from the invariants alone. What must not live here:
 //! anything that the binary needs.
 
+pub mod graph;
 pub mod history;
 pub mod oracle;
 mod servers;

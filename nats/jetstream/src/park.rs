@@ -1,13 +1,23 @@
 //! Dead letters: a message nobody can use is kept with the reason, and the rest goes on.
 
 use events::subject;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::{Message, PublishError, Wire};
 
 /// A reason stays readable in a header, and no line break in it can end the header.
 const READABLE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b' ').remove(b'.').remove(b',').remove(b'_').remove(b'-').remove(b':');
+
+const REASON: &str = "adledger-parked-reason";
+
+impl Message {
+    /// Why this message was parked; `None` for one that was not.
+    pub fn parked_reason(&self) -> Option<String> {
+        let (_, reason) = self.header_pairs().into_iter().find(|(name, _)| name.eq_ignore_ascii_case(REASON))?;
+        Some(percent_decode_str(&reason).decode_utf8_lossy().into_owned())
+    }
+}
 
 impl Wire {
     /// Copies `message` to the dead letters, once however often it is parked: its place in the stream is the copy's
@@ -25,7 +35,7 @@ impl Wire {
             .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("nats-"))
             .collect();
         for (name, value) in [
-            ("adledger-parked-reason", utf8_percent_encode(reason, READABLE).to_string()),
+            (REASON, utf8_percent_encode(reason, READABLE).to_string()),
             ("adledger-parked-stream", stream.to_owned()),
             ("adledger-parked-consumer", consumer.to_owned()),
             ("adledger-parked-sequence", message.sequence.to_string()),

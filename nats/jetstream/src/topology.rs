@@ -25,7 +25,7 @@ pub struct Limits {
 }
 
 /// One difference between what was asked and what the server says it has.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
     pub object: String,
     pub field: String,
@@ -128,9 +128,13 @@ fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
 /// Refuses a server that would take the options and drop them.
 pub fn check_server(wire: &Wire) -> Result<(), TopologyError> {
     let found = wire.server_version();
-    let mut numbers = found.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < OLDEST_SERVER { Err(TopologyError::OldServer { found }) } else { Ok(()) }
+    if new_enough(&found) { Ok(()) } else { Err(TopologyError::OldServer { found }) }
+}
+
+/// Whether a version as servers write it (`2.12.0`, `2.14.0-RC.1`) is new enough; one that cannot be read is not.
+fn new_enough(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= OLDEST_SERVER
 }
 
 /// Creates what is missing, updates what differs, deletes nothing; then compares what the server echoes with what was
@@ -211,4 +215,19 @@ fn differences<T: serde::Serialize>(object: &str, wanted: &T, found: &T) -> Resu
             found: found.get(field).map_or_else(|| "nothing".to_owned(), Value::to_string),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_enough;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for version in ["2.12.0", "2.12.0-RC.1", "2.12-beta", "2.15.1", "2.100.0", "3.0.0", "10.1.0"] {
+            assert!(new_enough(version), "{version}");
+        }
+        for version in ["2.9.10", "2.11.9", "1.99.0", "0.0.0", "", "unknown", "v2.12.0"] {
+            assert!(!new_enough(version), "{version}");
+        }
+    }
 }

@@ -30,6 +30,10 @@ impl Authorization {
             .map_err(|_| unusable("the token does not fit into an HTTP header"))?;
         header.set_sensitive(true);
         let mut spellings: Vec<String> = vec![text.into(), percent(text, false), percent(text, true)];
+        // A slash as PHP writes it in JSON, and that once more in quotes of Rust's: values that could not be read are
+        // shown undecoded.
+        spellings.extend([r"\/", r"\\/"].map(|slash| text.replace('/', slash)));
+        spellings.sort();
         spellings.dedup();
         Ok(Authorization { header, spellings: spellings.into_iter().map(SecretString::from).collect() })
     }
@@ -74,6 +78,8 @@ mod tests {
         let auth = Authorization::new(&"123|ab/c+d=".to_string().into(), "x").unwrap();
         let said = "bad 123|ab/c+d= and 123%7Cab%2Fc%2Bd%3D\nand 123%7cab%2fc%2bd%3d";
         assert_eq!(auth.clean(said), "bad [token] and [token] and [token]");
+        let undecoded = r"123|ab\/c+d=";
+        assert_eq!(auth.clean(&format!("{undecoded} {undecoded:?}")), "[token] \"[token]\"");
         let long = format!("{}123|ab/c+d={}", "x".repeat(295), "y".repeat(50));
         assert!(!auth.clean(&long).contains("123"));
         assert!(auth.header().is_sensitive());

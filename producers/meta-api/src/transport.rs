@@ -1,4 +1,3 @@
-use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};

@@ -1,0 +1,48 @@
+//! The only reader of the environment: settings, the data folder, the pool, the NATS client, tracing.
+//!
+//! A server that a URL names is used as it is and never changed. One that no URL names is embedded: that of the process
+//! which runs in the data folder already, else one started here, whose tables and streams are brought up to date.
+
+mod place;
+mod servers;
+mod settings;
+mod tracing_setup;
+
+use anyhow::{Context, Result};
+
+pub use place::Place;
+pub use servers::{House, check_tables};
+pub use settings::Settings;
+
+use crate::exit::usage;
+
+/// What every command begins with.
+pub struct Boot {
+    pub settings: Settings,
+    place: Place,
+}
+
+/// In what manner the process works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It does one thing and ends.
+    Command,
+    /// It stays, and says in its log what it does.
+    Service,
+    /// It is the demo: the stub, and a key of its own.
+    Demo,
+}
+
+impl Boot {
+    /// Reads the settings and starts tracing.
+    pub fn new(place: Place, manner: Manner) -> Result<Boot> {
+        let settings = Settings::read(&place, manner == Manner::Demo).map_err(usage)?;
+        tracing_setup::start(&settings, manner == Manner::Service).map_err(usage)?;
+        // async-nats, sqlx and reqwest share one TLS provider.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))
+            .context("a bug of adledger's")?;
+        Ok(Boot { settings, place })
+    }
+}

@@ -1,0 +1,220 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use embedded::{Options, Servers};
+use jetstream::{Wire, topology};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::{Boot, Place};
+
+/// Connections of one process; a fold holds one, a fetcher one, and so on.
+const MAX_CONNECTIONS: u32 = 16;
+
+/// The servers a command works with.
+pub struct House {
+    database_url: SecretString,
+    nats_url: String,
+    pub pool: PgPool,
+    pub wire: Wire,
+    /// Those that were started here; they end when they are dropped.
+    embedded: Option<Servers>,
+}
+
+/// Which servers a command needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Both,
+    Postgres,
+    Nats,
+}
+
+/// URLs, and what was started to have them.
+struct Found {
+    database_url: Option<SecretString>,
+    nats_url: Option<String>,
+    embedded: Option<Servers>,
+}
+
+impl Boot {
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// PostgreSQL and NATS, with this version's tables.
+    pub async fn house(&self) -> Result<House> {
+        let house = self.servers().await?;
+        if house.embedded.is_some() {
+            self.prepare(&house, self.settings.database_url.is_none(), self.settings.nats_url.is_none()).await?;
+        }
+        check_tables(&house.pool).await?;
+        Ok(house)
+    }
+
+    /// PostgreSQL and NATS, with tables and streams made, also on servers that a URL names: the demo asks nobody to
+    /// prepare anything.
+    pub async fn prepared_house(&self) -> Result<House> {
+        let house = self.servers().await?;
+        self.prepare(&house, true, true).await?;
+        check_tables(&house.pool).await?;
+        Ok(house)
+    }
+
+    async fn prepare(&self, house: &House, tables: bool, streams: bool) -> Result<()> {
+        if tables {
+            migrations::MIGRATOR.run(&house.pool).await.context("the migrations cannot be applied")?;
+        }
+        if streams {
+            topology::apply(&house.wire, &self.settings.limits).await?;
+        }
+        Ok(())
+    }
+
+    /// PostgreSQL and NATS as they are.
+    pub async fn servers(&self) -> Result<House> {
+        let found = self.find(Needs::Both).await?;
+        let database_url = found.database_url.context("PostgreSQL was asked for")?;
+        let nats_url = found.nats_url.context("NATS was asked for")?;
+        let pool = self.connect(&database_url).await?;
+        let wire = self.wire(&nats_url).await?;
+        Ok(House { database_url, nats_url, pool, wire, embedded: found.embedded })
+    }
+
+    /// PostgreSQL alone, as it is; with what was started to have it.
+    pub async fn database(&self) -> Result<(PgPool, Option<Servers>)> {
+        let found = self.find(Needs::Postgres).await?;
+        let pool = self.connect(&found.database_url.context("PostgreSQL was asked for")?).await?;
+        Ok((pool, found.embedded))
+    }
+
+    /// PostgreSQL alone, with this version's tables.
+    pub async fn tables(&self) -> Result<(PgPool, Option<Servers>)> {
+        let (pool, guard) = self.database().await?;
+        if self.settings.database_url.is_none() {
+            migrations::MIGRATOR.run(&pool).await.context("the migrations cannot be applied")?;
+        }
+        check_tables(&pool).await?;
+        Ok((pool, guard))
+    }
+
+    /// NATS alone, as it is.
+    pub async fn nats(&self) -> Result<(Wire, Option<Servers>)> {
+        let found = self.find(Needs::Nats).await?;
+        let wire = self.wire(&found.nats_url.context("NATS was asked for")?).await?;
+        Ok((wire, found.embedded))
+    }
+
+    /// Explicit URLs first, then a process that runs in the data folder, then servers started here.
+    async fn find(&self, needs: Needs) -> Result<Found> {
+        let settings = &self.settings;
+        let mut found =
+            Found { database_url: settings.database_url.clone(), nats_url: settings.nats_url.clone(), embedded: None };
+        let postgres = found.database_url.is_none() && needs != Needs::Nats;
+        let nats = found.nats_url.is_none() && needs != Needs::Postgres;
+        if !postgres && !nats {
+            return Ok(found);
+        }
+        let data_dir = self.place.data_dir();
+        if let Some(running) = embedded::running(&data_dir) {
+            let mine = |name: &str, url: Option<String>| {
+                url.with_context(|| format!("process {} runs in {} without {name}", running.pid, data_dir.display()))
+            };
+            if postgres {
+                found.database_url = Some(mine("PostgreSQL", running.database_url.clone())?.into());
+            }
+            if nats {
+                found.nats_url = Some(mine("NATS", running.nats_url.clone())?);
+            }
+            return Ok(found);
+        }
+        let servers = self.start(postgres, nats).await?;
+        found.database_url = found.database_url.or_else(|| servers.database_url().map(|url| url.to_owned().into()));
+        found.nats_url = found.nats_url.or_else(|| servers.nats_url().map(str::to_owned));
+        found.embedded = Some(servers);
+        Ok(found)
+    }
+
+    async fn start(&self, postgres: bool, nats: bool) -> Result<Servers> {
+        let options = Options {
+            data_dir: self.place.data_dir(),
+            nats,
+            postgres,
+            nats_config: topology::SERVER_CONF.to_owned(),
+            postgres_settings: Vec::new(),
+            cache_dir: self.settings.cache_dir.clone(),
+            search_path: self.settings.search_path.clone(),
+            progress: |line| eprintln!("{line}"),
+        };
+        Ok(Servers::start(options).await?)
+    }
+
+    async fn connect(&self, url: &SecretString) -> Result<PgPool> {
+        let options: PgConnectOptions = url
+            .expose_secret()
+            .parse()
+            // The parser's words repeat parts of the URL.
+            .map_err(|_| crate::exit::usage("DATABASE_URL is no PostgreSQL URL: write it like postgres://user:password@host:5432/name"))?;
+        let (host, port) = (options.get_host().to_owned(), options.get_port());
+        let name = options.get_database().unwrap_or_default().to_owned();
+        let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(Duration::from_secs(10));
+        pool.connect_with(options).await.with_context(|| {
+            format!("cannot connect to PostgreSQL at {host}:{port}, database {name:?}: check DATABASE_URL and that the server runs")
+        })
+    }
+
+    async fn wire(&self, url: &str) -> Result<Wire> {
+        let credentials = self.settings.nats_creds.as_ref().map(|text| text.expose_secret());
+        let wire = Wire::connect(url, credentials, "adledger").await.context("check NATS_URL and that the server runs");
+        let wire = wire.map_err(swap)?;
+        topology::check_server(&wire)?;
+        Ok(wire)
+    }
+}
+
+/// What happened first, then what to do about it.
+fn swap(error: anyhow::Error) -> anyhow::Error {
+    let cause = error.root_cause().to_string();
+    anyhow::anyhow!("{cause}: {error}")
+}
+
+impl House {
+    pub fn database_url(&self) -> &SecretString {
+        &self.database_url
+    }
+
+    pub fn nats_url(&self) -> &str {
+        &self.nats_url
+    }
+
+    /// Whether the servers are this process's own.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Ends the connections and, if they are our own, the servers.
+    pub async fn close(self) {
+        self.pool.close().await;
+        if let Some(servers) = self.embedded {
+            servers.stop().await;
+        }
+    }
+}
+
+/// Refuses a database whose tables are not those this program was built with.
+pub async fn check_tables(pool: &PgPool) -> Result<()> {
+    let known: Option<bool> = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null").fetch_one(pool).await?;
+    if known != Some(true) {
+        bail!("the database has no tables of adledger's: run `adledger migrate`");
+    }
+    let applied: Vec<i64> =
+        sqlx::query_scalar("select version from public._sqlx_migrations where success order by version").fetch_all(pool).await?;
+    let wanted: Vec<i64> = migrations::MIGRATOR.iter().map(|migration| migration.version).collect();
+    if let Some(missing) = wanted.iter().find(|version| !applied.contains(version)) {
+        bail!("the database lacks migration {missing:04}: run `adledger migrate`");
+    }
+    if let Some(newer) = applied.iter().find(|version| !wanted.contains(version)) {
+        bail!("the database has migration {newer:04}, which this program does not know: use the newer adledger");
+    }
+    Ok(())
+}

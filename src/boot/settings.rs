@@ -1,0 +1,214 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use accounts::{KeyRing, KeyRingError};
+use chrono::{DateTime, Utc};
+use insights::source::Asked;
+use insights::{Clock, Source};
+use jetstream::topology;
+use meta_api::{ClientConfig, MetaApi};
+use secrecy::SecretString;
+
+use super::Place;
+
+/// Every setting, read and checked. An empty variable counts as one that is not set.
+pub struct Settings {
+    pub database_url: Option<SecretString>,
+    pub nats_url: Option<String>,
+    /// The text of the credentials file that `NATS_CREDS` names.
+    pub nats_creds: Option<SecretString>,
+    pub limits: topology::Limits,
+    pub lease: Duration,
+    pub log_format: LogFormat,
+    pub rust_log: Option<String>,
+    pub asked: Asked,
+    pub cache_dir: PathBuf,
+    pub search_path: OsString,
+    secret_keys: Option<SecretString>,
+    client: ClientConfig,
+    stub: bool,
+    stub_now: Option<DateTime<Utc>>,
+    demo: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// The values of Meta's `ad.effective_status`.
+const EFFECTIVE_STATUSES: [&str; 12] = [
+    "ACTIVE",
+    "PAUSED",
+    "DELETED",
+    "PENDING_REVIEW",
+    "DISAPPROVED",
+    "PREAPPROVED",
+    "PENDING_BILLING_INFO",
+    "CAMPAIGN_PAUSED",
+    "ARCHIVED",
+    "ADSET_PAUSED",
+    "IN_PROCESS",
+    "WITH_ISSUES",
+];
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(value) if value.trim().is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value.trim().to_owned())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8: set it anew")),
+    }
+}
+
+/// A variable that holds a number within a range.
+fn number(name: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    let Some(text) = variable(name)? else { return Ok(default) };
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        format!("{name} is {text:?}: write a whole number from {} to {}", range.start(), range.end())
+    })
+}
+
+fn flag(name: &str) -> Result<bool, String> {
+    match variable(name)?.as_deref() {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true") => Ok(true),
+        Some(other) => Err(format!("{name} is {other:?}: write 1 or 0")),
+    }
+}
+
+impl Settings {
+    /// Reads all of them, also those that this command does not use: a typo shows at once.
+    ///
+    /// The demo is the stub's, whatever is set; so are commands on a demo's folder, unless they name other servers.
+    pub fn read(place: &Place, demo: bool) -> Result<Settings, String> {
+        let log_format = match variable("LOG_FORMAT")?.as_deref() {
+            None | Some("pretty") => LogFormat::Pretty,
+            Some("json") => LogFormat::Json,
+            Some(other) => return Err(format!("LOG_FORMAT is {other:?}: write pretty or json")),
+        };
+        let nats_creds = match variable("NATS_CREDS")? {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(&path)
+                    .map_err(|error| format!("NATS_CREDS names {path:?}, which cannot be read ({error}): name a .creds file"))?
+                    .into(),
+            ),
+        };
+        let client = client()?;
+        let database_url = url("DATABASE_URL", &["postgres", "postgresql"])?.map(SecretString::from);
+        let in_demo_folder = place.demo_key_ring().is_some() && database_url.is_none();
+        let unsaid = variable("META_STUB_MODE")?.is_none() && variable("META_API_BASE_URL")?.is_none();
+        let stub = flag("META_STUB_MODE")? || demo || (in_demo_folder && unsaid);
+        Ok(Settings {
+            database_url,
+            nats_url: url("NATS_URL", &["nats", "tls"])?,
+            nats_creds,
+            limits: topology::Limits {
+                log_max_bytes: match number("ADLEDGER_LOG_MAX_BYTES", 0, 0..=i64::MAX as u64)? {
+                    0 => None,
+                    bytes => i64::try_from(bytes).ok(),
+                },
+                replicas: usize::try_from(number("NATS_REPLICAS", 1, 1..=5)?).unwrap_or(1),
+            },
+            lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 60, 3..=3600)?),
+            log_format,
+            rust_log: variable("RUST_LOG")?,
+            asked: asked(&client.api_version)?,
+            cache_dir: cache_dir(place)?,
+            #[expect(clippy::disallowed_methods, reason = "a PATH need not be UTF-8; this file reads the environment")]
+            search_path: std::env::var_os("PATH").unwrap_or_default(),
+            secret_keys: variable("ADLEDGER_SECRET_KEYS")?.map(Into::into),
+            client,
+            stub,
+            stub_now: stub_now(stub)?,
+            demo,
+        })
+    }
+
+    /// The key ring; in a demo's folder the demo's, where none is set.
+    pub fn key_ring(&self, place: &Place) -> Result<KeyRing, KeyRingError> {
+        let of_demo = || place.demo_key_ring().filter(|_| self.demo || self.database_url.is_none());
+        let setting = self.secret_keys.clone().or_else(of_demo).ok_or(KeyRingError::Missing)?;
+        KeyRing::parse(&setting)
+    }
+
+    /// Meta, or the stub.
+    pub fn source(&self) -> Result<Source, meta_api::ConfigError> {
+        if self.stub { Ok(Source::Stub) } else { Ok(Source::Meta(MetaApi::new(self.client.clone())?)) }
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.stub_now.map_or(Clock::System, Clock::Fixed)
+    }
+}
+
+/// A URL of one of these schemes. What is wrong with it is said without showing it: it holds a password.
+fn url(name: &str, schemes: &[&str]) -> Result<Option<String>, String> {
+    let Some(text) = variable(name)? else { return Ok(None) };
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    if scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
+        return Ok(Some(text));
+    }
+    Err(format!("{name} is no {0} URL: write it like {0}://user:password@host:port/…", schemes[0]))
+}
+
+fn client() -> Result<ClientConfig, String> {
+    let default = ClientConfig::default();
+    Ok(ClientConfig {
+        base_url: variable("META_API_BASE_URL")?.unwrap_or(default.base_url),
+        api_version: variable("META_API_VERSION")?.unwrap_or(default.api_version),
+        max_backoff: Duration::from_secs(number("META_MAX_BACKOFF_SECONDS", 60, 1..=3600)?),
+        ..ClientConfig::default()
+    })
+}
+
+fn asked(api_version: &str) -> Result<Asked, String> {
+    let mut asked = Asked { api_version: api_version.to_owned(), ..Asked::default() };
+    let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
+    if let Some(text) = variable("META_EFFECTIVE_STATUS")? {
+        asked.query.effective_status = if text.eq_ignore_ascii_case("all") {
+            None
+        } else {
+            let statuses: Vec<String> = list(text);
+            if let Some(unknown) = statuses.iter().find(|status| !EFFECTIVE_STATUSES.contains(&status.as_str())) {
+                let known = EFFECTIVE_STATUSES.join(", ");
+                return Err(format!("META_EFFECTIVE_STATUS holds {unknown:?}, which is no status of Meta's: write all, or some of {known}"));
+            }
+            Some(statuses)
+        };
+    }
+    if let Some(text) = variable("META_ATTRIBUTION_WINDOWS")? {
+        asked.query.attribution_windows = list(text);
+        let is_window = |window: &str| {
+            window.split_once("d_").is_some_and(|(days, kind)| {
+                matches!(days, "1" | "7" | "28") && matches!(kind, "click" | "view" | "ev")
+            })
+        };
+        if let Some(unknown) = asked.query.attribution_windows.iter().find(|window| !is_window(window)) {
+            return Err(format!("META_ATTRIBUTION_WINDOWS holds {unknown:?}: write windows such as 1d_click,7d_click,1d_view"));
+        }
+    }
+    Ok(asked)
+}
+
+/// Where fetched servers are kept for this user.
+fn cache_dir(place: &Place) -> Result<PathBuf, String> {
+    let base = match (variable("XDG_CACHE_HOME")?, variable("HOME")?) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => PathBuf::from(home).join(".cache"),
+        (None, None) => place.data_dir().join("cache"),
+    };
+    Ok(base.join("adledger").join("servers"))
+}
+
+/// `ADLEDGER_STUB_NOW`: the stub on another day. With Meta it would fetch days that are not over.
+fn stub_now(stub: bool) -> Result<Option<DateTime<Utc>>, String> {
+    let Some(text) = variable("ADLEDGER_STUB_NOW")? else { return Ok(None) };
+    let now = DateTime::parse_from_rfc3339(&text)
+        .map_err(|_| format!("ADLEDGER_STUB_NOW is {text:?}: write an instant such as 2026-12-01T12:00:00Z"))?;
+    if stub { Ok(Some(now.to_utc())) } else { Err("ADLEDGER_STUB_NOW moves the stub's clock: set META_STUB_MODE=1 too".into()) }
+}

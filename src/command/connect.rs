@@ -1,0 +1,64 @@
+use std::io::{IsTerminal, Read};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::boot::Boot;
+use crate::exit::{Outcome, usage};
+use crate::output;
+
+/// Connect an ad account to a tenant, with a token read from standard input
+///
+/// Asks Meta for the ad account, checks that its currency is the tenant's, and keeps the token sealed. Run it again to
+/// replace the token.
+#[derive(Args)]
+pub struct Connect {
+    /// Id of the tenant, as `adledger account create` printed it
+    #[arg(long, value_name = "ID")]
+    account: Uuid,
+    /// Meta's id of the ad account, such as act_1234567890
+    #[arg(long, value_name = "ACT")]
+    ad_account: String,
+    /// Read the token from standard input (the default; without a terminal's echo in scripts)
+    #[arg(long)]
+    token_stdin: bool,
+}
+
+/// More than any token has.
+const MAX_TOKEN_BYTES: u64 = 16 << 10;
+
+impl Connect {
+    pub async fn run(self, boot: &Boot) -> Result<Outcome> {
+        let keys = boot.settings.key_ring(boot.place()).map_err(usage)?;
+        let source = boot.settings.source().map_err(usage)?;
+        let token = self.read_token()?;
+        let (pool, _servers) = boot.tables().await?;
+        let tenant = accounts::tenant(&pool, self.account).await?;
+        let found = source.ad_account(&token, &self.ad_account, &tenant).await?;
+        let connected = accounts::connect(&pool, &keys, tenant.id, &found, &token, None).await?;
+        let verb = if connected.reconnected { "Reconnected" } else { "Connected" };
+        eprintln!(
+            "{verb} {} ({:?}, {}, {}) to {:?}. The integration's id:",
+            found.external_id, found.name, found.currency, found.timezone_name, tenant.name
+        );
+        output::line(&connected.integration_id.to_string())?;
+        eprintln!("Next: adledger sync --integration {} --job meta_7d_fill --wait", connected.integration_id);
+        Ok(Outcome::Done)
+    }
+
+    fn read_token(&self) -> Result<SecretString> {
+        if !self.token_stdin && std::io::stdin().is_terminal() {
+            eprintln!("Paste the access token, then Enter and Ctrl-D:");
+        }
+        let mut text = String::new();
+        let mut input = std::io::stdin().take(MAX_TOKEN_BYTES);
+        input.read_to_string(&mut text).context("the token cannot be read from standard input")?;
+        let token = text.trim();
+        if token.is_empty() {
+            return Err(usage("no token came on standard input: pipe it in, as in `adledger connect … --token-stdin < token.txt`"));
+        }
+        Ok(token.to_owned().into())
+    }
+}

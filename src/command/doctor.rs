@@ -1,0 +1,178 @@
+use anyhow::{Context, Result};
+use clap::Args;
+use jetstream::{DEAD_LETTERS, META_INSIGHTS, Wire, topology};
+use serde::Serialize;
+use sqlx::PgPool;
+
+use crate::boot::Boot;
+use crate::exit::{self, Outcome};
+use crate::output;
+
+/// Look at settings, servers, tables and streams, and say what is wrong; exit code 3 when something is
+#[derive(Args)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The oldest PostgreSQL that is supported, as the server numbers its versions.
+const OLDEST_POSTGRES: i32 = 150_000;
+/// A log this full, in percent, is about to stop the fetch.
+const FULL_PERCENT: u64 = 80;
+
+#[derive(Serialize)]
+struct Check {
+    what: &'static str,
+    ok: bool,
+    /// What was found; where it is not ok, also what to do.
+    found: String,
+}
+
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    fn add(&mut self, what: &'static str, outcome: Result<String>) {
+        let (ok, found) = match outcome {
+            Ok(found) => (true, found),
+            Err(error) => (false, exit::sentence(&error)),
+        };
+        self.0.push(Check { what, ok, found });
+    }
+}
+
+impl Doctor {
+    pub async fn run(self, boot: &Boot) -> Result<Outcome> {
+        let mut checks = Checks::default();
+        settings(boot, &mut checks);
+        // One start for both where the servers are embedded: two would want the same folder.
+        match boot.servers().await {
+            Ok(house) => {
+                database(&house.pool, &mut checks).await;
+                wire(boot, &house.wire, &mut checks).await;
+                house.close().await;
+            }
+            Err(error) => checks.add("servers", Err(error)),
+        }
+        let findings = checks.0.iter().any(|check| !check.ok);
+        if self.json {
+            output::json(&checks.0)?;
+        } else {
+            for check in &checks.0 {
+                output::line(&format!("{} {:<14} {}", if check.ok { "✓" } else { "✗" }, check.what, check.found))?;
+            }
+        }
+        Ok(if findings { Outcome::Findings } else { Outcome::Done })
+    }
+}
+
+fn settings(boot: &Boot, checks: &mut Checks) {
+    let keys = boot.settings.key_ring(boot.place());
+    checks.add("keys", keys.map(|_| "the key ring can be read".to_owned()).map_err(Into::into));
+    let source = boot.settings.source().map_err(anyhow::Error::from);
+    checks.add(
+        "Meta",
+        source.map(|source| match source {
+            insights::Source::Stub => "stub mode: no request leaves this machine".to_owned(),
+            insights::Source::Meta(_) => format!("API {}, statuses {}", boot.settings.asked.api_version, statuses(boot)),
+        }),
+    );
+}
+
+fn statuses(boot: &Boot) -> String {
+    let filter = boot.settings.asked.query.effective_status.as_ref();
+    filter.map_or_else(|| "all".to_owned(), |list| format!("{} (spend of ads in other states is not counted)", list.join(",")))
+}
+
+async fn database(pool: &PgPool, checks: &mut Checks) {
+    checks.add("PostgreSQL", postgres_version(pool).await);
+    let tables = crate::boot::check_tables(pool).await;
+    let ready = tables.is_ok();
+    checks.add("tables", tables.map(|()| "every migration is applied".to_owned()));
+    if ready {
+        checks.add("integrations", integrations(pool).await);
+        checks.add("days", days(pool).await);
+    }
+}
+
+async fn postgres_version(pool: &PgPool) -> Result<String> {
+    let (number, version): (i32, String) =
+        sqlx::query_as("select current_setting('server_version_num')::int, current_setting('server_version')")
+            .fetch_one(pool)
+            .await
+            .context("cannot ask PostgreSQL for its version")?;
+    anyhow::ensure!(number >= OLDEST_POSTGRES, "PostgreSQL {version} is too old: 15 or newer is needed");
+    Ok(format!("version {version}"))
+}
+
+async fn integrations(pool: &PgPool) -> Result<String> {
+    let all = accounts::integrations(pool).await?;
+    let ill: Vec<String> = all
+        .iter()
+        .filter(|i| !matches!(i.status, accounts::Status::Connected | accounts::Status::Disconnected))
+        .map(|i| format!("{} is {}: {}", i.external_id, i.status, i.status_reason.as_deref().unwrap_or("connect it again")))
+        .collect();
+    anyhow::ensure!(ill.is_empty(), "{}", ill.join("; "));
+    Ok(format!("{} in all, none needs anybody", all.len()))
+}
+
+async fn days(pool: &PgPool) -> Result<String> {
+    let failed = sqlx::query!(
+        r#"select count(*) as "count!", max(last_error) as error from sync_days where state = 'failed'"#
+    )
+    .fetch_one(pool)
+    .await?;
+    anyhow::ensure!(
+        failed.count == 0,
+        "{} days failed and are tried again with the next meta_fresh; one of them: {}",
+        failed.count,
+        failed.error.unwrap_or_default()
+    );
+    Ok("none has failed".to_owned())
+}
+
+async fn wire(boot: &Boot, wire: &Wire, checks: &mut Checks) {
+    let version = topology::check_server(wire).map(|()| format!("nats-server {}", wire.server_version()));
+    checks.add("NATS", version.map_err(Into::into));
+    let differences = topology::check(wire, &boot.settings.limits).await.map_err(anyhow::Error::from);
+    checks.add("streams", differences.and_then(|found| match found.first() {
+        None => Ok("as the topology files say".to_owned()),
+        Some(d) => anyhow::bail!(
+            "{} differences, {} {} first: run `adledger streams check`, then `adledger streams apply`",
+            found.len(),
+            d.object,
+            d.field
+        ),
+    }));
+    checks.add("log", log_level(wire).await);
+    checks.add("dead letters", dead_letters(wire).await);
+    for (what, durable) in [("raw", raw::DURABLE), ("projector", projector::DURABLE)] {
+        checks.add(what, gap(wire, durable).await);
+    }
+}
+
+async fn log_level(wire: &Wire) -> Result<String> {
+    let level = wire.log(META_INSIGHTS).await?.level().await?;
+    let Some(max) = level.max_bytes.filter(|max| *max > 0) else {
+        return Ok(format!("{} events, {} bytes, without a limit of its own", level.messages, level.bytes));
+    };
+    let percent = level.bytes.saturating_mul(100) / max;
+    anyhow::ensure!(
+        percent < FULL_PERCENT,
+        "the log is {percent}% full ({} of {max} bytes): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`",
+        level.bytes
+    );
+    Ok(format!("{} events, {percent}% of {max} bytes", level.messages))
+}
+
+async fn dead_letters(wire: &Wire) -> Result<String> {
+    let level = wire.log(DEAD_LETTERS).await?.level().await?;
+    anyhow::ensure!(level.messages == 0, "{} messages are parked in the stream {DEAD_LETTERS}, each with its reason in a header", level.messages);
+    Ok("none".to_owned())
+}
+
+async fn gap(wire: &Wire, durable: &str) -> Result<String> {
+    let progress = wire.puller(META_INSIGHTS, durable).await?.progress().await?;
+    Ok(format!("{} messages wait, {} are in flight", progress.gap, progress.in_flight))
+}

@@ -1,0 +1,41 @@
+use anyhow::Result;
+use clap::Args;
+use jetstream::topology;
+
+use crate::boot::Boot;
+use crate::exit::Outcome;
+use crate::roles::{self, Role};
+use crate::shutdown::Tasks;
+
+/// Run roles until a signal
+///
+/// Any number of processes may run any role. The first SIGINT or SIGTERM ends in order: what is in hand is finished or
+/// given back.
+#[derive(Args)]
+pub struct Serve {
+    #[arg(long, default_value = "all")]
+    role: Role,
+}
+
+impl Serve {
+    pub async fn run(self, boot: &Boot) -> Result<Outcome> {
+        // Checked before anything is started, and also where the role needs no key: a service that lacks one is misconfigured.
+        boot.settings.key_ring(boot.place()).map_err(crate::exit::usage)?;
+        let house = boot.house().await?;
+        for difference in topology::check(&house.wire, &boot.settings.limits).await? {
+            anyhow::bail!(
+                "{} has {} {} where {} is wanted: run `adledger streams apply`",
+                difference.object,
+                difference.field,
+                difference.found,
+                difference.wanted
+            );
+        }
+        let mut tasks = Tasks::new();
+        roles::spawn(&mut tasks, self.role, boot, &house)?;
+        tracing::info!("serving");
+        let ended = tasks.until_signal().await;
+        house.close().await;
+        ended.map(|()| Outcome::Done)
+    }
+}

@@ -1,0 +1,120 @@
+//! A fake Graph API over HTTP, written from Meta's documents and not from `meta-api`, so that each can prove the other
+//! wrong.
+//!
+//! A [`World`] says what is true of the ad accounts; [`Graph`] answers questions about it as Meta does, traps included:
+//! ids that no float holds, names that no `jsonb` holds, bare numbers, overlapping action types, `paging.next` with the
+//! token in it, error messages that quote the token. A [`Failure`] makes it answer badly for a while, and every question
+//! is [`Recorded`]. What must not live here: anything that knows our tables or events.
+//!
+//! Reading order: `world.rs`, `respond.rs` (one question, one answer), `failure.rs`.
+
+mod ask;
+mod delivery;
+mod demo;
+mod failure;
+mod name;
+mod recorded;
+mod refusal;
+mod respond;
+mod rows;
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use ask::{Ask, Level, STATUSES, VERSIONS};
+pub use delivery::{Delivery, Purchases, Sales};
+pub use failure::{Endpoint, Failure};
+pub use name::Name;
+pub use recorded::Recorded;
+pub use world::{Ad, AdAccount, Totals, World};
+
+/// A running fake. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Graph {
+    address: SocketAddr,
+    inside: Arc<Inside>,
+    _stop: DropGuard,
+}
+
+/// What the server shares with its [`Graph`].
+#[derive(Debug)]
+struct Inside {
+    url: String,
+    world: Mutex<World>,
+    failures: Mutex<Vec<Failure>>,
+    requests: Mutex<Vec<Recorded>>,
+    stop: CancellationToken,
+}
+
+impl Graph {
+    /// Serves the world on a free port of 127.0.0.1, on the runtime of the caller.
+    pub async fn start(world: World) -> Result<Graph> {
+        Graph::start_on(0, world).await
+    }
+
+    /// Serves the world on a port of 127.0.0.1; 0 takes a free one.
+    pub async fn start_on(port: u16, world: World) -> Result<Graph> {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| format!("bind port {port}"))?;
+        let address = listener.local_addr().context("read the bound port")?;
+        let stop = CancellationToken::new();
+        let inside = Arc::new(Inside {
+            url: format!("http://{address}"),
+            world: Mutex::new(world),
+            failures: Mutex::default(),
+            requests: Mutex::default(),
+            stop: stop.clone(),
+        });
+        let router = axum::Router::new().fallback(respond::respond).with_state(inside.clone());
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::spawn(async move {
+            if let Err(error) = serve.await {
+                eprintln!("the fake Graph API ended: {error}");
+            }
+        });
+        Ok(Graph { address, inside, _stop: stop.drop_guard() })
+    }
+
+    /// What stands for `https://graph.facebook.com`, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.inside.url
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes the world, or reads it, between two answers.
+    pub fn edit<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut lock(&self.inside.world))
+    }
+
+    /// Answers badly from now on. Of the failures that fit a question, the one that was added first is spent first.
+    pub fn fail(&self, failure: Failure) {
+        lock(&self.inside.failures).push(failure);
+    }
+
+    /// Forgets every failure that is not spent yet.
+    pub fn heal(&self) {
+        lock(&self.inside.failures).clear();
+    }
+
+    /// Every question since the start or the last [`forget_requests`](Self::forget_requests), in the order of arrival.
+    pub fn requests(&self) -> Vec<Recorded> {
+        lock(&self.inside.requests).clone()
+    }
+
+    pub fn forget_requests(&self) {
+        lock(&self.inside.requests).clear();
+    }
+}
+
+/// A test that panicked with the lock held has failed already; the others go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,131 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+
+use super::delivery::Delivery;
+use super::name::Name;
+
+/// Everything that is true behind the API.
+#[derive(Debug, Default, Clone)]
+pub struct World {
+    /// Each token with the ad accounts that it may read. A token that is not here is invalid.
+    pub tokens: BTreeMap<String, BTreeSet<String>>,
+    /// By external id, `act_…`.
+    pub ad_accounts: BTreeMap<String, AdAccount>,
+    /// With a today, days more than 37 months before it are refused, as Meta does. Without one, no day is too old.
+    pub today: Option<NaiveDate>,
+}
+
+#[derive(Debug, Clone)]
+pub struct AdAccount {
+    pub name: Name,
+    /// ISO 4217.
+    pub currency: String,
+    /// IANA name.
+    pub timezone_name: String,
+    /// 1 active, 2 disabled, …; see Meta's list.
+    pub account_status: i64,
+    pub ads: Vec<Ad>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Ad {
+    /// 18 digits: neighbours are one number as a float.
+    pub id: String,
+    pub name: Name,
+    pub adset_id: String,
+    pub adset_name: Name,
+    pub campaign_id: String,
+    pub campaign_name: Name,
+    /// One of [`STATUSES`](super::STATUSES); the status of today, whatever day is asked for.
+    pub effective_status: String,
+    /// Counts come as bare numbers instead of strings.
+    pub bare_numbers: bool,
+    /// Purchases come under the pixel's action type alone, instead of under omni_purchase and its overlapping parts.
+    pub pixel_only: bool,
+    /// Days without delivery are not in here.
+    pub days: BTreeMap<NaiveDate, Delivery>,
+}
+
+/// The sums over the ads of a day.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// Ads with a row.
+    pub ads: usize,
+    pub spend: Decimal,
+    pub impressions: u64,
+    pub clicks: u64,
+    pub link_clicks: u64,
+    /// Of the unified setting, what Meta puts under `value`.
+    pub purchases: u64,
+    pub purchase_value: Decimal,
+}
+
+impl World {
+    /// Adds an ad account, or replaces it, and lets the token read it.
+    pub fn insert(&mut self, token: &str, external_id: &str, ad_account: AdAccount) {
+        self.ad_accounts.insert(external_id.into(), ad_account);
+        self.tokens.entry(token.into()).or_default().insert(external_id.into());
+    }
+
+    /// A token that is valid and may read nothing.
+    pub fn insert_token(&mut self, token: &str) {
+        self.tokens.entry(token.into()).or_default();
+    }
+
+    /// The ad account, to change it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn ad_account(&mut self, external_id: &str) -> &mut AdAccount {
+        self.ad_accounts.get_mut(external_id).unwrap_or_else(|| panic!("the world has no ad account {external_id}"))
+    }
+
+    /// What a day's rows must add up to, with only the ads of these statuses; `None` for all of them, which is also the
+    /// control total. Zero for a day, or an ad account, that there is nothing about.
+    pub fn totals(&self, external_id: &str, date: NaiveDate, statuses: Option<&[&str]>) -> Totals {
+        let mut totals = Totals::default();
+        for ad in self.ad_accounts.get(external_id).iter().flat_map(|account| &account.ads) {
+            let Some(day) = ad.days.get(&date).filter(|day| day.has_row()) else { continue };
+            if statuses.is_some_and(|statuses| !statuses.contains(&ad.effective_status.as_str())) {
+                continue;
+            }
+            let sales = day.purchases.unified();
+            totals.ads += 1;
+            totals.spend += day.spend;
+            totals.impressions += day.impressions;
+            totals.clicks += day.clicks;
+            totals.link_clicks += day.link_clicks;
+            totals.purchases += sales.count;
+            totals.purchase_value += sales.value;
+        }
+        totals
+    }
+
+    /// [`totals`](Self::totals) of each day, days without delivery included.
+    pub fn totals_by_date(
+        &self,
+        external_id: &str,
+        days: RangeInclusive<NaiveDate>,
+        statuses: Option<&[&str]>,
+    ) -> BTreeMap<NaiveDate, Totals> {
+        dates(&days).map(|date| (date, self.totals(external_id, date, statuses))).collect()
+    }
+}
+
+impl AdAccount {
+    /// One ad, to change it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn ad(&mut self, id: &str) -> &mut Ad {
+        self.ads.iter_mut().find(|ad| ad.id == id).unwrap_or_else(|| panic!("the ad account has no ad {id}"))
+    }
+}
+
+pub(super) fn dates(days: &RangeInclusive<NaiveDate>) -> impl Iterator<Item = NaiveDate> + use<> {
+    let until = *days.end();
+    days.start().iter_days().take_while(move |date| *date <= until)
+}
