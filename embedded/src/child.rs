@@ -1,7 +1,8 @@
 //! Children that end with their parent, also when it is killed.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ pub(crate) struct Farewell {
 
 enum Order {
     Spawn(Box<Command>, Farewell, mpsc::Sender<std::io::Result<u32>>),
+    Look(u32, mpsc::Sender<Option<ExitStatus>>),
     Stop,
 }
 
@@ -35,13 +37,22 @@ impl Keeper {
         let (orders, inbox) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut children: Vec<(Child, Farewell)> = Vec::new();
-            while let Ok(Order::Spawn(mut command, farewell, answer)) = inbox.recv() {
-                let spawned = spawn(&mut command).map(|child| {
-                    let pid = child.id();
-                    children.push((child, farewell));
-                    pid
-                });
-                let _ = answer.send(spawned);
+            while let Ok(order) = inbox.recv() {
+                match order {
+                    Order::Spawn(mut command, farewell, answer) => {
+                        let spawned = spawn(&mut command).map(|child| {
+                            let pid = child.id();
+                            children.push((child, farewell));
+                            pid
+                        });
+                        let _ = answer.send(spawned);
+                    }
+                    Order::Look(pid, answer) => {
+                        let child = children.iter_mut().find(|(child, _)| child.id() == pid);
+                        let _ = answer.send(child.and_then(|(child, _)| child.try_wait().ok().flatten()));
+                    }
+                    Order::Stop => break,
+                }
             }
             for (child, farewell) in children.iter_mut().rev() {
                 end(child, *farewell);
@@ -57,6 +68,14 @@ impl Keeper {
         let (answer, spawned) = mpsc::channel();
         let _ = self.orders.send(Order::Spawn(Box::new(command), farewell, answer));
         spawned.recv().map_err(std::io::Error::other)?
+    }
+
+    /// How a child ended; `None` while it runs. Only its owner can tell: to everybody else, a child that has ended and
+    /// was not waited for looks alive.
+    pub fn ended(&self, pid: u32) -> Option<ExitStatus> {
+        let (answer, looked) = mpsc::channel();
+        let _ = self.orders.send(Order::Look(pid, answer));
+        looked.recv().ok().flatten()
     }
 
     /// Ends the children, the last one first, and waits for them.
@@ -99,9 +118,11 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
 
 fn end(child: &mut Child, farewell: Farewell) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
-    for (signal, patience) in
-        [(farewell.polite, farewell.patience), (Signal::SIGQUIT, Duration::from_secs(3)), (Signal::SIGKILL, Duration::from_secs(3))]
-    {
+    for (signal, patience) in [
+        (farewell.polite, farewell.patience),
+        (Signal::SIGQUIT, Duration::from_secs(3)),
+        (Signal::SIGKILL, Duration::from_secs(3)),
+    ] {
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }
@@ -117,7 +138,7 @@ fn end(child: &mut Child, farewell: Farewell) {
     let _ = child.wait();
 }
 
-/// Whether a process of that id exists.
+/// Whether a process of that id exists. For children of other processes only: see [`Keeper::ended`].
 pub(crate) fn alive(pid: u32) -> bool {
     i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None).is_ok())
 }
@@ -126,9 +147,11 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// process is the server it is taken for: a process id can have been given to somebody else.
 pub(crate) async fn wait_gone(pid: u32, verify: impl Fn(u32) -> bool) {
     let pause = Duration::from_millis(20);
-    for (signal, patience) in
-        [(None, Duration::from_secs(5)), (Some(Signal::SIGQUIT), Duration::from_secs(5)), (Some(Signal::SIGKILL), Duration::from_secs(5))]
-    {
+    for (signal, patience) in [
+        (None, Duration::from_secs(5)),
+        (Some(Signal::SIGQUIT), Duration::from_secs(5)),
+        (Some(Signal::SIGKILL), Duration::from_secs(5)),
+    ] {
         if !alive(pid) || !verify(pid) {
             return;
         }
@@ -144,5 +167,10 @@ pub(crate) async fn wait_gone(pid: u32, verify: impl Fn(u32) -> bool) {
 
 /// Whether a process's command line holds `text`, where the system tells.
 pub(crate) fn command_line_has(pid: u32, text: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
+    if Path::new("/proc/self").exists() {
+        return std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(text));
+    }
+    let output = Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(text))
 }

@@ -3,11 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, make_dir, write_private};
+
+/// How long a lock is tried for: whoever only looks at a folder holds it for a moment, and so does a child between its
+/// birth and its own program.
+const LOCK_WITHIN: Duration = Duration::from_millis(500);
 
 /// A data folder that this process alone uses. The kernel gives the lock back when the process ends, however it ends.
 pub(crate) struct Folder {
@@ -24,20 +29,33 @@ pub struct Running {
 }
 
 impl Folder {
-    pub fn lock(data_dir: &Path) -> Result<Self, Error> {
-        make_dir(data_dir)?;
+    pub async fn lock(data_dir: &Path) -> Result<Self, Error> {
+        // A folder that holds something was not made for us alone: it keeps its mode.
+        if std::fs::read_dir(data_dir).map_or(true, |mut entries| entries.next().is_none()) {
+            make_dir(data_dir)?;
+        }
         let path = data_dir.join("lock");
         let failed = |source| Error::Folder { operation: "open", path: path.clone(), source };
         let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                lock.set_len(0).map_err(failed)?;
-                lock.rewind().map_err(failed)?;
-                write!(lock, "{}", std::process::id()).map_err(failed)?;
-                Ok(Folder { _lock: lock, data_dir: data_dir.to_owned() })
-            }
-            Err((file, _)) => Err(Error::InUse { path: data_dir.to_owned(), pid: owner(file) }),
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let deadline = tokio::time::Instant::now() + LOCK_WITHIN;
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    lock.set_len(0).map_err(failed)?;
+                    lock.rewind().map_err(failed)?;
+                    write!(lock, "{}", std::process::id()).map_err(failed)?;
+                    return Ok(Folder { _lock: lock, data_dir: data_dir.to_owned() });
+                }
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) if tokio::time::Instant::now() < deadline => file,
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                    return Err(Error::InUse { path: data_dir.to_owned(), pid: owner(file) });
+                }
+                Err((_, error)) => {
+                    return Err(Error::Folder { operation: "lock", path, source: error.into() });
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

