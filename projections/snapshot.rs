@@ -31,6 +31,7 @@ pub enum Unfoldable {
     Timezone(String),
     #[error("control total: {0}")]
     Control(String),
+    /// Counted from 1.
     #[error("row {number} of the event: {reason}")]
     Row { number: usize, reason: String },
 }
@@ -191,7 +192,7 @@ fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Un
     };
     let mut parsed = Vec::with_capacity(data.rows.len());
     let mut latest: HashMap<_, usize> = HashMap::with_capacity(data.rows.len());
-    for (number, raw) in data.rows.iter().enumerate() {
+    for (number, raw) in (1..).zip(&data.rows) {
         let row: MetaRow<'_> =
             serde_json::from_str(raw.get()).map_err(|e| Unfoldable::Row { number, reason: e.to_string() })?;
         let ad_id = row::text(row.ad_id).map_err(|reason| Unfoldable::Row { number, reason })?;
@@ -201,7 +202,7 @@ fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Un
     }
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());
-    for (number, row) in parsed.iter().enumerate() {
+    for (number, row) in (1..).zip(&parsed) {
         let refuse = |reason: String| Unfoldable::Row { number, reason };
         let ad_id = row::text(row.ad_id).map_err(refuse)?;
         if latest.get(&ad_id) != Some(&number) {

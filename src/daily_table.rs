@@ -40,7 +40,6 @@ pub async fn print(pool: &PgPool, account_id: Uuid, since: NaiveDate, until: Nai
 
 fn daily(days: &[Day]) -> comfy_table::Table {
     let mut table = output::table(&["day", "", "spend", "impressions", "clicks", "CTR", "purchases", "value", "ROAS", "cover", ""]);
-    table.load_preset("     ─            ");
     output::right(&mut table, 2..10);
     let most = days.iter().filter_map(|day| day.spend).max().unwrap_or_default();
     for day in days {
@@ -106,7 +105,6 @@ async fn ads(pool: &PgPool, account_id: Uuid, date: NaiveDate) -> Result<comfy_t
     .fetch_all(pool)
     .await?;
     let mut table = output::table(&["campaign", "ad", "spend", "impressions", "clicks", "purchases", "value"]);
-    table.load_preset("     ─            ");
     output::right(&mut table, 2..7);
     for row in rows {
         table.add_row([

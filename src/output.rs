@@ -3,14 +3,17 @@
 use std::io::Write;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-/// A table with a header and light lines.
+/// One line below the header, and otherwise only room between the columns.
+const LIGHT: &str = "     ─            ";
+
+/// A table with a header.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(LIGHT).set_header(header);
     table
 }
 

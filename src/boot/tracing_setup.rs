@@ -1,5 +1,6 @@
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::settings::{LogFormat, Settings};
 
@@ -11,8 +12,8 @@ pub fn start(settings: &Settings, serving: bool) -> Result<(), String> {
         .map_err(|error| format!("RUST_LOG is {directives:?}, which is no log filter ({error}): try RUST_LOG=info"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE);
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Pretty => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -64,6 +64,27 @@ async fn start() -> Result<(Servers, String)> {
     Ok((servers, url))
 }
 
+impl Nats {
+    /// Has what a dead consumer holds delivered again now, instead of when its time to acknowledge is over: that time is
+    /// made short, which the server applies to what is out already.
+    pub async fn redeliver(&self, stream: &str, durable: &str) -> Result<()> {
+        use async_nats::jetstream;
+        let address: async_nats::ServerAddr = self.url.parse()?;
+        let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
+        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+        let context = jetstream::new(options.connect(address).await?);
+        let stream = context.get_stream(stream).await?;
+        let consumer: jetstream::consumer::PullConsumer =
+            stream.get_consumer(durable).await.map_err(|error| anyhow::anyhow!(error))?;
+        let mut config = consumer.cached_info().config.clone();
+        config.ack_wait = std::time::Duration::from_millis(200);
+        use async_nats::jetstream::consumer::FromConsumer;
+        let config = jetstream::consumer::pull::Config::try_from_consumer_config(config).map_err(|error| anyhow::anyhow!(error))?;
+        stream.update_consumer(config).await?;
+        Ok(())
+    }
+}
+
 /// Starts a nats-server and makes the streams.
 pub async fn nats() -> Result<Nats> {
     let nats = nats_without_streams().await?;

@@ -13,6 +13,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 const CONTENT_TYPE: &str = "content-type";
 const PREFIX: &str = "ce-";
+/// What every CloudEvent has.
+const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
 /// Headers that are not those of a CloudEvent.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +44,7 @@ pub fn to_pairs(event: &Event) -> Vec<(String, String)> {
 /// The event (without data) whose headers these are; headers of other families are passed over.
 pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Event, HeaderError> {
     let mut builder = Attributes(EventBuilderV10::new());
-    let mut seen_version = false;
+    let mut seen: Vec<&'static str> = Vec::new();
     for (name, value) in pairs {
         let name = name.to_ascii_lowercase();
         if name == CONTENT_TYPE {
@@ -57,9 +59,9 @@ pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result
             expected: "percent-encoded UTF-8",
         })?;
         let attribute_value = MessageAttributeValue::String(text.into_owned());
+        seen.extend(REQUIRED.iter().find(|required| **required == attribute));
         builder = match attribute {
             "specversion" => {
-                seen_version = true;
                 match value {
                     "1.0" => builder.set_spec_version(SpecVersion::V10).map_err(HeaderError::CloudEvent)?,
                     other => {
@@ -67,17 +69,19 @@ pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result
                     }
                 }
             }
+            "time" if chrono::DateTime::parse_from_rfc3339(&attribute_value.to_string()).is_err() => {
+                return Err(HeaderError::Invalid { name, value: attribute_value.to_string(), expected: "an RFC 3339 instant" });
+            }
             "id" | "source" | "type" | "subject" | "time" | "dataschema" => {
                 builder.set_attribute(attribute, attribute_value).map_err(HeaderError::CloudEvent)?
             }
             extension => builder.set_extension(extension, attribute_value).map_err(HeaderError::CloudEvent)?,
         };
     }
-    if !seen_version {
-        return Err(HeaderError::Missing("specversion"));
+    if let Some(missing) = REQUIRED.iter().find(|required| !seen.contains(required)) {
+        return Err(HeaderError::Missing(missing));
     }
-    builder.end()
-        .map_err(HeaderError::CloudEvent)
+    builder.end().map_err(HeaderError::CloudEvent)
 }
 
 /// The text of an extension attribute.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use cloudevents::{Event, EventBuilder, EventBuilderV10};
+use cloudevents::{AttributesWriter, Event, EventBuilder, EventBuilderV10};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -143,7 +143,10 @@ impl InsightsFetched {
                 builder = builder.extension(name, value);
             }
         }
-        builder.build()
+        let mut event = builder.build()?;
+        // The media type of the data once `datacodec` is undone.
+        event.set_datacontenttype(Some("application/json"));
+        Ok(event)
     }
 }
 

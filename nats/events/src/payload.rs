@@ -24,7 +24,7 @@ pub enum Codec {
 /// A payload that cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    #[error("payload codec {0:?} is unknown: this version reads plain and zstd")]
+    #[error("payload codec {0:?} (header ce-datacodec) is unknown: this version reads plain and zstd")]
     UnknownCodec(String),
     #[error("payload is not valid zstd")]
     Zstd(#[source] std::io::Error),
@@ -109,6 +109,6 @@ mod tests {
         let (codec, bytes) = encode(vec![1; 5000]).expect("encodes");
         assert!(matches!(decode(codec, &bytes[..bytes.len() / 2], 1 << 20), Err(PayloadError::Zstd(_))));
         let error = "lz4".parse::<Codec>().expect_err("lz4 is none of them");
-        assert_eq!(error.to_string(), "payload codec \"lz4\" is unknown: this version reads plain and zstd");
+        assert_eq!(error.to_string(), "payload codec \"lz4\" (header ce-datacodec) is unknown: this version reads plain and zstd");
     }
 }

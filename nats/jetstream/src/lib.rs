@@ -68,12 +68,13 @@ impl Wire {
         if let Some(text) = credentials {
             options = options.credentials(text).map_err(|e| failed(format!("NATS_CREDS cannot be used: {e}")))?;
         }
-        // The client takes credentials from its options only.
+        // The client takes credentials from its options only, and writes the address into its log: it gets one without.
         let address: async_nats::ServerAddr = url.parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
         if let (Some(user), Some(password)) = (address.username(), address.password()) {
             options = options.user_and_password(user.to_owned(), password.to_owned());
         }
-        let client = options.connect(address).await.map_err(|e| failed(e.to_string()))?;
+        let bare: async_nats::ServerAddr = without_userinfo(url).parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
+        let client = options.connect(bare).await.map_err(|e| failed(e.to_string()))?;
         let context = jetstream::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
         Ok(Wire { client, context })
     }
@@ -105,10 +106,8 @@ impl Wire {
     }
 }
 
-/// The URL without user and password, for messages.
+/// The URL without user and password.
 fn without_userinfo(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
-        _ => url.to_owned(),
-    }
+    let (scheme, rest) = url.find("://").map_or(("", url), |at| url.split_at(at + 3));
+    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
 }

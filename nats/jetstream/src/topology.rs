@@ -1,5 +1,6 @@
 //! Streams and consumers as data files, made by one command and compared with what the server really has.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -198,23 +199,40 @@ pub async fn check(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, Topo
 /// Fields that the server fills in by itself where none was asked for.
 const SERVER_OWNED: [&str; 4] = ["metadata", "consumer_limits", "max_waiting", "num_replicas_consumer"];
 
+/// Compares every field that either side states: an option that somebody set by hand is a difference, too.
 fn differences<T: serde::Serialize>(object: &str, wanted: &T, found: &T) -> Result<Vec<Difference>, TopologyError> {
-    let value = |config: &T| {
-        serde_json::to_value(config).map_err(|e| TopologyError::Make { object: object.to_owned(), reason: e.to_string() })
+    let fields = |config: &T| match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(TopologyError::Make { object: object.to_owned(), reason: format!("{other} is no configuration") }),
+        Err(error) => Err(TopologyError::Make { object: object.to_owned(), reason: error.to_string() }),
     };
-    let (wanted, found) = (value(wanted)?, value(found)?);
-    let (Value::Object(wanted), Value::Object(found)) = (wanted, found) else { return Ok(Vec::new()) };
-    Ok(wanted
-        .iter()
-        .filter(|(field, _)| !SERVER_OWNED.contains(&field.as_str()))
-        .filter(|(field, value)| found.get(*field) != Some(value))
-        .map(|(field, value)| Difference {
+    let (wanted, found) = (fields(wanted)?, fields(found)?);
+    let names: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
+    let said = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    Ok(names
+        .into_iter()
+        .filter(|field| !SERVER_OWNED.contains(&field.as_str()))
+        .map(|field| (field, wanted.get(field), found.get(field)))
+        .filter(|(_, wanted, found)| wanted != found && !(unset(*wanted) && unset(*found)))
+        .map(|(field, wanted, found)| Difference {
             object: object.to_owned(),
             field: field.clone(),
-            wanted: value.to_string(),
-            found: found.get(field).map_or_else(|| "nothing".to_owned(), Value::to_string),
+            wanted: said(wanted),
+            found: said(found),
         })
         .collect())
+}
+
+/// Whether a field says what it would say were it not there: servers spell out some of these, and leave out others.
+fn unset(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => true,
+        Some(Value::Number(number)) => number.as_i64() == Some(0),
+        Some(Value::String(text)) => text.is_empty() || text == "none",
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(Value::Bool(true)) => false,
+    }
 }
 
 #[cfg(test)]

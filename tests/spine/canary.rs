@@ -1,0 +1,133 @@
+//! A token never leaves its room: after a connect, syncs, failures and a parked event it is looked for everywhere.
+
+use anyhow::{Context, Result, ensure};
+use events::payload;
+use jetstream::{DEAD_LETTERS, META_INSIGHTS};
+use testkit::graph::{Endpoint, Failure};
+
+use crate::shop::{Ran, Shop, TOKEN, days_ago, run};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
+    let shop = Shop::open().await?;
+    let mut said = Vec::new();
+    // The server quotes the token in each of these, too.
+    shop.graph.fail(Failure::account_throttle(0).times(1).on(Endpoint::AdRows));
+    shop.graph.fail(Failure::refusal(500, 2, None, "Oops, {token} broke").times(1).on(Endpoint::AccountRow));
+    said.push(traced(&shop, &["--job", "meta_7d_fill"]).await?);
+    let row = format!(
+        r#"{{"data":[{{"ad_id":"1","spend":"a lot","account_currency":"EUR","date_start":"{0}","date_stop":"{0}"}}]}}"#,
+        days_ago(1)
+    );
+    shop.graph.fail(Failure::body(200, &row).times(1).on(Endpoint::AdRows).on_date(days_ago(1)));
+    let parked = traced(&shop, &["--job", "meta_fresh"]).await?;
+    ensure!(parked.code == 1 && parked.stderr.contains("was parked: row 1 of the event"), "{}", end(&parked));
+    said.push(parked);
+    shop.graph.heal();
+    shop.graph.fail(Failure::token_expired());
+    let expired = traced(&shop, &["--job", "meta_fresh"]).await?;
+    ensure!(expired.code == 1 && expired.stderr.contains("connect again with a new token"), "{}", end(&expired));
+    said.push(expired);
+    for command in [["status"].as_slice(), &["runs"], &["doctor"], &["runs", "--json"]] {
+        said.push(shop.run(command).await?);
+    }
+
+    let needles = needles();
+    for ran in &said {
+        check("what a command said", &ran.stdout, &needles)?;
+        check("what a command said", &ran.stderr, &needles)?;
+    }
+    check_tables(&shop, &needles).await?;
+    let letters = check_stream(&shop, DEAD_LETTERS, "dead.>", &needles).await?;
+    let events = check_stream(&shop, META_INSIGHTS, &events::subject::insights_filter(None, None), &needles).await?;
+    ensure!(letters >= 1 && events >= 13, "{letters} dead letters and {events} events were looked through");
+    let in_urls = shop.graph.requests().into_iter().filter(|request| request.token_in_url).count();
+    ensure!(in_urls == 0, "{in_urls} requests had the token in their URL");
+    opens_with_its_key(&shop).await
+}
+
+/// The last line of a long log.
+fn end(ran: &Ran) -> &str {
+    ran.stderr.trim().lines().last().unwrap_or_default()
+}
+
+/// A sync with every log line there is.
+async fn traced(shop: &Shop, job: &[&str]) -> Result<Ran> {
+    let integration = shop.integration_id.to_string();
+    let mut arguments = vec!["sync", "--integration", &integration, "--wait", "--deadline-seconds", "60"];
+    arguments.extend(job);
+    let mut command = shop.command(&arguments);
+    command.env("RUST_LOG", "trace");
+    run(command, None).await
+}
+
+/// The token as it is, escaped for a URL or for JSON, and as the hex that `bytea` is shown in.
+fn needles() -> Vec<String> {
+    let hex = TOKEN.bytes().map(|b| format!("{b:02x}")).collect();
+    let url = TOKEN.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
+    vec![TOKEN.into(), hex, url, TOKEN.replace('/', "\\/")]
+}
+
+fn check(place: &str, text: &str, needles: &[String]) -> Result<()> {
+    for needle in needles {
+        if let Some(at) = text.find(needle.as_str()) {
+            let around = text[..at].rfind('\n').map_or(0, |line| line + 1);
+            anyhow::bail!("the token is in {place}: …{}", &text[around..at]);
+        }
+    }
+    Ok(())
+}
+
+async fn check_tables(shop: &Shop, needles: &[String]) -> Result<()> {
+    let pool = &shop.database.pool;
+    let tables: Vec<String> =
+        sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'public'").fetch_all(pool).await?;
+    ensure!(tables.len() > 10, "{tables:?}");
+    for table in tables {
+        let query = format!("select t::text from {table} t");
+        for row in sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_all(pool).await? {
+            check(&format!("table {table}"), &row, needles)?;
+        }
+    }
+    let payloads: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "select distinct r.codec, p.payload from meta_insights_raw r join meta_payloads p using (account_id, payload_sha256)",
+    )
+    .fetch_all(pool)
+    .await?;
+    for (codec, bytes) in payloads {
+        let json = payload::decode(codec.parse()?, &bytes, 1 << 24)?;
+        check("a decompressed payload", &String::from_utf8_lossy(&json), needles)?;
+    }
+    Ok(())
+}
+
+async fn check_stream(shop: &Shop, stream: &str, filter: &str, needles: &[String]) -> Result<u32> {
+    let log = shop.nats.wire.log(stream).await?;
+    let mut seen = 0;
+    for subject in log.subjects(filter).await? {
+        let mut sequence = 1;
+        while let Some(message) = log.next(&subject, sequence).await? {
+            sequence = message.sequence + 1;
+            seen += 1;
+            for (name, value) in message.header_pairs() {
+                check("a header", &format!("{name}: {value}"), needles)?;
+            }
+            check("a message", &String::from_utf8_lossy(&message.payload), needles)?;
+            let codec = events::headers::extension(&message.attributes()?, "datacodec").unwrap_or_else(|| "plain".into());
+            let json = payload::decode(codec.parse()?, &message.payload, 1 << 24)?;
+            check("a decompressed message", &String::from_utf8_lossy(&json), needles)?;
+        }
+    }
+    Ok(seen)
+}
+
+/// The search would find nothing in an empty house, so: the token is there, and its key opens it.
+async fn opens_with_its_key(shop: &Shop) -> Result<()> {
+    use secrecy::ExposeSecret;
+    let pool = &shop.database.pool;
+    let integration = accounts::integration(pool, shop.integration_id).await?.context("it is connected")?;
+    let keys = accounts::KeyRing::parse(&crate::shop::KEYS.to_owned().into())?;
+    let token = accounts::token(pool, &keys, &integration).await?.context("it has a token")??;
+    ensure!(token.expose_secret() == TOKEN);
+    Ok(())
+}

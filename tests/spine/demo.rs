@@ -1,0 +1,88 @@
+//! The demo on embedded servers: today, again, and on a later day.
+
+use anyhow::{Result, ensure};
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use crate::shop::{adledger, run};
+use crate::tables;
+
+/// The demo on this test's servers, its clock at an instant.
+async fn demo(database_url: &str, nats_url: &str, now: DateTime<Utc>, folder: &str) -> Result<()> {
+    let mut command = adledger(&["demo", "--exit", "--data-dir", folder]);
+    command.env("DATABASE_URL", database_url).env("NATS_URL", nats_url).env("ADLEDGER_STUB_NOW", now.to_rfc3339());
+    let ran = run(command, None).await?;
+    ensure!(ran.code == 0 && ran.stdout.contains("35 days"), "{ran:?}");
+    Ok(())
+}
+
+struct Day {
+    date: NaiveDate,
+    spend: Decimal,
+    purchases: Decimal,
+    coverage: Decimal,
+}
+
+async fn days(pool: &PgPool) -> Result<Vec<Day>> {
+    let rows: Vec<(NaiveDate, Decimal, Option<Decimal>, Decimal)> =
+        sqlx::query_as("select date, spend, purchases, coverage from daily_meta_metrics order by date").fetch_all(pool).await?;
+    let day = |(date, spend, purchases, coverage): (_, _, Option<Decimal>, _)| Day {
+        date,
+        spend,
+        purchases: purchases.unwrap_or_default(),
+        coverage,
+    };
+    Ok(rows.into_iter().map(day).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_later_day_the_demo_changes_what_the_stubs_curve_says() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path().to_string_lossy();
+    let now: DateTime<Utc> = "2026-11-12T15:00:00Z".parse()?;
+    demo(&database.url, &nats.url, now, &folder).await?;
+    let first = days(&database.pool).await?;
+    assert_eq!(first.len(), 35);
+    // What was archived before it was fetched is not counted; the last days still have everything.
+    assert!(first[0].coverage < Decimal::ONE && first[34].coverage == Decimal::ONE);
+
+    let numbers = tables::numbers(&database.pool).await?;
+    demo(&database.url, &nats.url, now + chrono::Duration::hours(3), &folder).await?;
+    assert_eq!(tables::numbers(&database.pool).await?, numbers, "the same local date");
+
+    demo(&database.url, &nats.url, now + chrono::Duration::days(3), &folder).await?;
+    let later = days(&database.pool).await?;
+    assert_eq!(later.len(), 38);
+    let refilled = first[34].date - Days::new(3);
+    let (mut matured, mut grown) = (0, Decimal::ZERO);
+    for (before, after) in first.iter().zip(&later) {
+        assert_eq!((before.date, before.spend), (after.date, after.spend), "spend is final");
+        if before.date < refilled {
+            assert_eq!(before.purchases, after.purchases, "{} was not asked for again", before.date);
+        } else {
+            matured += 1;
+            grown += after.purchases - before.purchases;
+            assert!(after.purchases >= before.purchases, "{}: conversions only arrive", before.date);
+        }
+    }
+    assert!(matured == 4 && grown > Decimal::ZERO, "{matured} days, {grown} purchases more");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_starts_its_own_servers_and_others_find_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data_dir = folder.path().join("ledger").to_string_lossy().into_owned();
+    let ran = run(adledger(&["demo", "--exit", "--data-dir", &data_dir]), None).await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    assert!(ran.stdout.contains("meta_insights_raw 35 events") && ran.stdout.contains("daily_summary 35 rows"), "{}", ran.stdout);
+    // A command on the folder afterwards starts the servers again and finds what was left.
+    let runs = run(adledger(&["runs", "--json", "--data-dir", &data_dir]), None).await?;
+    let runs: serde_json::Value = serde_json::from_str(&runs.stdout)?;
+    assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
+    let doctor = run(adledger(&["doctor", "--data-dir", &data_dir]), None).await?;
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The whole path, as a user walks it: the binary, a Graph-like server, a real nats-server and a real PostgreSQL.
+
+mod bad_input;
+mod canary;
+mod crash;
+mod demo;
+mod fill;
+mod misfortune;
+mod serve;
+mod shop;
+mod tables;

@@ -1,0 +1,116 @@
+//! Meta and the log at their worst: throttles, days that fail, a token that expires, a currency that changes, a full log.
+
+use anyhow::Result;
+use testkit::graph::{Endpoint, Failure};
+
+use crate::shop::{AD_ACCOUNT, Shop, TOKEN, days_ago};
+
+async fn status_of(shop: &Shop) -> Result<String> {
+    let status = sqlx::query_scalar("select status from integrations where id = $1").bind(shop.integration_id);
+    Ok(status.fetch_one(&shop.database.pool).await?)
+}
+
+async fn newest_run(shop: &Shop) -> Result<runs::Run> {
+    Ok(runs::runs(&shop.database.pool, 1).await?.remove(0))
+}
+
+async fn events(shop: &Shop) -> Result<u64> {
+    Ok(shop.nats.wire.log(jetstream::META_INSIGHTS).await?.level().await?.messages)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throttled_run_waits_and_says_so() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.fail(Failure::account_throttle(0).times(2).on(Endpoint::AdRows));
+    shop.graph.fail(Failure::abuse_throttle().times(1).on(Endpoint::AccountRow));
+    shop.graph.fail(Failure::html(503).times(1).on(Endpoint::AdAccount));
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    shop.check_sums(days_ago(7), days_ago(1)).await?;
+    let run = newest_run(&shop).await?;
+    assert!(run.rate_limited && run.throttle_count == 3 && run.throttle_wait_ms > 0, "{run:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cursor_stops_before_a_failed_day_and_fresh_catches_up() -> Result<()> {
+    let shop = Shop::open().await?;
+    let refused = Failure::refusal(400, 100, None, "(#100) no").on(Endpoint::AdRows).on_date(days_ago(4));
+    shop.graph.fail(refused);
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("the run partial with 6 of 7 days: Meta refuses the request"), "{ran:?}");
+    assert_eq!(shop.cursor().await?, Some(days_ago(5)));
+    shop.check_sums(days_ago(3), days_ago(1)).await?;
+
+    // It has been down for a while: the cursor is far back, and a day is owed.
+    shop.graph.heal();
+    sqlx::query("update sync_cursors set value = $1").bind(days_ago(12)).execute(&shop.database.pool).await?;
+    let ran = shop.sync("meta_fresh").await?;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(shop.cursor().await?, Some(days_ago(1)));
+    shop.check_sums(days_ago(11), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_token_stops_the_jobs_until_somebody_connects_again() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.fail(Failure::token_expired());
+    for _ in 0..2 {
+        let ran = shop.sync("meta_7d_fill").await?;
+        assert!(ran.code == 1 && ran.stderr.contains("connect again with a new token"), "{ran:?}");
+        assert_eq!(status_of(&shop).await?, "needs_reconnect");
+    }
+    assert_eq!(shop.run(&["doctor"]).await?.code, 3);
+    shop.graph.heal();
+    let again = shop.connect(TOKEN).await?;
+    assert_eq!(again.stdout.trim().parse::<uuid::Uuid>()?, shop.integration_id);
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    assert_eq!(shop.run(&["doctor"]).await?.code, 0);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_currency_blocks_the_integration_and_publishes_nothing() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.edit(|world| world.ad_account(AD_ACCOUNT).currency = "USD".into());
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert!(ran.code == 1 && ran.stderr.contains("had currency EUR when it was connected and has USD now"), "{ran:?}");
+    assert_eq!((status_of(&shop).await?.as_str(), events(&shop).await?), ("blocked", 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_without_rows_is_an_event_and_a_row_of_zeros() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.edit(|world| {
+        for ad in &mut world.ad_account(AD_ACCOUNT).ads {
+            ad.days.remove(&days_ago(3));
+        }
+    });
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    assert_eq!(events(&shop).await?, 7);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_log_makes_the_run_wait_and_loses_nothing() -> Result<()> {
+    let shop = Shop::open().await?;
+    let mut apply = shop.command(&["streams", "apply"]);
+    apply.env("ADLEDGER_LOG_MAX_BYTES", "9000");
+    assert_eq!(crate::shop::run(apply, None).await?.code, 0);
+    let integration = shop.integration_id.to_string();
+    let job = ["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", "5"];
+    let ran = shop.run(&job).await?;
+    assert!(ran.code == 1 && ran.stderr.contains("waiting") && ran.stderr.contains("log_full"), "{ran:?}");
+    let run = newest_run(&shop).await?;
+    assert!(run.status == "waiting" && run.days_done > 0 && run.days_done < 7, "{run:?}");
+    assert_eq!(shop.run(&["doctor"]).await?.code, 3);
+
+    assert_eq!(shop.run(&["streams", "apply"]).await?.code, 0);
+    // The pause that the run is in is over; waiting for it would only make the test slow.
+    sqlx::query("update sync_runs set not_before = now()").execute(&shop.database.pool).await?;
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    assert_eq!(newest_run(&shop).await?.id, run.id);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
