@@ -86,7 +86,9 @@ mod tests {
     fn the_first_present_type_gives_count_and_value() {
         let pixel = "offsite_conversion.fb_pixel_purchase";
         let (app, onsite) = ("app_custom_event.fb_mobile_purchase", "onsite_conversion.purchase");
-        let cases: [(&[(&str, i64)], &[(&str, i64)], (Option<i64>, Option<i64>, Option<&str>)); 6] = [
+        type Actions<'a> = &'a [(&'a str, i64)];
+        type Chosen<'a> = (Option<i64>, Option<i64>, Option<&'a str>);
+        let cases: [(Actions<'_>, Actions<'_>, Chosen<'_>); 6] = [
             (&[], &[], (None, None, None)),
             (&[("link_click", 9)], &[], (None, None, None)),
             (&[(pixel, 2), ("omni_purchase", 3)], &[(pixel, 20), ("omni_purchase", 30)], (Some(3), Some(30), Some("omni_purchase"))),

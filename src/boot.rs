@@ -1,7 +1,8 @@
 //! The only reader of the environment: settings, the data folder, the pool, the NATS client, tracing.
 //!
-//! A server that a URL names is used as it is and never changed. One that no URL names is embedded: that of the process
-//! which runs in the data folder already, else one started here, whose tables and streams are brought up to date.
+//! A server that a URL names is used as it is and never changed. One that no URL names is embedded, and its tables and
+//! streams are brought up to date. A command joins the process that runs in the data folder already; a service and the
+//! demo want the folder for themselves.
 
 mod place;
 mod servers;
@@ -20,6 +21,7 @@ use crate::exit::usage;
 pub struct Boot {
     pub settings: Settings,
     place: Place,
+    manner: Manner,
 }
 
 /// In what manner the process works.
@@ -43,6 +45,6 @@ impl Boot {
             .install_default()
             .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))
             .context("a bug of adledger's")?;
-        Ok(Boot { settings, place })
+        Ok(Boot { settings, place, manner })
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn start(keeper: &Keeper, program: &Path, data_dir: &Path, conf
         source,
     })?;
     let mut command = Command::new(program);
-    command.arg("--config").arg(&config_file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+    command.env_clear().arg("--config").arg(&config_file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
     let farewell = Farewell { polite: Signal::SIGTERM, patience: Duration::from_secs(10) };
     let failed = |reason: String| Error::Start { server: SERVER, reason };
     let pid = keeper.spawn(command, farewell).map_err(|e| failed(e.to_string()))?;

@@ -169,14 +169,11 @@ async fn init(
     outcome.map_err(|reason| Error::Start { server: SERVER, reason })
 }
 
-/// A command without the settings that a user's environment may hold for another PostgreSQL.
+/// A command in an environment of its own: what a user has set for another PostgreSQL, a locale or a moved clock, is
+/// none of this one's.
 fn clean(program: PathBuf, user: Option<Unprivileged>) -> Command {
     let mut command = Command::new(program);
-    for name in
-        ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGOPTIONS", "PGSERVICE", "PGSSLMODE"]
-    {
-        command.env_remove(name);
-    }
+    command.env_clear().envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C")]);
     // The working folder may be one that the other user cannot enter.
     command.current_dir("/");
     if let Some(user) = user {

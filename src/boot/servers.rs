@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use super::{Boot, Place};
+use super::{Boot, Manner, Place};
 
 /// Connections of one process; a fold holds one, a fetcher one, and so on.
 const MAX_CONNECTIONS: u32 = 16;
@@ -105,7 +105,7 @@ impl Boot {
         Ok((wire, found.embedded))
     }
 
-    /// Explicit URLs first, then a process that runs in the data folder, then servers started here.
+    /// Explicit URLs first, then those of a process that runs in the data folder, then servers started here.
     async fn find(&self, needs: Needs) -> Result<Found> {
         let settings = &self.settings;
         let mut found =
@@ -116,7 +116,8 @@ impl Boot {
             return Ok(found);
         }
         let data_dir = self.place.data_dir();
-        if let Some(running) = embedded::running(&data_dir) {
+        let joins = self.manner == Manner::Command;
+        if let Some(running) = embedded::running(&data_dir).filter(|_| joins) {
             let mine = |name: &str, url: Option<String>| {
                 url.with_context(|| format!("process {} runs in {} without {name}", running.pid, data_dir.display()))
             };

@@ -138,7 +138,7 @@ impl Settings {
 
     /// Meta, or the stub.
     pub fn source(&self) -> Result<Source, meta_api::ConfigError> {
-        if self.stub { Ok(Source::Stub) } else { Ok(Source::Meta(MetaApi::new(self.client.clone())?)) }
+        if self.stub { Ok(Source::Stub) } else { Ok(Source::Meta(MetaApi::new(self.client.clone())?.into())) }
     }
 
     pub fn clock(&self) -> Clock {

@@ -1,8 +1,8 @@
 use anyhow::Result;
 use clap::Args;
-use jetstream::topology;
+use jetstream::topology::{self, Difference};
 
-use crate::boot::Boot;
+use crate::boot::{Boot, House};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
 use crate::shutdown::Tasks;
@@ -22,15 +22,7 @@ impl Serve {
         // Checked before anything is started, and also where the role needs no key: a service that lacks one is misconfigured.
         boot.settings.key_ring(boot.place()).map_err(crate::exit::usage)?;
         let house = boot.house().await?;
-        for difference in topology::check(&house.wire, &boot.settings.limits).await? {
-            anyhow::bail!(
-                "{} has {} {} where {} is wanted: run `adledger streams apply`",
-                difference.object,
-                difference.field,
-                difference.found,
-                difference.wanted
-            );
-        }
+        check_streams(boot, &house).await?;
         let mut tasks = Tasks::new();
         roles::spawn(&mut tasks, self.role, boot, &house)?;
         tracing::info!("serving");
@@ -38,4 +30,14 @@ impl Serve {
         house.close().await;
         ended.map(|()| Outcome::Done)
     }
+}
+
+/// Refuses to serve without a stream or consumer; one that differs is somebody's decision, and is said.
+async fn check_streams(boot: &Boot, house: &House) -> Result<()> {
+    for difference in topology::check(&house.wire, &boot.settings.limits).await? {
+        let Difference { object, field, wanted, found } = &difference;
+        anyhow::ensure!(!difference.is_missing(), "{object} is missing: run `adledger streams apply`");
+        tracing::warn!(object, field, wanted, found, "not as the topology files say; `adledger streams apply` would change it");
+    }
+    Ok(())
 }

@@ -47,7 +47,7 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
     Ok(Fetcher {
         pool,
         wire,
-        source: Source::Meta(MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?),
+        source: Source::Meta(MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?.into()),
         keys: KeyRing::parse(&KEYS.to_owned().into())?,
         clock: Clock::System,
         asked: Asked::default(),

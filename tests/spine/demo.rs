@@ -1,9 +1,15 @@
 //! The demo on embedded servers: today, again, and on a later day.
 
-use anyhow::{Result, ensure};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::shop::{adledger, run};
 use crate::tables;
@@ -84,5 +90,43 @@ async fn the_demo_starts_its_own_servers_and_others_find_them() -> Result<()> {
     assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
     let doctor = run(adledger(&["doctor", "--data-dir", &data_dir]), None).await?;
     assert_eq!(doctor.code, 0, "{doctor:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serving_demo_owns_its_folder_and_commands_join_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data_dir = folder.path().to_string_lossy().into_owned();
+    let mut first = adledger(&["demo", "--data-dir", &data_dir])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let pid = first.id().context("it runs")?;
+    let mut lines = BufReader::new(first.stdout.take().context("a pipe was asked for")?).lines();
+    let serving = async {
+        while let Some(line) = lines.next_line().await? {
+            if line.contains("Serving until Ctrl-C") {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("it ended before it served")
+    };
+    tokio::time::timeout(Duration::from_secs(120), serving).await??;
+
+    let second = run(adledger(&["demo", "--exit", "--data-dir", &data_dir]), None).await?;
+    assert!(second.code == 1 && second.stderr.contains(&format!("in use by process {pid}")), "{second:?}");
+    let status = run(adledger(&["status", "--json", "--data-dir", &data_dir]), None).await?;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
+    let integration = status["integrations"][0]["integration_id"].as_str().context("the demo's")?.to_owned();
+    // The serving process works on it, or this one does: in both cases the stub answers, with the folder's own key.
+    let sync = ["sync", "--integration", &integration, "--job", "meta_fresh", "--wait", "--data-dir", &data_dir];
+    let synced = run(adledger(&sync), None).await?;
+    assert_eq!(synced.code, 0, "{synced:?}");
+
+    kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
+    let status = tokio::time::timeout(Duration::from_secs(60), first.wait()).await??;
+    assert!(status.success(), "{status}");
+    assert!(embedded::running(folder.path()).is_none());
     Ok(())
 }

@@ -93,6 +93,9 @@ impl Projector {
     }
 }
 
+/// A snapshot that must not be folded: its place among those given, and the reason.
+pub type Refused = (usize, String);
+
 /// Folds snapshots in one transaction and commits it. Returns what was done, and the places of the snapshots that must
 /// not be folded, with the reason.
 ///
@@ -102,7 +105,7 @@ pub fn fold_events(
     pool: &PgPool,
     folds: &Folds,
     snapshots: Vec<Snapshot>,
-) -> BoxFuture<'static, Result<(Folded, Vec<(usize, String)>), FoldError>> {
+) -> BoxFuture<'static, Result<(Folded, Vec<Refused>), FoldError>> {
     let (pool, folds) = (pool.clone(), *folds);
     Box::pin(async move {
         let mut tries = 0;
@@ -132,7 +135,7 @@ pub fn fold_events(
     })
 }
 
-async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> sqlx::Result<(Folded, Vec<(usize, String)>)> {
+async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> sqlx::Result<(Folded, Vec<Refused>)> {
     if snapshots.is_empty() {
         return Ok(Default::default());
     }

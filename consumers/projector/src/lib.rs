@@ -18,7 +18,7 @@ use projections::{Folds, Mutant};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub use batch::{FoldError, Parts, fold_events};
+pub use batch::{FoldError, Parts, Refused, fold_events};
 pub use replay::{Range, Replay, ReplayError, Report};
 pub use source::Source;
 

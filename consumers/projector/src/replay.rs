@@ -4,17 +4,19 @@
 //! they came for the first time. So a reader sees the old day or the new one, a replay broken off leaves whole days, and
 //! one that is repeated ends in the same tables. Live traffic on a day waits for the lock and goes on from the result.
 //!
-//! Events are read before the lock is taken, which lets reading and writing overlap. What live traffic folded in between
-//! is then found among the day's observations, and read while the lock is held. An observation whose event is in neither
-//! log would be lost by the replay: such a day is left as it is, and reported.
+//! Events are read before the lock is taken, by a task of their own, so that decoding and writing overlap. What live
+//! traffic folded in between is then found among the day's observations, and read while the lock is held. An observation
+//! whose event is in neither log would be lost by the replay: such a day is left as it is, and reported.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use events::subject::AccountDay;
 use projections::{Currencies, Days, Folded, Folds, Snapshot};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::batch::{Class, class};
@@ -30,6 +32,7 @@ pub struct Range {
 }
 
 /// A replay, ready to go.
+#[derive(Clone)]
 pub struct Replay {
     pub pool: PgPool,
     pub folds: Folds,
@@ -49,6 +52,8 @@ pub enum ReplayError {
     Wire(#[from] jetstream::WireError),
     #[error("PostgreSQL failed during the replay (what was committed is whole; repeat the command)")]
     Database(#[from] sqlx::Error),
+    #[error("reading the log broke off")]
+    Reading(#[source] tokio::task::JoinError),
 }
 
 /// What a replay has done so far.
@@ -81,28 +86,13 @@ impl Replay {
         days.extend(
             projections::daily_meta_metrics::days_on_record(&mut connection, account_id, ad_account_id, since, until).await?,
         );
-        let currencies = Currencies::load(&mut connection, None).await?;
+        let currencies = Arc::new(Currencies::load(&mut connection, None).await?);
         drop(connection);
         let mut report = Report { days_total: days.len(), ..Report::default() };
         // One batch is being folded, one waits, one is being read.
         let (read, mut folding) = mpsc::channel(1);
-        let reading = async {
-            // The sender is dropped at the end of this block, which ends the folding.
-            let read = read;
-            let mut batch = Batch::default();
-            for day in days {
-                self.read(&currencies, day, &mut batch).await?;
-                let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
-                if rows >= self.rows_a_transaction || batch.days.len() >= 100 {
-                    if read.send(std::mem::take(&mut batch)).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
-            // A closed channel means that the folding failed, and says so itself.
-            let _ = read.send(batch).await;
-            Ok::<_, ReplayError>(())
-        };
+        // Dropped with this future, and so broken off with it.
+        let reading = AbortOnDropHandle::new(tokio::spawn(self.clone().read_all(currencies.clone(), days, read)));
         let folding = async {
             while let Some(batch) = folding.recv().await {
                 self.fold(&currencies, batch, &mut report).await?;
@@ -110,8 +100,31 @@ impl Replay {
             }
             Ok::<_, ReplayError>(())
         };
+        let reading = async { reading.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) };
         tokio::try_join!(reading, folding)?;
         Ok(report)
+    }
+
+    /// Reads the days into batches of a transaction each. The sender is dropped at the end, which ends the folding.
+    async fn read_all(
+        self,
+        currencies: Arc<Currencies>,
+        days: BTreeSet<AccountDay>,
+        read: mpsc::Sender<Batch>,
+    ) -> Result<(), ReplayError> {
+        let mut batch = Batch::default();
+        for day in days {
+            self.read(&currencies, day, &mut batch).await?;
+            let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
+            if rows >= self.rows_a_transaction || batch.days.len() >= 100 {
+                if read.send(std::mem::take(&mut batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        // A closed channel means that the folding failed, and says so itself.
+        let _ = read.send(batch).await;
+        Ok(())
     }
 
     /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces.

@@ -14,14 +14,14 @@ use crate::replay::{Range, ReplayError};
 /// Where a replay reads.
 #[derive(Debug, Clone)]
 pub enum Source {
-    Stream(Log),
+    Stream(Box<Log>),
     Raw(PgPool),
 }
 
 impl Source {
     /// The insights stream.
     pub async fn stream(wire: &Wire) -> Result<Self, jetstream::WireError> {
-        Ok(Source::Stream(wire.log(META_INSIGHTS).await?))
+        Ok(Source::Stream(wire.log(META_INSIGHTS).await?.into()))
     }
 
     /// Its name on the command line.

@@ -34,6 +34,15 @@ pub struct Difference {
     pub found: String,
 }
 
+impl Difference {
+    const EXISTENCE: &str = "existence";
+
+    /// The object is not there at all.
+    pub fn is_missing(&self) -> bool {
+        self.field == Self::EXISTENCE
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     #[error("nats-server {found} is too old: adledger needs 2.12 or newer, because older ones drop stream options without saying so")]
@@ -168,7 +177,7 @@ pub async fn check(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, Topo
     check_server(wire)?;
     let missing = |object: String| Difference {
         object,
-        field: "existence".to_owned(),
+        field: Difference::EXISTENCE.to_owned(),
         wanted: "exists".to_owned(),
         found: "missing".to_owned(),
     };

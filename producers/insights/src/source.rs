@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 pub enum Source {
-    Meta(MetaApi),
+    Meta(Box<MetaApi>),
     Stub,
 }
 
@@ -123,7 +123,8 @@ impl Source {
 }
 
 /// Meta's `account_status` in words.
-fn status_word(status: i64) -> String {
+fn status_word(status: Option<i64>) -> String {
+    let Some(status) = status else { return "unknown".into() };
     match status {
         1 => "active".into(),
         2 => "disabled".into(),

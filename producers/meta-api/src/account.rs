@@ -16,8 +16,8 @@ pub struct AdAccount {
     /// IANA name.
     pub timezone_name: String,
     /// 1 active, 2 disabled, 3 unsettled, 7 risk review, 8 pending settlement, 9 grace period, 100 pending closure,
-    /// 101 closed.
-    pub account_status: i64,
+    /// 101 closed. `None` where Meta leaves it out.
+    pub account_status: Option<i64>,
 }
 
 impl MetaApi {
@@ -40,18 +40,17 @@ impl MetaApi {
             let found = object.text(field).filter(|text| !text.is_empty());
             found.ok_or_else(|| unreadable(field, "is missing or no text".into()))
         };
-        let id = text("id")?;
-        if id != external_id {
+        if let Ok(id) = text("id")
+            && id != external_id
+        {
             return Err(unreadable("id", format!("is {id:?}, not the one asked for")));
         }
-        let account_status = object.integer("account_status");
         Ok(AdAccount {
-            external_id: id,
+            external_id: external_id.into(),
             name: text("name").unwrap_or_else(|_| external_id.into()),
             currency: text("currency")?,
             timezone_name: text("timezone_name")?,
-            account_status: account_status
-                .ok_or_else(|| unreadable("account_status", "is missing or no whole number".into()))?,
+            account_status: object.integer("account_status"),
         })
     }
 }

@@ -111,7 +111,7 @@ async fn the_ad_account_is_read_with_a_name_that_postgresql_takes() {
     assert!(account.name.starts_with("Shop \u{fffd}") && account.name.ends_with("/ ع"), "{:?}", account.name);
     assert!(!account.name.contains('\0'));
     assert_eq!((account.currency.as_str(), account.timezone_name.as_str()), ("EUR", "Europe/Berlin"));
-    assert_eq!(account.account_status, 9);
+    assert_eq!(account.account_status, Some(9));
     assert_eq!(scene.graph.requests()[0].path, "/v25.0/act_1234567890");
 }
 
