@@ -35,6 +35,9 @@ impl Progress {
             bar.set_message(message.to_owned());
             return;
         }
+        if total == 0 {
+            return;
+        }
         let line = format!("{}: {done} of {total}{}{message}", self.what, if message.is_empty() { "" } else { ", " });
         let due = self.said.as_ref().is_none_or(|(at, said)| *said != line && (at.elapsed() >= LINE_EVERY || done == total));
         if due {

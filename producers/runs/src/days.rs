@@ -20,10 +20,18 @@ pub async fn sync_cursor(pool: &PgPool, account_id: Uuid, integration_id: Uuid) 
     .await
 }
 
-/// The days that an integration still owes: planned and not published, or failed.
+/// The days that an integration still owes: planned and not published, or failed. Those of a backfill that still waits or
+/// works are that one's business.
 pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Vec<NaiveDate>> {
     sqlx::query_scalar!(
-        "select date from sync_days where account_id = $1 and integration_id = $2 and state <> 'published' order by date",
+        "select d.date from sync_days d
+         where d.account_id = $1 and d.integration_id = $2 and d.state <> 'published'
+           and not exists (
+               select from sync_runs r
+               where r.account_id = d.account_id and r.integration_id = d.integration_id
+                 and r.job_type = 'meta_backfill' and r.status in ('queued', 'running', 'waiting')
+                 and d.date between r.window_since and r.window_until)
+         order by d.date",
         account_id,
         integration_id,
     )
