@@ -125,7 +125,9 @@ impl Folds {
         // Rows that stand in the way of a late snapshot are looked at one by one; the newest snapshot wins over all.
         let late = |day: &AccountDay| {
             timelines.get(day).is_some_and(|timeline| {
-                new[day].iter().any(|s| timeline.standing(&s.content).is_some_and(|standing| standing.absence.is_some()))
+                new[day]
+                    .iter()
+                    .any(|s| timeline.standing(&s.content).is_some_and(|standing| standing.absence.is_some()))
             })
         };
         let existing = fact_meta_daily::events_of_rows(conn, &Days::new(had_rows.iter().copied().filter(late))).await?;
@@ -221,11 +223,8 @@ impl Folds {
                         .and_then(|event_id| timeline.standing_of_event(*event_id))
                         .is_none_or(|theirs| theirs.last < standing.last)
             };
-            let rows = snapshot
-                .rows
-                .iter()
-                .filter(|(ad_id, _)| wins(ad_id) && (!several || taken.insert(ad_id)))
-                .collect();
+            let rows =
+                snapshot.rows.iter().filter(|(ad_id, _)| wins(ad_id) && (!several || taken.insert(ad_id))).collect();
             staged.push(Staged {
                 day,
                 currency: &snapshot.currency,

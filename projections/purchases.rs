@@ -55,7 +55,8 @@ impl PurchaseRule {
             if !range.clone().any(|i| sent(&i)) {
                 continue;
             }
-            let sum = |of: &[Option<Decimal>; MOST_TYPES]| of[range.clone()].iter().flatten().copied().reduce(|a, b| a + b);
+            let sum =
+                |of: &[Option<Decimal>; MOST_TYPES]| of[range.clone()].iter().flatten().copied().reduce(|a, b| a + b);
             let names: Vec<_> = range.clone().filter(sent).map(|i| types[i - range.start]).collect();
             return Purchases { count: sum(counts), value: sum(values), action_type: Some(names.join("+")) };
         }
@@ -91,14 +92,26 @@ mod tests {
         let cases: [(Actions<'_>, Actions<'_>, Chosen<'_>); 6] = [
             (&[], &[], (None, None, None)),
             (&[("link_click", 9)], &[], (None, None, None)),
-            (&[(pixel, 2), ("omni_purchase", 3)], &[(pixel, 20), ("omni_purchase", 30)], (Some(3), Some(30), Some("omni_purchase"))),
+            (
+                &[(pixel, 2), ("omni_purchase", 3)],
+                &[(pixel, 20), ("omni_purchase", 30)],
+                (Some(3), Some(30), Some("omni_purchase")),
+            ),
             // A value of another type is never put beside the count.
             (&[("purchase", 2)], &[(pixel, 20)], (Some(2), None, Some("purchase"))),
-            (&[(app, 1), (onsite, 2)], &[(app, 10)], (Some(3), Some(10), Some("app_custom_event.fb_mobile_purchase+onsite_conversion.purchase"))),
+            (
+                &[(app, 1), (onsite, 2)],
+                &[(app, 10)],
+                (Some(3), Some(10), Some("app_custom_event.fb_mobile_purchase+onsite_conversion.purchase")),
+            ),
             (&[(onsite, 2)], &[], (Some(2), None, Some(onsite))),
         ];
         for (actions, values, (count, value, action_type)) in cases {
-            assert_eq!(choose(actions, values), (count, value, action_type.map(str::to_owned)), "{actions:?} {values:?}");
+            assert_eq!(
+                choose(actions, values),
+                (count, value, action_type.map(str::to_owned)),
+                "{actions:?} {values:?}"
+            );
         }
     }
 }

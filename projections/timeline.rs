@@ -61,14 +61,11 @@ impl Timeline {
         let (mut next_above, mut proven_above) = (None, false);
         // From the newest down, `next_above` is the smallest version above, and `proven_above` whether any above proves.
         for o in observed.iter().rev() {
-            standings
-                .entry(o.content)
-                .and_modify(|standing| standing.first = o.version)
-                .or_insert_with(|| Standing {
-                    first: o.version,
-                    last: o.version,
-                    absence: next_above.map(|above: Version| Absence { since: above.fetched_at, deleted: proven_above }),
-                });
+            standings.entry(o.content).and_modify(|standing| standing.first = o.version).or_insert_with(|| Standing {
+                first: o.version,
+                last: o.version,
+                absence: next_above.map(|above: Version| Absence { since: above.fetched_at, deleted: proven_above }),
+            });
             next_above = Some(o.version);
             proven_above |= o.proves;
         }

@@ -39,7 +39,8 @@ pub async fn print(pool: &PgPool, account_id: Uuid, since: NaiveDate, until: Nai
 }
 
 fn daily(days: &[Day]) -> comfy_table::Table {
-    let mut table = output::table(&["day", "", "spend", "impressions", "clicks", "CTR", "purchases", "value", "ROAS", "cover", ""]);
+    let mut table =
+        output::table(&["day", "", "spend", "impressions", "clicks", "CTR", "purchases", "value", "ROAS", "cover", ""]);
     output::right(&mut table, 2..10);
     let most = days.iter().filter_map(|day| day.spend).max().unwrap_or_default();
     for day in days {

@@ -17,7 +17,13 @@ use clap::{Parser, Subcommand};
 
 /// Event-sourced ingestion of Meta ad results: every answer is kept, every number can be proven.
 #[derive(Parser)]
-#[command(name = "adledger", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "adledger",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

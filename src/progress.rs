@@ -39,7 +39,8 @@ impl Progress {
             return;
         }
         let line = format!("{}: {done} of {total}{}{message}", self.what, if message.is_empty() { "" } else { ", " });
-        let due = self.said.as_ref().is_none_or(|(at, said)| *said != line && (at.elapsed() >= LINE_EVERY || done == total));
+        let due =
+            self.said.as_ref().is_none_or(|(at, said)| *said != line && (at.elapsed() >= LINE_EVERY || done == total));
         if due {
             eprintln!("{line}");
             self.said = Some((Instant::now(), line));

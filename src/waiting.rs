@@ -132,7 +132,8 @@ struct Parked {
 impl Parked {
     async fn from_now(wire: &Wire) -> Result<Self> {
         let last = wire.log(DEAD_LETTERS).await?.level().await?.last_sequence;
-        let subjects = [projector::DURABLE, raw::DURABLE].map(|durable| events::subject::dead_letter(META_INSIGHTS, durable));
+        let subjects =
+            [projector::DURABLE, raw::DURABLE].map(|durable| events::subject::dead_letter(META_INSIGHTS, durable));
         Ok(Parked { next: subjects.map(|subject| (subject, last + 1)).into(), reasons: Vec::new() })
     }
 

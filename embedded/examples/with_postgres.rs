@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use embedded::{Options, Servers};
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "a program of the development's own: the cache and the PATH are the user's")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of the development's own: the cache and the PATH are the user's"
+)]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(folder), Some(command)) = (arguments.next(), arguments.next()) else {

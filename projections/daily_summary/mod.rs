@@ -10,10 +10,7 @@ use uuid::Uuid;
 ///
 /// The rows are locked first and read in a later statement: two transactions that changed two ad accounts of one tenant
 /// would else each read the other's old row, and the later commit would lose the earlier one's sum.
-pub(crate) async fn recompute(
-    conn: &mut PgConnection,
-    keys: &BTreeSet<(Uuid, NaiveDate)>,
-) -> sqlx::Result<()> {
+pub(crate) async fn recompute(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
     let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
     loop {
         sqlx::query!(
@@ -59,7 +56,10 @@ pub(crate) async fn recompute(
 
 /// The planted fault: what is in one statement here looks right, and loses the sum of whoever commits first.
 #[cfg(feature = "mutants")]
-pub(crate) async fn upsert_without_lock(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
+pub(crate) async fn upsert_without_lock(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<(Uuid, NaiveDate)>,
+) -> sqlx::Result<()> {
     let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
     sqlx::query!(
         "insert into daily_summary (account_id, date, meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value)

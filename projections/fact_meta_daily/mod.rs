@@ -113,8 +113,10 @@ pub(crate) async fn copy(conn: &mut PgConnection, staged: &[Staged<'_>]) -> sqlx
 /// Gives the rows that stayed the standing they have now: a newer snapshot without them makes them absent, a late one can
 /// make them absent earlier, prove them gone, or be the first that brought them.
 pub(crate) async fn restate(conn: &mut PgConnection, timelines: &[(AccountDay, &Timeline)]) -> sqlx::Result<()> {
-    let entries: Vec<_> =
-        timelines.iter().flat_map(|(day, t)| t.events().map(move |(event_id, standing)| (day, event_id, standing))).collect();
+    let entries: Vec<_> = timelines
+        .iter()
+        .flat_map(|(day, t)| t.events().map(move |(event_id, standing)| (day, event_id, standing)))
+        .collect();
     if entries.is_empty() {
         return Ok(());
     }
@@ -126,7 +128,8 @@ pub(crate) async fn restate(conn: &mut PgConnection, timelines: &[(AccountDay, &
         &entries.iter().map(|e| e.1).collect::<Vec<_>>(),
         &entries.iter().map(|e| e.2.first.event_id).collect::<Vec<_>>(),
         &entries.iter().map(|e| e.2.first.fetched_at).collect::<Vec<_>>(),
-        &entries.iter().map(|e| e.2.absence.map(|a| a.since)).collect::<Vec<_>>() as &[Option<chrono::DateTime<chrono::Utc>>],
+        &entries.iter().map(|e| e.2.absence.map(|a| a.since)).collect::<Vec<_>>()
+            as &[Option<chrono::DateTime<chrono::Utc>>],
         &entries.iter().map(|e| e.2.absence.map(|a| a.word().to_owned())).collect::<Vec<_>>() as &[Option<String>],
     )
     .execute(conn)

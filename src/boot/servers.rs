@@ -155,7 +155,11 @@ impl Boot {
             .expose_secret()
             .parse()
             // The parser's words repeat parts of the URL.
-            .map_err(|_| crate::exit::usage("DATABASE_URL is no PostgreSQL URL: write it like postgres://user:password@host:5432/name"))?;
+            .map_err(|_| {
+                crate::exit::usage(
+                    "DATABASE_URL is no PostgreSQL URL: write it like postgres://user:password@host:5432/name",
+                )
+            })?;
         let (host, port) = (options.get_host().to_owned(), options.get_port());
         let name = options.get_database().unwrap_or_default().to_owned();
         let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(Duration::from_secs(10));
@@ -204,12 +208,15 @@ impl House {
 
 /// Refuses a database whose tables are not those this program was built with.
 pub async fn check_tables(pool: &PgPool) -> Result<()> {
-    let known: Option<bool> = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null").fetch_one(pool).await?;
+    let known: Option<bool> =
+        sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null").fetch_one(pool).await?;
     if known != Some(true) {
         bail!("the database has no tables of adledger's: run `adledger migrate`");
     }
     let applied: Vec<i64> =
-        sqlx::query_scalar("select version from public._sqlx_migrations where success order by version").fetch_all(pool).await?;
+        sqlx::query_scalar("select version from public._sqlx_migrations where success order by version")
+            .fetch_all(pool)
+            .await?;
     let wanted: Vec<i64> = migrations::MIGRATOR.iter().map(|migration| migration.version).collect();
     if let Some(missing) = wanted.iter().find(|version| !applied.contains(version)) {
         bail!("the database lacks migration {missing:04}: run `adledger migrate`");

@@ -67,9 +67,10 @@ fn variable(name: &str) -> Result<Option<String>, String> {
 /// A variable that holds a number within a range.
 fn number(name: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
     let Some(text) = variable(name)? else { return Ok(default) };
-    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-        format!("{name} is {text:?}: write a whole number from {} to {}", range.start(), range.end())
-    })
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("{name} is {text:?}: write a whole number from {} to {}", range.start(), range.end()))
 }
 
 fn flag(name: &str) -> Result<bool, String> {
@@ -94,7 +95,9 @@ impl Settings {
             None => None,
             Some(path) => Some(
                 std::fs::read_to_string(&path)
-                    .map_err(|error| format!("NATS_CREDS names {path:?}, which cannot be read ({error}): name a .creds file"))?
+                    .map_err(|error| {
+                        format!("NATS_CREDS names {path:?}, which cannot be read ({error}): name a .creds file")
+                    })?
                     .into(),
             ),
         };
@@ -168,7 +171,8 @@ fn client() -> Result<ClientConfig, String> {
 
 fn asked(api_version: &str) -> Result<Asked, String> {
     let mut asked = Asked { api_version: api_version.to_owned(), ..Asked::default() };
-    let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
+    let list =
+        |text: String| text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
     if let Some(text) = variable("META_EFFECTIVE_STATUS")? {
         asked.query.effective_status = if text.eq_ignore_ascii_case("all") {
             None
@@ -176,7 +180,9 @@ fn asked(api_version: &str) -> Result<Asked, String> {
             let statuses: Vec<String> = list(text);
             if let Some(unknown) = statuses.iter().find(|status| !EFFECTIVE_STATUSES.contains(&status.as_str())) {
                 let known = EFFECTIVE_STATUSES.join(", ");
-                return Err(format!("META_EFFECTIVE_STATUS holds {unknown:?}, which is no status of Meta's: write all, or some of {known}"));
+                return Err(format!(
+                    "META_EFFECTIVE_STATUS holds {unknown:?}, which is no status of Meta's: write all, or some of {known}"
+                ));
             }
             Some(statuses)
         };
@@ -184,12 +190,14 @@ fn asked(api_version: &str) -> Result<Asked, String> {
     if let Some(text) = variable("META_ATTRIBUTION_WINDOWS")? {
         asked.query.attribution_windows = list(text);
         let is_window = |window: &str| {
-            window.split_once("d_").is_some_and(|(days, kind)| {
-                matches!(days, "1" | "7" | "28") && matches!(kind, "click" | "view" | "ev")
-            })
+            window
+                .split_once("d_")
+                .is_some_and(|(days, kind)| matches!(days, "1" | "7" | "28") && matches!(kind, "click" | "view" | "ev"))
         };
         if let Some(unknown) = asked.query.attribution_windows.iter().find(|window| !is_window(window)) {
-            return Err(format!("META_ATTRIBUTION_WINDOWS holds {unknown:?}: write windows such as 1d_click,7d_click,1d_view"));
+            return Err(format!(
+                "META_ATTRIBUTION_WINDOWS holds {unknown:?}: write windows such as 1d_click,7d_click,1d_view"
+            ));
         }
     }
     Ok(asked)
@@ -210,5 +218,9 @@ fn stub_now(stub: bool) -> Result<Option<DateTime<Utc>>, String> {
     let Some(text) = variable("ADLEDGER_STUB_NOW")? else { return Ok(None) };
     let now = DateTime::parse_from_rfc3339(&text)
         .map_err(|_| format!("ADLEDGER_STUB_NOW is {text:?}: write an instant such as 2026-12-01T12:00:00Z"))?;
-    if stub { Ok(Some(now.to_utc())) } else { Err("ADLEDGER_STUB_NOW moves the stub's clock: set META_STUB_MODE=1 too".into()) }
+    if stub {
+        Ok(Some(now.to_utc()))
+    } else {
+        Err("ADLEDGER_STUB_NOW moves the stub's clock: set META_STUB_MODE=1 too".into())
+    }
 }

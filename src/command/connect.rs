@@ -57,7 +57,9 @@ impl Connect {
         input.read_to_string(&mut text).context("the token cannot be read from standard input")?;
         let token = text.trim();
         if token.is_empty() {
-            return Err(usage("no token came on standard input: pipe it in, as in `adledger connect … --token-stdin < token.txt`"));
+            return Err(usage(
+                "no token came on standard input: pipe it in, as in `adledger connect … --token-stdin < token.txt`",
+            ));
         }
         Ok(token.to_owned().into())
     }

@@ -90,8 +90,12 @@ async fn connect(boot: &Boot, pool: &PgPool) -> Result<(Uuid, Uuid)> {
 /// The range from the first to the last day of those shown that have no row yet.
 async fn missing(pool: &PgPool, account_id: Uuid, last: NaiveDate) -> Result<Option<Window>> {
     let first = last - Days::new(DAYS_SHOWN - 1);
-    let known =
-        sqlx::query_scalar!("select date from daily_summary where account_id = $1 and date between $2 and $3", account_id, first, last);
+    let known = sqlx::query_scalar!(
+        "select date from daily_summary where account_id = $1 and date between $2 and $3",
+        account_id,
+        first,
+        last
+    );
     let known = known.fetch_all(pool).await?;
     let mut missing = Window { since: first, until: last }.days().filter(|day| !known.contains(day));
     Ok(missing.next().map(|since| Window { since, until: missing.last().unwrap_or(since) }))

@@ -75,14 +75,19 @@ fn settings(boot: &Boot, checks: &mut Checks) {
         "Meta",
         source.map(|source| match source {
             insights::Source::Stub => "stub mode: no request leaves this machine".to_owned(),
-            insights::Source::Meta(_) => format!("API {}, statuses {}", boot.settings.asked.api_version, statuses(boot)),
+            insights::Source::Meta(_) => {
+                format!("API {}, statuses {}", boot.settings.asked.api_version, statuses(boot))
+            }
         }),
     );
 }
 
 fn statuses(boot: &Boot) -> String {
     let filter = boot.settings.asked.query.effective_status.as_ref();
-    filter.map_or_else(|| "all".to_owned(), |list| format!("{} (spend of ads in other states is not counted)", list.join(",")))
+    filter.map_or_else(
+        || "all".to_owned(),
+        |list| format!("{} (spend of ads in other states is not counted)", list.join(",")),
+    )
 }
 
 async fn database(pool: &PgPool, checks: &mut Checks) {
@@ -111,18 +116,19 @@ async fn integrations(pool: &PgPool) -> Result<String> {
     let ill: Vec<String> = all
         .iter()
         .filter(|i| !matches!(i.status, accounts::Status::Connected | accounts::Status::Disconnected))
-        .map(|i| format!("{} is {}: {}", i.external_id, i.status, i.status_reason.as_deref().unwrap_or("connect it again")))
+        .map(|i| {
+            format!("{} is {}: {}", i.external_id, i.status, i.status_reason.as_deref().unwrap_or("connect it again"))
+        })
         .collect();
     anyhow::ensure!(ill.is_empty(), "{}", ill.join("; "));
     Ok(format!("{} in all, none needs anybody", all.len()))
 }
 
 async fn days(pool: &PgPool) -> Result<String> {
-    let failed = sqlx::query!(
-        r#"select count(*) as "count!", max(last_error) as error from sync_days where state = 'failed'"#
-    )
-    .fetch_one(pool)
-    .await?;
+    let failed =
+        sqlx::query!(r#"select count(*) as "count!", max(last_error) as error from sync_days where state = 'failed'"#)
+            .fetch_one(pool)
+            .await?;
     anyhow::ensure!(
         failed.count == 0,
         "{} days failed and are tried again with the next meta_fresh; one of them: {}",
@@ -136,15 +142,18 @@ async fn wire(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     let version = topology::check_server(wire).map(|()| format!("nats-server {}", wire.server_version()));
     checks.add("NATS", version.map_err(Into::into));
     let differences = topology::check(wire, &boot.settings.limits).await.map_err(anyhow::Error::from);
-    checks.add("streams", differences.and_then(|found| match found.first() {
-        None => Ok("as the topology files say".to_owned()),
-        Some(d) => anyhow::bail!(
-            "{} differences, {} {} first: run `adledger streams check`, then `adledger streams apply`",
-            found.len(),
-            d.object,
-            d.field
-        ),
-    }));
+    checks.add(
+        "streams",
+        differences.and_then(|found| match found.first() {
+            None => Ok("as the topology files say".to_owned()),
+            Some(d) => anyhow::bail!(
+                "{} differences, {} {} first: run `adledger streams check`, then `adledger streams apply`",
+                found.len(),
+                d.object,
+                d.field
+            ),
+        }),
+    );
     checks.add("log", log_level(wire).await);
     checks.add("dead letters", dead_letters(wire).await);
     for (what, durable) in [("raw", raw::DURABLE), ("projector", projector::DURABLE)] {
@@ -168,7 +177,11 @@ async fn log_level(wire: &Wire) -> Result<String> {
 
 async fn dead_letters(wire: &Wire) -> Result<String> {
     let level = wire.log(DEAD_LETTERS).await?.level().await?;
-    anyhow::ensure!(level.messages == 0, "{} messages are parked in the stream {DEAD_LETTERS}, each with its reason in a header", level.messages);
+    anyhow::ensure!(
+        level.messages == 0,
+        "{} messages are parked in the stream {DEAD_LETTERS}, each with its reason in a header",
+        level.messages
+    );
     Ok("none".to_owned())
 }
 

@@ -51,7 +51,10 @@ enum From {
 impl Replay {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         if self.since > self.until {
-            return Err(usage(format!("--since {} is after --until {}: give the earlier day first", self.since, self.until)));
+            return Err(usage(format!(
+                "--since {} is after --until {}: give the earlier day first",
+                self.since, self.until
+            )));
         }
         match self.from {
             From::Stream => {
@@ -88,7 +91,11 @@ impl Replay {
         let progress = std::cell::RefCell::new(Progress::new("days folded again"));
         let report = replay
             .run(&range, |report| {
-                progress.borrow_mut().at(report.days as u64, report.days_total as u64, &format!("{} rows", report.rows));
+                progress.borrow_mut().at(
+                    report.days as u64,
+                    report.days_total as u64,
+                    &format!("{} rows", report.rows),
+                );
             })
             .await?;
         drop(progress);

@@ -28,7 +28,8 @@ impl Runs {
             output::line("No sync run yet: `adledger sync --integration ID --job meta_7d_fill` asks for one.")?;
             return Ok(Outcome::Done);
         }
-        let mut table = output::table(&["run", "job", "status", "window", "days", "rows", "throttled", "requested", "note"]);
+        let mut table =
+            output::table(&["run", "job", "status", "window", "days", "rows", "throttled", "requested", "note"]);
         output::right(&mut table, [4, 5, 6]);
         for run in &runs {
             let window = run.window_since.zip(run.window_until).map(|(since, until)| format!("{since} – {until}"));

@@ -37,7 +37,13 @@ async fn check_streams(boot: &Boot, house: &House) -> Result<()> {
     for difference in topology::check(&house.wire, &boot.settings.limits).await? {
         let Difference { object, field, wanted, found } = &difference;
         anyhow::ensure!(!difference.is_missing(), "{object} is missing: run `adledger streams apply`");
-        tracing::warn!(object, field, wanted, found, "not as the topology files say; `adledger streams apply` would change it");
+        tracing::warn!(
+            object,
+            field,
+            wanted,
+            found,
+            "not as the topology files say; `adledger streams apply` would change it"
+        );
     }
     Ok(())
 }

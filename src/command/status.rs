@@ -80,8 +80,16 @@ fn print(report: &Report) -> Result<()> {
     if report.integrations.is_empty() {
         output::line("No ad account is connected yet: `adledger connect` does it.")?;
     } else {
-        let header =
-            ["account", "ad account", "integration", "status", "fetched up to", "days owed", "newest day", "last fetched"];
+        let header = [
+            "account",
+            "ad account",
+            "integration",
+            "status",
+            "fetched up to",
+            "days owed",
+            "newest day",
+            "last fetched",
+        ];
         let mut table = output::table(&header);
         output::right(&mut table, [5]);
         for i in &report.integrations {

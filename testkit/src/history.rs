@@ -43,7 +43,8 @@ impl Random {
     }
 
     pub fn uuid(&mut self) -> Uuid {
-        uuid::Builder::from_random_bytes(((u128::from(self.next()) << 64) | u128::from(self.next())).to_be_bytes()).into_uuid()
+        uuid::Builder::from_random_bytes(((u128::from(self.next()) << 64) | u128::from(self.next())).to_be_bytes())
+            .into_uuid()
     }
 }
 
@@ -89,9 +90,8 @@ pub const DAYS: u64 = 3;
 impl History {
     /// Restatements, vanishing and returning ads, narrower filters, empty answers, unchanged answers, equal instants.
     pub fn random(random: &mut Random) -> Self {
-        let tenants: Vec<(Uuid, Vec<Uuid>)> = (0..2)
-            .map(|_| (random.uuid(), (0..2 + random.below(2)).map(|_| random.uuid()).collect()))
-            .collect();
+        let tenants: Vec<(Uuid, Vec<Uuid>)> =
+            (0..2).map(|_| (random.uuid(), (0..2 + random.below(2)).map(|_| random.uuid()).collect())).collect();
         let mut answers = Vec::new();
         for (account_id, ad_accounts) in &tenants {
             for ad_account_id in ad_accounts {
@@ -180,8 +180,11 @@ fn ad(random: &mut Random, ad_id: u64) -> Ad {
 impl Answer {
     /// The event of this answer, its rows in Meta's form.
     pub fn event(&self) -> Result<InsightsFetched> {
-        let rows: Vec<Box<RawValue>> =
-            self.ads.iter().map(|ad| Ok(RawValue::from_string(row(ad, self.date).to_string())?)).collect::<Result<_>>()?;
+        let rows: Vec<Box<RawValue>> = self
+            .ads
+            .iter()
+            .map(|ad| Ok(RawValue::from_string(row(ad, self.date).to_string())?))
+            .collect::<Result<_>>()?;
         let data = InsightsData {
             account_id: self.account_id,
             ad_account: AdAccount {

@@ -34,7 +34,8 @@ pub fn tables(answers: &[Answer]) -> Tables {
     for a in answers {
         days.entry((a.account_id, a.ad_account_id, a.date)).or_default().push(a);
     }
-    let mut t = Tables { facts: Lines::new(), metrics: Lines::new(), summary: Lines::new(), observations: Lines::new() };
+    let mut t =
+        Tables { facts: Lines::new(), metrics: Lines::new(), summary: Lines::new(), observations: Lines::new() };
     let mut tenants: BTreeMap<_, Vec<(Vec<Ad>, bool)>> = BTreeMap::new();
     for ((account, ad_account, date), mut day) in days {
         day.sort_by_key(|a| (a.fetched_at, a.event_id));
@@ -60,7 +61,12 @@ pub fn tables(answers: &[Answer]) -> Tables {
             }
         }
         let head = day[day.len() - 1];
-        t.metrics.insert(format!("{account} {ad_account} {date} ads={} {} {}", counted.len(), totals(&counted, counted.is_empty()), head.event_id));
+        t.metrics.insert(format!(
+            "{account} {ad_account} {date} ads={} {} {}",
+            counted.len(),
+            totals(&counted, counted.is_empty()),
+            head.event_id
+        ));
         for a in &day {
             t.observations.insert(format!("{account} {ad_account} {date} {} rows={}", a.event_id, a.ads.len()));
         }
@@ -108,7 +114,9 @@ pub async fn read(pool: &PgPool) -> Result<Tables> {
     let observations = sqlx::query(
         "select format('%s %s %s %s rows=%s', account_id, ad_account_id, date, event_id, row_count) from observations",
     );
-    let lines = |rows: Vec<sqlx::postgres::PgRow>| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Lines, _>>();
+    let lines = |rows: Vec<sqlx::postgres::PgRow>| {
+        rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Lines, _>>()
+    };
     Ok(Tables {
         facts: lines(facts.fetch_all(pool).await?)?,
         metrics: lines(sqlx::query(sqlx::AssertSqlSafe(metrics)).fetch_all(pool).await?)?,

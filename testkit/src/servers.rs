@@ -37,7 +37,9 @@ pub async fn database() -> Result<Database> {
     let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect(url).await?;
     // A test process of an earlier run cannot have left one: each has a cluster of its own.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name} template migrated"))).execute(&mut connection).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name} template migrated")))
+        .execute(&mut connection)
+        .await?;
     connection.close().await?;
     let url = url.replace("/adledger", &format!("/{name}")).replace(&format!("//{name}:"), "//adledger:");
     let options: PgConnectOptions = url.parse()?;
@@ -58,7 +60,8 @@ async fn start() -> Result<(Servers, String)> {
     let mut connection = PgConnection::connect(&url).await?;
     sqlx::raw_sql("create database migrated").execute(&mut connection).await?;
     connection.close().await?;
-    let mut template = PgConnection::connect(&url.replace("/adledger", "/migrated").replace("//migrated:", "//adledger:")).await?;
+    let mut template =
+        PgConnection::connect(&url.replace("/adledger", "/migrated").replace("//migrated:", "//adledger:")).await?;
     migrations::MIGRATOR.run_direct(None, &mut template, false).await?;
     template.close().await?;
     Ok((servers, url))
@@ -79,7 +82,8 @@ impl Nats {
         let mut config = consumer.cached_info().config.clone();
         config.ack_wait = std::time::Duration::from_millis(200);
         use async_nats::jetstream::consumer::FromConsumer;
-        let config = jetstream::consumer::pull::Config::try_from_consumer_config(config).map_err(|error| anyhow::anyhow!(error))?;
+        let config = jetstream::consumer::pull::Config::try_from_consumer_config(config)
+            .map_err(|error| anyhow::anyhow!(error))?;
         stream.update_consumer(config).await?;
         Ok(())
     }

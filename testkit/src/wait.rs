@@ -6,7 +6,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 /// Asks until the answer is yes, or fails after `deadline` naming `what`.
-pub async fn until<F: Future<Output = Result<bool>>>(what: &str, deadline: Duration, mut ask: impl FnMut() -> F) -> Result<()> {
+pub async fn until<F: Future<Output = Result<bool>>>(
+    what: &str,
+    deadline: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<()> {
     let end = tokio::time::Instant::now() + deadline;
     while !ask().await? {
         if tokio::time::Instant::now() > end {

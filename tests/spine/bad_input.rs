@@ -42,7 +42,11 @@ async fn wrong_settings_are_named() -> Result<()> {
 async fn servers_that_do_not_answer_are_named_without_their_passwords() -> Result<()> {
     let shop = Shop::open().await?;
     for (name, value, words) in [
-        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x", "cannot connect to PostgreSQL at 127.0.0.1:1, database \"x\""),
+        (
+            "DATABASE_URL",
+            "postgres://u:hunter2@127.0.0.1:1/x",
+            "cannot connect to PostgreSQL at 127.0.0.1:1, database \"x\"",
+        ),
         ("NATS_URL", "nats://u:hunter2@127.0.0.1:1", "cannot connect to NATS at nats://127.0.0.1:1"),
     ] {
         let mut command = shop.command(&["status"]);
@@ -70,20 +74,56 @@ async fn wrong_arguments_are_named_and_write_nothing() -> Result<()> {
     let integration = shop.integration_id.to_string();
     let cases: &[(&[&str], i32, &str)] = &[
         (&["account", "create", "--name", " ", "--currency", "EUR", "--timezone", "UTC"], 2, "the name is empty"),
-        (&["account", "create", "--name", "x", "--currency", "euro", "--timezone", "UTC"], 2, "\"euro\" is no currency code"),
-        (&["account", "create", "--name", "x", "--currency", "EUR", "--timezone", "Berlin"], 2, "\"Berlin\" is no time zone"),
+        (
+            &["account", "create", "--name", "x", "--currency", "euro", "--timezone", "UTC"],
+            2,
+            "\"euro\" is no currency code",
+        ),
+        (
+            &["account", "create", "--name", "x", "--currency", "EUR", "--timezone", "Berlin"],
+            2,
+            "\"Berlin\" is no time zone",
+        ),
         (&["connect", "--account", "7", "--ad-account", AD_ACCOUNT], 2, "'7'"),
-        (&["connect", "--account", unknown, "--ad-account", AD_ACCOUNT], 1, "account 00000000-0000-7000-8000-000000000000 does not exist"),
+        (
+            &["connect", "--account", unknown, "--ad-account", AD_ACCOUNT],
+            1,
+            "account 00000000-0000-7000-8000-000000000000 does not exist",
+        ),
         (&["connect", "--account", &account, "--ad-account", "1234"], 1, "\"1234\" is not the id of a Meta ad account"),
         (&["connect", "--account", &account, "--ad-account", "act_99"], 1, "act_99"),
-        (&["sync", "--integration", unknown, "--job", "meta_fresh"], 1, "integration 00000000-0000-7000-8000-000000000000 does not exist"),
+        (
+            &["sync", "--integration", unknown, "--job", "meta_fresh"],
+            1,
+            "integration 00000000-0000-7000-8000-000000000000 does not exist",
+        ),
         (&["sync", "--integration", &integration, "--job", "meta_daily"], 2, "meta_daily"),
-        (&["backfill", "--integration", &integration, "--since", "2026-02-30", "--until", "2026-03-01"], 2, "2026-02-30"),
-        (&["backfill", "--integration", &integration, "--since", "2001-01-01", "--until", "2001-01-02"], 2, "2001-01-01 is too long ago"),
-        (&["backfill", "--integration", &integration, "--since", "2026-01-01", "--until", "2999-01-02"], 2, "2999-01-02 is not over"),
-        (&["replay", "--since", "2026-03-02", "--until", "2026-03-01"], 2, "--since 2026-03-02 is after --until 2026-03-01"),
+        (
+            &["backfill", "--integration", &integration, "--since", "2026-02-30", "--until", "2026-03-01"],
+            2,
+            "2026-02-30",
+        ),
+        (
+            &["backfill", "--integration", &integration, "--since", "2001-01-01", "--until", "2001-01-02"],
+            2,
+            "2001-01-01 is too long ago",
+        ),
+        (
+            &["backfill", "--integration", &integration, "--since", "2026-01-01", "--until", "2999-01-02"],
+            2,
+            "2999-01-02 is not over",
+        ),
+        (
+            &["replay", "--since", "2026-03-02", "--until", "2026-03-01"],
+            2,
+            "--since 2026-03-02 is after --until 2026-03-01",
+        ),
         (&["replay", "--since", "2026-03-01", "--until", "2026-03-01", "--account", unknown], 1, "does not exist"),
-        (&["replay", "--since", "2026-03-01", "--until", "2026-03-01", "--ad-account", "act_9"], 1, "\"act_9\" is not connected"),
+        (
+            &["replay", "--since", "2026-03-01", "--until", "2026-03-01", "--ad-account", "act_9"],
+            1,
+            "\"act_9\" is not connected",
+        ),
         (&["serve", "--role", "dance"], 2, "dance"),
     ];
     let before = rows(&shop).await?;

@@ -113,7 +113,8 @@ async fn check_stream(shop: &Shop, stream: &str, filter: &str, needles: &[String
                 check("a header", &format!("{name}: {value}"), needles)?;
             }
             check("a message", &String::from_utf8_lossy(&message.payload), needles)?;
-            let codec = events::headers::extension(&message.attributes()?, "datacodec").unwrap_or_else(|| "plain".into());
+            let codec =
+                events::headers::extension(&message.attributes()?, "datacodec").unwrap_or_else(|| "plain".into());
             let json = payload::decode(codec.parse()?, &message.payload, 1 << 24)?;
             check("a decompressed message", &String::from_utf8_lossy(&json), needles)?;
         }

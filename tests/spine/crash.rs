@@ -38,7 +38,11 @@ fn projector(pool: PgPool, wire: Wire, dies: bool) -> Projector {
         folds: Folds::default(),
         limits: BatchLimits { max_messages: 3, ..BatchLimits::default() },
         max_event_bytes: 1 << 24,
-        observe: Arc::new(move |_| if dies { die() }),
+        observe: Arc::new(move |_| {
+            if dies {
+                die()
+            }
+        }),
     }
 }
 
@@ -47,12 +51,18 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
     Ok(Fetcher {
         pool,
         wire,
-        source: Source::Meta(MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?.into()),
+        source: Source::Meta(
+            MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?.into(),
+        ),
         keys: KeyRing::parse(&KEYS.to_owned().into())?,
         clock: Clock::System,
         asked: Asked::default(),
         lease: Duration::from_secs(1),
-        observe: Arc::new(move |_| if dies { die() }),
+        observe: Arc::new(move |_| {
+            if dies {
+                die()
+            }
+        }),
     })
 }
 

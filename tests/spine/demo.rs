@@ -32,7 +32,9 @@ struct Day {
 
 async fn days(pool: &PgPool) -> Result<Vec<Day>> {
     let rows: Vec<(NaiveDate, Decimal, Option<Decimal>, Decimal)> =
-        sqlx::query_as("select date, spend, purchases, coverage from daily_meta_metrics order by date").fetch_all(pool).await?;
+        sqlx::query_as("select date, spend, purchases, coverage from daily_meta_metrics order by date")
+            .fetch_all(pool)
+            .await?;
     let day = |(date, spend, purchases, coverage): (_, _, Option<Decimal>, _)| Day {
         date,
         spend,
@@ -83,7 +85,11 @@ async fn the_demo_starts_its_own_servers_and_others_find_them() -> Result<()> {
     let data_dir = folder.path().join("ledger").to_string_lossy().into_owned();
     let ran = run(adledger(&["demo", "--exit", "--data-dir", &data_dir]), None).await?;
     ensure!(ran.code == 0, "{ran:?}");
-    assert!(ran.stdout.contains("meta_insights_raw 35 events") && ran.stdout.contains("daily_summary 35 rows"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("meta_insights_raw 35 events") && ran.stdout.contains("daily_summary 35 rows"),
+        "{}",
+        ran.stdout
+    );
     // A command on the folder afterwards starts the servers again and finds what was left.
     let runs = run(adledger(&["runs", "--json", "--data-dir", &data_dir]), None).await?;
     let runs: serde_json::Value = serde_json::from_str(&runs.stdout)?;

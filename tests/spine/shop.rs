@@ -42,7 +42,9 @@ impl Shop {
         world.today = Some(today());
         let (database, nats, graph) = (testkit::database().await?, testkit::nats().await?, Graph::start(world).await?);
         let mut shop = Shop { database, nats, graph, account_id: Uuid::nil(), integration_id: Uuid::nil() };
-        let created = shop.done(&["account", "create", "--name", "Shop", "--currency", "EUR", "--timezone", "Europe/Berlin"]).await?;
+        let created = shop
+            .done(&["account", "create", "--name", "Shop", "--currency", "EUR", "--timezone", "Europe/Berlin"])
+            .await?;
         shop.account_id = created.stdout.trim().parse()?;
         shop.integration_id = shop.connect(TOKEN).await?.stdout.trim().parse()?;
         Ok(shop)
@@ -111,7 +113,8 @@ pub fn adledger(arguments: &[&str]) -> Command {
 pub async fn run(mut command: Command, stdin: Option<&str>) -> Result<Ran> {
     use tokio::io::AsyncWriteExt;
     let input = if stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("the binary starts")?;
+    let mut child =
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("the binary starts")?;
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
         // A command that refuses its arguments does not read.
         let _ = pipe.write_all(text.as_bytes()).await;

@@ -54,9 +54,15 @@ pub async fn check_sums(shop: &Shop, since: NaiveDate, until: NaiveDate) -> Resu
         ensure!(spend == wanted.spend, "{date}: spend {spend}, the server has {wanted:?}");
         ensure!(control_spend == control.spend, "{date}: control {control_spend}, the server has {control:?}");
         let counts = (impressions as u64, clicks as u64, link_clicks as u64);
-        ensure!(counts == (wanted.impressions, wanted.clicks, wanted.link_clicks), "{date}: {counts:?}, the server has {wanted:?}");
+        ensure!(
+            counts == (wanted.impressions, wanted.clicks, wanted.link_clicks),
+            "{date}: {counts:?}, the server has {wanted:?}"
+        );
         let sales = (purchases.unwrap_or_default(), value.unwrap_or_default());
-        ensure!(sales == (wanted.purchases.into(), wanted.purchase_value), "{date}: {sales:?}, the server has {wanted:?}");
+        ensure!(
+            sales == (wanted.purchases.into(), wanted.purchase_value),
+            "{date}: {sales:?}, the server has {wanted:?}"
+        );
 
         let summary: (Decimal, i64, i64, Option<Decimal>, Option<Decimal>) = sqlx::query_as(
             "select meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value

@@ -59,8 +59,9 @@ impl Projector {
         for (place, message) in messages.iter().enumerate() {
             // Decoding a large event takes a while; others on this thread get their turn in between.
             tokio::task::yield_now().await;
-            let decoded =
-                Parts::open(message).map_err(Unfoldable::from).and_then(|p| p.decode(&self.folds, self.max_event_bytes));
+            let decoded = Parts::open(message)
+                .map_err(Unfoldable::from)
+                .and_then(|p| p.decode(&self.folds, self.max_event_bytes));
             match decoded {
                 Ok(snapshot) => {
                     snapshots.push(snapshot);
@@ -81,8 +82,9 @@ impl Projector {
     pub(crate) async fn run_acknowledging_first(&self, cancel: &CancellationToken) {
         let Ok(puller) = self.wire.puller(jetstream::META_INSIGHTS, crate::DURABLE).await else { return };
         let patience = std::time::Duration::from_secs(1);
-        while let Some(Ok(batch)) =
-            cancel.run_until_cancelled(puller.next_batch(self.limits.max_messages, self.limits.max_bytes, patience)).await
+        while let Some(Ok(batch)) = cancel
+            .run_until_cancelled(puller.next_batch(self.limits.max_messages, self.limits.max_bytes, patience))
+            .await
         {
             for delivery in &batch {
                 puller.settle(delivery, Disposition::Ack).await;

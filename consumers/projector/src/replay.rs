@@ -84,7 +84,8 @@ impl Replay {
         let mut connection = self.pool.acquire().await?;
         let Range { account_id, ad_account_id, since, until } = *range;
         days.extend(
-            projections::daily_meta_metrics::days_on_record(&mut connection, account_id, ad_account_id, since, until).await?,
+            projections::daily_meta_metrics::days_on_record(&mut connection, account_id, ad_account_id, since, until)
+                .await?,
         );
         let currencies = Arc::new(Currencies::load(&mut connection, None).await?);
         drop(connection);
@@ -179,7 +180,11 @@ impl Replay {
         Ok(())
     }
 
-    async fn fold_once(&self, currencies: &Currencies, batch: &mut Batch) -> Result<(Folded, Vec<(AccountDay, Uuid)>), ReplayError> {
+    async fn fold_once(
+        &self,
+        currencies: &Currencies,
+        batch: &mut Batch,
+    ) -> Result<(Folded, Vec<(AccountDay, Uuid)>), ReplayError> {
         let mut transaction = self.pool.begin().await?;
         let observed = self.folds.lock_for_replay(&mut transaction, &Days::new(batch.days.iter().copied())).await?;
         let mut left = Vec::new();
@@ -214,7 +219,9 @@ impl Replay {
         let mut found = HashSet::new();
         for source in std::iter::once(&self.from).chain(&self.other) {
             let before = batch.snapshots.len();
-            let read = self.read_from(currencies, source, day, batch, |id| missing.contains(&id) && !found.contains(&id)).await;
+            let read = self
+                .read_from(currencies, source, day, batch, |id| missing.contains(&id) && !found.contains(&id))
+                .await;
             match read {
                 Ok(()) => {}
                 // The other log is a second chance only; what it cannot say is reported as missing.

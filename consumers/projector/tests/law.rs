@@ -50,7 +50,8 @@ async fn run(seed: u64, mutant: Option<Mutant>) -> Result<Option<String>> {
         for (from, first) in [(stream, 0), (Source::Raw(database.pool.clone()), 1)] {
             let (replay, settled) = (replay(&database, &nats, folds, from).await?, settled.clone());
             let since = first_day() + chrono::Duration::days(first);
-            let range = Range { account_id: None, ad_account_id: None, since, until: since + chrono::Duration::days(1) };
+            let range =
+                Range { account_id: None, ad_account_id: None, since, until: since + chrono::Duration::days(1) };
             tasks.spawn(async move {
                 while !settled.is_cancelled() {
                     // A replay that loses its connection fails, and is repeated.
@@ -115,7 +116,14 @@ fn snapshot(answer: &testkit::history::Answer) -> Result<projections::Snapshot> 
     let event = answer.event()?;
     let rule = &projections::purchases::RULE_V1;
     let stored_at = answer.fetched_at;
-    Ok(projections::Snapshot::decode(&event.circumstances, event.day, stored_at, &event.payload, rule, MAX_EVENT_BYTES)?)
+    Ok(projections::Snapshot::decode(
+        &event.circumstances,
+        event.day,
+        stored_at,
+        &event.payload,
+        rule,
+        MAX_EVENT_BYTES,
+    )?)
 }
 
 /// Ends every other connection of this database, in the middle of whatever it does.
@@ -162,8 +170,16 @@ async fn two_ad_accounts_at_once(mutant: Option<Mutant>) -> Result<Option<String
         let mut answer = history.answers[0].clone();
         (answer.account_id, answer.ad_account_id, answer.date) = (account_id, ad_account_id, first_day());
         answer.event_id = random.uuid();
-        answer.fetched_at = first_day().and_hms_opt(hour, 0, 0).unwrap_or_default().and_utc() + chrono::Duration::days(1);
-        answer.ads = vec![testkit::history::Ad { ad_id: 1, spend_cents, impressions: 1, clicks: 1, purchases: None, value_cents: None }];
+        answer.fetched_at =
+            first_day().and_hms_opt(hour, 0, 0).unwrap_or_default().and_utc() + chrono::Duration::days(1);
+        answer.ads = vec![testkit::history::Ad {
+            ad_id: 1,
+            spend_cents,
+            impressions: 1,
+            clicks: 1,
+            purchases: None,
+            value_cents: None,
+        }];
         answer
     };
     history.answers = vec![

@@ -80,11 +80,7 @@ fn open(message: &Message) -> Result<Event<'_>, EventError> {
     Ok(Event { day, circumstances, sha256, message })
 }
 
-async fn insert(
-    conn: &mut PgConnection,
-    stream_incarnation: DateTime<Utc>,
-    events: &[&Event<'_>],
-) -> sqlx::Result<()> {
+async fn insert(conn: &mut PgConnection, stream_incarnation: DateTime<Utc>, events: &[&Event<'_>]) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into meta_payloads (account_id, payload_sha256, payload)
          select * from unnest($1::uuid[], $2::bytea[], $3::bytea[])

@@ -61,16 +61,22 @@ pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result
         let attribute_value = MessageAttributeValue::String(text.into_owned());
         seen.extend(REQUIRED.iter().find(|required| **required == attribute));
         builder = match attribute {
-            "specversion" => {
-                match value {
-                    "1.0" => builder.set_spec_version(SpecVersion::V10).map_err(HeaderError::CloudEvent)?,
-                    other => {
-                        return Err(HeaderError::Invalid { name, value: other.to_owned(), expected: "CloudEvents version 1.0" });
-                    }
+            "specversion" => match value {
+                "1.0" => builder.set_spec_version(SpecVersion::V10).map_err(HeaderError::CloudEvent)?,
+                other => {
+                    return Err(HeaderError::Invalid {
+                        name,
+                        value: other.to_owned(),
+                        expected: "CloudEvents version 1.0",
+                    });
                 }
-            }
+            },
             "time" if chrono::DateTime::parse_from_rfc3339(&attribute_value.to_string()).is_err() => {
-                return Err(HeaderError::Invalid { name, value: attribute_value.to_string(), expected: "an RFC 3339 instant" });
+                return Err(HeaderError::Invalid {
+                    name,
+                    value: attribute_value.to_string(),
+                    expected: "an RFC 3339 instant",
+                });
             }
             "id" | "source" | "type" | "subject" | "time" | "dataschema" => {
                 builder.set_attribute(attribute, attribute_value).map_err(HeaderError::CloudEvent)?

@@ -109,6 +109,9 @@ mod tests {
         let (codec, bytes) = encode(vec![1; 5000]).expect("encodes");
         assert!(matches!(decode(codec, &bytes[..bytes.len() / 2], 1 << 20), Err(PayloadError::Zstd(_))));
         let error = "lz4".parse::<Codec>().expect_err("lz4 is none of them");
-        assert_eq!(error.to_string(), "payload codec \"lz4\" (header ce-datacodec) is unknown: this version reads plain and zstd");
+        assert_eq!(
+            error.to_string(),
+            "payload codec \"lz4\" (header ce-datacodec) is unknown: this version reads plain and zstd"
+        );
     }
 }

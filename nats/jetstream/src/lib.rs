@@ -73,7 +73,8 @@ impl Wire {
         if let (Some(user), Some(password)) = (address.username(), address.password()) {
             options = options.user_and_password(user.to_owned(), password.to_owned());
         }
-        let bare: async_nats::ServerAddr = without_userinfo(url).parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
+        let bare: async_nats::ServerAddr =
+            without_userinfo(url).parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
         let client = options.connect(bare).await.map_err(|e| failed(e.to_string()))?;
         let context = jetstream::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
         Ok(Wire { client, context })

@@ -16,7 +16,13 @@ pub struct Message {
 }
 
 impl Message {
-    pub(crate) fn new(subject: String, sequence: u64, stored_at: DateTime<Utc>, payload: Bytes, headers: HeaderMap) -> Self {
+    pub(crate) fn new(
+        subject: String,
+        sequence: u64,
+        stored_at: DateTime<Utc>,
+        payload: Bytes,
+        headers: HeaderMap,
+    ) -> Self {
         // Microseconds are what PostgreSQL keeps: the stream and the raw log must tell the same time.
         let stored_at = DateTime::from_timestamp_micros(stored_at.timestamp_micros()).unwrap_or(stored_at);
         Message { subject, sequence, stored_at, payload, headers }

@@ -29,7 +29,9 @@ pub enum PublishError {
     Full,
     #[error("the log did not acknowledge the event within {} s: {reason}", BUDGET.as_secs())]
     Unreachable { reason: String },
-    #[error("the event has {bytes} bytes, the NATS server takes {limit_bytes}: raise its max_payload (8MB is the advised maximum)")]
+    #[error(
+        "the event has {bytes} bytes, the NATS server takes {limit_bytes}: raise its max_payload (8MB is the advised maximum)"
+    )]
     TooLarge { bytes: usize, limit_bytes: usize },
     #[error("an event attribute cannot travel as a NATS header")]
     Header,
@@ -88,12 +90,8 @@ impl Wire {
         payload: Bytes,
     ) -> Result<Published, Attempt> {
         let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
-        let ack = self
-            .context
-            .publish_with_headers(subject.to_owned(), headers, payload)
-            .await
-            .map_err(|e| again(&e))?
-            .await;
+        let ack =
+            self.context.publish_with_headers(subject.to_owned(), headers, payload).await.map_err(|e| again(&e))?.await;
         match ack {
             Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
             Err(error) => Err(match error.kind() {

@@ -78,7 +78,10 @@ impl Puller {
 
     async fn collect(
         &self,
-        messages: Result<impl futures_util::Stream<Item = Result<async_nats::jetstream::Message, async_nats::Error>>, impl ToString>,
+        messages: Result<
+            impl futures_util::Stream<Item = Result<async_nats::jetstream::Message, async_nats::Error>>,
+            impl ToString,
+        >,
     ) -> Result<Vec<Delivery>, WireError> {
         let mut messages = std::pin::pin!(messages.map_err(|e| WireError::request("pulling messages", e))?);
         let mut batch = Vec::new();

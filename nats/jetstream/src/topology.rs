@@ -45,7 +45,9 @@ impl Difference {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
-    #[error("nats-server {found} is too old: adledger needs 2.12 or newer, because older ones drop stream options without saying so")]
+    #[error(
+        "nats-server {found} is too old: adledger needs 2.12 or newer, because older ones drop stream options without saying so"
+    )]
     OldServer { found: String },
     #[error("topology file {file} is not valid: {reason}")]
     File { file: &'static str, reason: String },
@@ -89,8 +91,8 @@ struct ConsumerFile {
 }
 
 fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
-    let file: Streams = toml::from_str(STREAMS)
-        .map_err(|e| TopologyError::File { file: "streams.toml", reason: e.to_string() })?;
+    let file: Streams =
+        toml::from_str(STREAMS).map_err(|e| TopologyError::File { file: "streams.toml", reason: e.to_string() })?;
     Ok(file
         .stream
         .into_iter()
@@ -114,8 +116,8 @@ fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
 }
 
 fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
-    let file: Consumers = toml::from_str(CONSUMERS)
-        .map_err(|e| TopologyError::File { file: "consumers.toml", reason: e.to_string() })?;
+    let file: Consumers =
+        toml::from_str(CONSUMERS).map_err(|e| TopologyError::File { file: "consumers.toml", reason: e.to_string() })?;
     Ok(file
         .consumer
         .into_iter()
@@ -154,7 +156,9 @@ pub async fn apply(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, Topo
     for wanted in streams(limits)? {
         let object = format!("stream {}", wanted.name);
         let made = match wire.stream(&wanted.name).await {
-            Err(WireError::NoStream { .. }) => wire.context.create_stream(&wanted).await.map(drop).map_err(|e| e.to_string()),
+            Err(WireError::NoStream { .. }) => {
+                wire.context.create_stream(&wanted).await.map(drop).map_err(|e| e.to_string())
+            }
             Err(error) => return Err(error.into()),
             Ok(stream) if differences(&object, &wanted, &stream.cached_info().config)?.is_empty() => Ok(()),
             Ok(_) => wire.context.update_stream(&wanted).await.map(drop).map_err(|e| e.to_string()),
@@ -164,10 +168,7 @@ pub async fn apply(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, Topo
     for (stream, wanted) in consumers()? {
         let object = format!("consumer {}", wanted.durable_name.as_deref().unwrap_or_default());
         let handle = wire.stream(&stream).await?;
-        handle
-            .create_consumer(wanted)
-            .await
-            .map_err(|e| TopologyError::Make { object, reason: e.to_string() })?;
+        handle.create_consumer(wanted).await.map_err(|e| TopologyError::Make { object, reason: e.to_string() })?;
     }
     check(wire, limits).await
 }
@@ -212,7 +213,9 @@ const SERVER_OWNED: [&str; 4] = ["metadata", "consumer_limits", "max_waiting", "
 fn differences<T: serde::Serialize>(object: &str, wanted: &T, found: &T) -> Result<Vec<Difference>, TopologyError> {
     let fields = |config: &T| match serde_json::to_value(config) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(TopologyError::Make { object: object.to_owned(), reason: format!("{other} is no configuration") }),
+        Ok(other) => {
+            Err(TopologyError::Make { object: object.to_owned(), reason: format!("{other} is no configuration") })
+        }
         Err(error) => Err(TopologyError::Make { object: object.to_owned(), reason: error.to_string() }),
     };
     let (wanted, found) = (fields(wanted)?, fields(found)?);

@@ -59,13 +59,7 @@ impl Wire {
     }
 
     /// Works until pulling fails.
-    async fn pull_and_handle<H, F, E>(
-        &self,
-        stream: &str,
-        durable: &str,
-        limits: BatchLimits,
-        handle: &H,
-    ) -> WireError
+    async fn pull_and_handle<H, F, E>(&self, stream: &str, durable: &str, limits: BatchLimits, handle: &H) -> WireError
     where
         H: Fn(Vec<Message>) -> F,
         F: Future<Output = Result<Vec<Disposition>, E>>,

@@ -102,7 +102,12 @@ pub async fn integration(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Integra
 }
 
 /// Says that an integration's jobs may no longer run, and why; a connected one has no reason.
-pub async fn set_status(pool: &PgPool, integration: &Integration, status: Status, reason: Option<&str>) -> sqlx::Result<()> {
+pub async fn set_status(
+    pool: &PgPool,
+    integration: &Integration,
+    status: Status,
+    reason: Option<&str>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update integrations set status = $3, status_reason = $4 where account_id = $1 and id = $2",
         integration.account_id,

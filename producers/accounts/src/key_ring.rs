@@ -14,11 +14,15 @@ pub struct KeyRing {
 /// A key ring setting that cannot be used. Nothing of the value is repeated: all of it may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyRingError {
-    #[error("ADLEDGER_SECRET_KEYS is not set: tokens are sealed with it. Make one with: echo \"k1:$(head -c 32 /dev/urandom | base64)\"")]
+    #[error(
+        "ADLEDGER_SECRET_KEYS is not set: tokens are sealed with it. Make one with: echo \"k1:$(head -c 32 /dev/urandom | base64)\""
+    )]
     Missing,
     #[error("key {number} of ADLEDGER_SECRET_KEYS has no id: write kid:base64[,kid:base64]")]
     NoId { number: usize },
-    #[error("key {number} of ADLEDGER_SECRET_KEYS is not base64 of 32 bytes: make one with: head -c 32 /dev/urandom | base64")]
+    #[error(
+        "key {number} of ADLEDGER_SECRET_KEYS is not base64 of 32 bytes: make one with: head -c 32 /dev/urandom | base64"
+    )]
     NoKey { number: usize },
     #[error("key {number} of ADLEDGER_SECRET_KEYS has the id of an earlier one: each needs an id of its own")]
     SameId { number: usize },
@@ -27,9 +31,13 @@ pub enum KeyRingError {
 /// A sealed token that cannot be opened.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SealError {
-    #[error("the token is sealed with key {kid:?}, which ADLEDGER_SECRET_KEYS does not hold: add that key again, or connect anew")]
+    #[error(
+        "the token is sealed with key {kid:?}, which ADLEDGER_SECRET_KEYS does not hold: add that key again, or connect anew"
+    )]
     UnknownKey { kid: String },
-    #[error("the sealed token of this integration does not open with key {kid:?}: it was changed or moved; connect anew")]
+    #[error(
+        "the sealed token of this integration does not open with key {kid:?}: it was changed or moved; connect anew"
+    )]
     Broken { kid: String },
     #[error("the token cannot be sealed")]
     Seal,

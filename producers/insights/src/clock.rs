@@ -11,7 +11,10 @@ pub enum Clock {
 impl Clock {
     pub fn now(self) -> DateTime<Utc> {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock for the planning of days")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that reads the clock for the planning of days"
+            )]
             Clock::System => Utc::now(),
             Clock::Fixed(at) => at,
         }

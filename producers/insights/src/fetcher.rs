@@ -48,8 +48,15 @@ pub struct Fetcher {
 
 /// Why a run stops before its last day.
 enum Stop {
-    GiveUp { code: String, message: String },
-    Wait { reason: WaitReason, pause: Duration, message: String },
+    GiveUp {
+        code: String,
+        message: String,
+    },
+    Wait {
+        reason: WaitReason,
+        pause: Duration,
+        message: String,
+    },
     /// This process is asked to stop.
     Cancelled,
 }
@@ -65,7 +72,10 @@ impl Fetcher {
                 Ok(Some(_)) => continue,
                 Ok(None) => IDLE,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a fetcher stopped in the middle of its work");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a fetcher stopped in the middle of its work"
+                    );
                     5 * IDLE
                 }
             };
@@ -171,7 +181,10 @@ impl Fetcher {
         };
         if integration.status != Status::Connected {
             let reason = integration.status_reason.as_deref().unwrap_or("connect it again");
-            return Ok(Err(give_up(integration.status.as_str(), &format!("the integration is {}: {reason}", integration.status))));
+            return Ok(Err(give_up(
+                integration.status.as_str(),
+                &format!("the integration is {}: {reason}", integration.status),
+            )));
         }
         Ok(match accounts::token(&self.pool, &self.keys, &integration).await? {
             Some(Ok(token)) => Ok((integration, token)),
@@ -210,9 +223,8 @@ impl Fetcher {
                 accounts::set_status(&self.pool, integration, Status::Blocked, Some(&message)).await?;
                 give_up("blocked", &message)
             }
-            DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. }) | DayError::Tenant(_) => {
-                give_up("permission", &message)
-            }
+            DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. })
+            | DayError::Tenant(_) => give_up("permission", &message),
             DayError::Meta(meta_api::Error::Throttled { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
                 let pause = retry_after.unwrap_or_default().max(THROTTLE_PAUSE);
                 Stop::Wait { reason: WaitReason::Throttled, pause, message }
@@ -228,7 +240,12 @@ impl Fetcher {
     }
 
     /// Waits for `work`, and says meanwhile that this worker lives and how often it was throttled.
-    async fn kept<T>(&self, lease: &Lease, throttles: &Throttles, work: impl Future<Output = T>) -> Result<T, LeaseError> {
+    async fn kept<T>(
+        &self,
+        lease: &Lease,
+        throttles: &Throttles,
+        work: impl Future<Output = T>,
+    ) -> Result<T, LeaseError> {
         let mut work = std::pin::pin!(work);
         let mut ticks = tokio::time::interval(Duration::from_secs(1).min(self.lease / 3));
         let mut kept_at = tokio::time::Instant::now();

@@ -115,7 +115,11 @@ mod tests {
         assert!(backfill(day("2023-10-11"), day("2026-11-09"), today).is_ok());
         for (since, until, said) in [
             ("2026-11-09", "2026-11-08", "--since 2026-11-09 is after --until 2026-11-08"),
-            ("2026-11-09", "2026-11-10", "2026-11-10 is not over in the ad account's time zone, where it is 2026-11-10"),
+            (
+                "2026-11-09",
+                "2026-11-10",
+                "2026-11-10 is not over in the ad account's time zone, where it is 2026-11-10",
+            ),
             ("2023-10-10", "2026-11-09", "the first day to ask for is 2023-10-11"),
         ] {
             let error = backfill(day(since), day(until), today).unwrap_err().to_string();

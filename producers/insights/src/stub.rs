@@ -7,8 +7,8 @@
 use accounts::{FoundAdAccount, Integration};
 use chrono::{Datelike, Days, NaiveDate};
 use meta_api::{ControlTotal, InsightsQuery, ThrottleStats};
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::source::Answer;
 
@@ -31,9 +31,8 @@ const OFFER_ARCHIVED_AFTER: u64 = 10;
 /// Share of the average day, in percent, from Monday to Sunday.
 const WEEK: [i64; 7] = [92, 88, 95, 99, 108, 121, 114];
 /// Share of a day's conversions that are known at its age in days, in percent: half of what is late comes within a week.
-const KNOWN: [i64; 28] = [
-    41, 62, 70, 75, 79, 82, 84, 86, 88, 89, 90, 91, 92, 93, 94, 94, 95, 95, 96, 96, 97, 97, 98, 98, 99, 99, 99, 99,
-];
+const KNOWN: [i64; 28] =
+    [41, 62, 70, 75, 79, 82, 84, 86, 88, 89, 90, 91, 92, 93, 94, 94, 95, 95, 96, 96, 97, 97, 98, 98, 99, 99, 99, 99];
 /// Currencies without minor units, as Meta writes them.
 const WHOLE_CURRENCIES: [&str; 7] = ["JPY", "KRW", "VND", "CLP", "ISK", "PYG", "HUF"];
 
@@ -66,11 +65,8 @@ pub(crate) fn day(integration: &Integration, date: NaiveDate, today: NaiveDate, 
             rows.push(row(&ad, &numbers, integration, date, query));
         }
     }
-    let control = ControlTotal {
-        spend: money(spend, &integration.currency),
-        impressions,
-        throttle: ThrottleStats::default(),
-    };
+    let control =
+        ControlTotal { spend: money(spend, &integration.currency), impressions, throttle: ThrottleStats::default() };
     Answer { rows, pages: 1, control: Some(control) }
 }
 
@@ -142,8 +138,7 @@ impl Numbers {
         let known = usize::try_from(age).ok().and_then(|age| KNOWN.get(age)).copied().unwrap_or(100);
         // Each purchase is known from an age of its own: those of a younger age stay the same.
         let purchases = (0..settled).filter(|n| chance(&format!("late {n}"), 100) < known).count() as i64;
-        let value_cents =
-            (0..purchases).map(|n| (3_900 + chance(&format!("basket {n}"), 7_000)) / unit * unit).sum();
+        let value_cents = (0..purchases).map(|n| (3_900 + chance(&format!("basket {n}"), 7_000)) / unit * unit).sum();
         Numbers { spend_cents, impressions, clicks, link_clicks, purchases, value_cents }
     }
 }
@@ -204,7 +199,8 @@ fn id(seed: u64) -> String {
 
 /// FNV-1a with a seed, finished so that near inputs give far outputs; the same on every machine and for ever.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    let fnv =
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed ^ (mixed >> 32)
 }

@@ -136,7 +136,9 @@ mod tests {
         let (a, b) = (r#"{ "ad_id" : "9", "ad_name":"\ud83d" }"#, r#"{"ad_id":"10","account_currency":"EUR"}"#);
         let (integration, asked) = (integration(), Asked::default());
         let (one, two) = (answer(&[a, b]), answer(&[b, a]));
-        let json = |answer| serde_json::to_string(&data(&integration, date(), &asked, answer).expect("an event")).expect("JSON");
+        let json = |answer| {
+            serde_json::to_string(&data(&integration, date(), &asked, answer).expect("an event")).expect("JSON")
+        };
         assert_eq!(json(&one), json(&two));
         assert!(json(&one).contains(a) && json(&one).find(b) < json(&one).find(a));
     }

@@ -47,7 +47,9 @@ impl Default for ClientConfig {
 /// A setting that the client cannot work with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("META_API_BASE_URL is {value:?}, which is no usable base URL ({reason}): set it to https://graph.facebook.com")]
+    #[error(
+        "META_API_BASE_URL is {value:?}, which is no usable base URL ({reason}): set it to https://graph.facebook.com"
+    )]
     BaseUrl { value: String, reason: &'static str },
     #[error(
         "META_API_BASE_URL is {value:?}, but plain http would show the token to the network: \

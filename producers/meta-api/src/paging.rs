@@ -27,7 +27,9 @@ pub(crate) struct Read {
 pub(crate) enum Stop {
     Error(Error),
     /// An ad came twice. Then the rows moved while they were paged through, and another ad may have been missed.
-    RowsMoved { ad_id: String },
+    RowsMoved {
+        ad_id: String,
+    },
 }
 
 impl From<Error> for Stop {
@@ -107,8 +109,7 @@ fn read_page(body: &str, date: NaiveDate) -> Result<Page<'_>, Problem> {
         let keys: RowKeys = serde_json::from_str(row.get())
             .map_err(|_| (format!("row {} of the page", i + 1), "is not a JSON object with sound keys".to_owned()))?;
         let ad_id = keys.ad_id.and_then(id).ok_or_else(|| of_row("ad_id", "is missing or no id".into()))?;
-        check_date(keys.date_start, date)
-            .map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
+        check_date(keys.date_start, date).map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
         rows.push((ad_id, row));
     }
     let paging = object.object("paging");

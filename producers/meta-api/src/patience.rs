@@ -130,12 +130,7 @@ impl<'a> Patience<'a> {
                 let wait = self.next_wait(usage.retry_after);
                 let reason = refusal.to_string();
                 if self.transient_attempts >= MAX_TRANSIENT_ATTEMPTS || self.is_over(wait) {
-                    return Err(Error::Unreachable {
-                        about,
-                        host: self.host.clone(),
-                        attempts: self.attempts,
-                        reason,
-                    });
+                    return Err(Error::Unreachable { about, host: self.host.clone(), attempts: self.attempts, reason });
                 }
                 tracing::info!(about, reason, wait_ms = wait.as_millis(), "asking again");
                 (self.observer)(Progress::Retrying { reason, attempt: self.attempts, wait });

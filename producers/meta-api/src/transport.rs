@@ -69,9 +69,8 @@ impl Transport {
         let mut url = self.root.clone();
         url.set_path(&format!("{}{path}", self.root.path()));
         let sent = self.http.get(url).query(query).header(AUTHORIZATION, auth.header()).send().await;
-        let response = sent.map_err(|e| {
-            Failure::new(Class::Transient, None, auth.clean(&network_trouble(e)), Usage::default())
-        })?;
+        let response =
+            sent.map_err(|e| Failure::new(Class::Transient, None, auth.clean(&network_trouble(e)), Usage::default()))?;
         let status = response.status().as_u16();
         let usage = Usage::read(response.headers());
         self.warn_of_old_version(auth, response.headers());

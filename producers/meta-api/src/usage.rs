@@ -86,7 +86,11 @@ mod tests {
         for (headers, regain_after, percent) in [
             (vec![], None, None),
             (vec![("x-business-use-case-usage", buc)], seconds(420), Some(99)),
-            (vec![("x-ad-account-usage", r#"{"acc_id_util_pct":9.67,"reset_time_duration":300}"#)], seconds(300), Some(9)),
+            (
+                vec![("x-ad-account-usage", r#"{"acc_id_util_pct":9.67,"reset_time_duration":300}"#)],
+                seconds(300),
+                Some(9),
+            ),
             (vec![("x-ad-account-usage", r#"{"acc_id_util_pct":100,"reset_time_duration":0}"#)], None, Some(100)),
             (vec![("x-app-usage", r#"{"call_count":28,"total_time":25,"total_cputime":25}"#)], None, Some(28)),
             (vec![("x-fb-ads-insights-throttle", r#"{"app_id_util_pct":"50.5","acc_id_util_pct":0}"#)], None, Some(50)),

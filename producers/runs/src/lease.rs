@@ -195,7 +195,13 @@ impl Lease {
     }
 
     /// Gives the run back, to be taken again after a while.
-    pub async fn wait(&self, pool: &PgPool, reason: WaitReason, pause: Duration, message: &str) -> Result<(), LeaseError> {
+    pub async fn wait(
+        &self,
+        pool: &PgPool,
+        reason: WaitReason,
+        pause: Duration,
+        message: &str,
+    ) -> Result<(), LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
             "update sync_runs
