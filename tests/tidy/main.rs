@@ -1,0 +1,25 @@
+//! The house rules that a reader would otherwise check by eye: who imports whom, how things are named and documented,
+//! which licences come in. No server, no network: it asks cargo for the workspace and reads files.
+//!
+//! Each rule is a pure function from what was read to a list of what is wrong. One test feeds it the tree, another feeds
+//! it a violation. What the rules are, and why, stands in `docs/ARCHITECTURE.md`.
+
+mod cargo;
+mod contract;
+mod dependencies;
+mod imports;
+mod licences;
+mod manifests;
+mod migrations;
+mod spdx;
+mod text;
+mod tree;
+
+/// A sentence a violation: the file or crate, what is wrong, what to do.
+type Findings = Vec<String>;
+
+/// Fails with everything that was found, not only with the first of it.
+fn nothing_in(findings: Findings) -> anyhow::Result<()> {
+    anyhow::ensure!(findings.is_empty(), "{} found:\n  {}", findings.len(), findings.join("\n  "));
+    Ok(())
+}
