@@ -1,0 +1,181 @@
+//! What is measured: each phase in a process of its own, so that its peak memory is its own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use events::subject::AccountDay;
+use futures_util::TryStreamExt;
+use nix::sys::resource::{UsageWho, getrusage};
+use projections::{Folds, Snapshot};
+use projector::{Parts, Range, Replay, Source};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use testkit::history::first_day;
+
+use crate::workload::{self, ROWS};
+
+/// As `adledger replay` has it by default.
+const ROWS_A_TRANSACTION: usize = 10_000;
+/// As in the binary.
+const MAX_EVENT_BYTES: u64 = 160 << 20;
+/// As the fold hands its rows to the server.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// PostgreSQL alone: the fold's columns into a table like the fold's, from memory.
+    Copy,
+    /// `adledger replay --from raw` into empty tables.
+    ReplayEmpty,
+    /// The same into tables that hold other numbers in every row, as after a bug or a change of rules.
+    ReplayFilled,
+    /// A newer answer for every day, folded as live traffic is: one batch after the other.
+    LiveFilled,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 4] = [Phase::Copy, Phase::ReplayEmpty, Phase::ReplayFilled, Phase::LiveFilled];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Copy => "COPY alone",
+            Phase::ReplayEmpty => "replay, empty tables",
+            Phase::ReplayFilled => "replay, filled tables",
+            Phase::LiveFilled => "live fold, filled tables",
+        }
+    }
+}
+
+/// One run's figures.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Figures {
+    pub seconds: f64,
+    /// Of the phase's own process.
+    pub cpu_seconds: f64,
+    /// Of its PostgreSQL sessions.
+    pub server_cpu_seconds: f64,
+    pub peak_rss_bytes: u64,
+}
+
+/// Runs a phase once, in this process.
+pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
+    let pool = PgPoolOptions::new().max_connections(12).connect(url).await?;
+    // What is encoded before the clock starts.
+    let encoded = match phase {
+        Phase::Copy => Some(encoded_facts(&pool).await?),
+        _ => None,
+    };
+    let (cpu_before, server_cpu_before) = (cpu()?, server_cpu(&pool).await?);
+    let started = Instant::now();
+    match encoded {
+        Some(rows) => copy(&pool, &rows).await?,
+        None if phase == Phase::LiveFilled => live(&pool).await?,
+        None => replay(&pool).await?,
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Figures {
+        seconds,
+        cpu_seconds: (cpu()? - cpu_before).as_secs_f64(),
+        server_cpu_seconds: (server_cpu(&pool).await? - server_cpu_before).as_secs_f64(),
+        peak_rss_bytes: peak_rss_bytes()?,
+    })
+}
+
+fn folds_of(pool: &PgPool) -> Replay {
+    Replay {
+        pool: pool.clone(),
+        folds: Folds::default(),
+        from: Source::Raw(pool.clone()),
+        other: None,
+        rows_a_transaction: ROWS_A_TRANSACTION,
+        max_event_bytes: MAX_EVENT_BYTES,
+        dry_run: false,
+    }
+}
+
+/// The product's replay of the whole range from the raw log: read, decompress, decode, fold, commit.
+pub async fn replay(pool: &PgPool) -> Result<()> {
+    let range = Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() };
+    let report = folds_of(pool).run(&range, |_| {}).await?;
+    ensure!(report.left.is_empty() && report.unfoldable.is_empty() && report.rows == ROWS, "{report:?}");
+    Ok(())
+}
+
+/// The raw log's events of the newer answer, through the fold of live traffic. The log stands in for the stream here.
+async fn live(pool: &PgPool) -> Result<()> {
+    let folds = Folds::default();
+    let mut days = raw::days(pool, None, None, first_day(), workload::last_day()).await?;
+    days.sort();
+    let (mut batch, mut rows) = (Vec::new(), 0);
+    for (at, day) in days.iter().enumerate() {
+        let mut events = std::pin::pin!(raw::events_of_day(pool, *day));
+        while let Some(recorded) = events.try_next().await? {
+            let snapshot = decode(*day, recorded?, &folds)?;
+            rows += snapshot.rows.len();
+            batch.push(snapshot);
+        }
+        if rows >= ROWS_A_TRANSACTION || at + 1 == days.len() {
+            let (_, refused) = projector::fold_events(pool, &folds, std::mem::take(&mut batch)).await?;
+            ensure!(refused.is_empty(), "{refused:?}");
+            rows = 0;
+        }
+    }
+    Ok(())
+}
+
+fn decode(day: AccountDay, recorded: raw::Recorded, folds: &Folds) -> Result<Snapshot> {
+    let raw::Recorded { circumstances, stored_at, payload } = recorded;
+    Ok(Parts { day, circumstances, stored_at, payload }.decode(folds, MAX_EVENT_BYTES)?)
+}
+
+/// The folded rows as COPY text: what the fold sends, its columns and its order.
+async fn encoded_facts(pool: &PgPool) -> Result<Vec<u8>> {
+    let mut connection = pool.acquire().await?;
+    let mut rows = Vec::new();
+    let mut out = connection.copy_out_raw("copy fact_meta_daily to stdout").await?;
+    while let Some(chunk) = out.try_next().await? {
+        rows.extend_from_slice(&chunk);
+    }
+    Ok(rows)
+}
+
+/// One COPY in one transaction.
+async fn copy(pool: &PgPool, rows: &[u8]) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    let mut copy = connection.copy_in_raw("copy copy_baseline from stdin").await?;
+    for chunk in rows.chunks(CHUNK_BYTES) {
+        copy.send(chunk).await?;
+    }
+    ensure!(copy.finish().await? == ROWS, "COPY wrote another number of rows");
+    Ok(())
+}
+
+fn cpu() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+    Ok(Duration::from_micros((micros(usage.user_time()) + micros(usage.system_time())).try_into()?))
+}
+
+/// Of all sessions of this database: they end with this process, so none is missed.
+async fn server_cpu(pool: &PgPool) -> Result<Duration> {
+    let sessions: Vec<i32> = sqlx::query_scalar("select pid from pg_stat_activity where datname = current_database()")
+        .fetch_all(pool)
+        .await?;
+    let mut ticks = 0;
+    for pid in sessions {
+        // A worker of the server's own may have ended since.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        // Past the name in brackets, utime and stime are the 12th and 13th field.
+        let fields = stat.rsplit_once(')').context("/proc/PID/stat has no name")?.1.split_whitespace();
+        ticks += fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    }
+    // Linux counts these in hundredths of a second on every architecture.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+fn peak_rss_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
