@@ -40,6 +40,8 @@ create table integrations (
     id                      uuid not null unique,
     ad_account_id           uuid not null,
     type                    text not null check (type = 'meta'),
+    -- Who answers for it: Meta, or the stub. What the stub makes up never mixes with what Meta says.
+    source                  text not null check (source in ('meta', 'stub')),
     status                  text not null check (status in ('connected', 'needs_reconnect', 'blocked', 'disconnected')),
     status_reason           text,
     attribution_window_days int not null default 7 check (attribution_window_days between 1 and 28),

@@ -33,6 +33,9 @@ create table meta_insights_raw (
 -- An event id is used once by a tenant, whatever its subject says.
 create unique index meta_insights_raw_event on meta_insights_raw (account_id, event_id);
 
+-- What a run brought: the commands that wait for one ask so.
+create index meta_insights_raw_run on meta_insights_raw (account_id, run_id) where run_id is not null;
+
 create function meta_insights_raw_is_append_only() returns trigger language plpgsql as $$
 begin
     raise exception 'meta_insights_raw is append-only';

@@ -98,6 +98,7 @@ impl Folds {
         if snapshots.is_empty() {
             return Ok(Folded::default());
         }
+        plan_anew(conn).await?;
         let days = Days::new(snapshots.iter().map(|s| s.day));
         let heads = daily_meta_metrics::lock(conn, &days).await?;
         let added = observations::insert(conn, snapshots).await?;
@@ -165,6 +166,7 @@ impl Folds {
         conn: &mut PgConnection,
         days: &Days,
     ) -> sqlx::Result<HashMap<AccountDay, Vec<Uuid>>> {
+        plan_anew(conn).await?;
         daily_meta_metrics::lock(conn, days).await?;
         let observed = observations::of_days(conn, days).await?;
         Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
@@ -234,6 +236,13 @@ impl Folds {
             });
         }
     }
+}
+
+/// Has PostgreSQL plan this transaction's statements for the tables as they are. A plan that a session made while a table
+/// was small, and keeps, reads the whole table long after it has grown.
+async fn plan_anew(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local plan_cache_mode = force_custom_plan").execute(conn).await?;
+    Ok(())
 }
 
 /// Whether a day's new snapshots all say, above its head's version, what the head says already.

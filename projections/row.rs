@@ -5,41 +5,92 @@ use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::purchases::{MOST_TYPES, PurchaseRule};
+use crate::purchases::{MOST_TYPES, PurchaseRule, Purchases};
 
 /// The fields of a row that the folds use, in the form Meta sends them.
-#[derive(Deserialize)]
 pub(crate) struct MetaRow<'a> {
+    fields: [Option<&'a RawValue>; FIELDS],
+    pub purchases: Purchases,
+}
+
+/// Fields that are kept as they came; then the two lists, of which only the purchases are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+pub(crate) enum Field {
+    AdId,
+    AdsetId,
+    CampaignId,
+    AdName,
+    AdsetName,
+    CampaignName,
+    AccountCurrency,
+    Spend,
+    Impressions,
+    Clicks,
+    InlineLinkClicks,
+    Actions,
+    ActionValues,
+    #[serde(other)]
+    Other,
+}
+
+/// How many fields are kept as they came.
+const FIELDS: usize = Field::Actions as usize;
+
+/// A row's ad, whatever else there is in it.
+#[derive(Deserialize)]
+pub(crate) struct AdOfRow<'a> {
     #[serde(borrow)]
     pub ad_id: &'a RawValue,
-    #[serde(borrow)]
-    pub adset_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub campaign_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub ad_name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub adset_name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub campaign_name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub account_currency: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub spend: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub impressions: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub clicks: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub inline_link_clicks: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub actions: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub action_values: Option<&'a RawValue>,
+}
+
+impl<'a> MetaRow<'a> {
+    /// Reads a row in one pass: its lists, most of its bytes, are not kept and not read twice.
+    pub fn parse(raw: &'a RawValue, rule: &PurchaseRule) -> Result<Self, String> {
+        OfRow(rule).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(|e| e.to_string())
+    }
+
+    /// What Meta sent in a field, if anything.
+    pub fn get(&self, field: Field) -> Option<&'a RawValue> {
+        self.fields.get(field as usize).copied().flatten()
+    }
+}
+
+struct OfRow<'r>(&'r PurchaseRule);
+
+impl<'de> DeserializeSeed<'de> for OfRow<'_> {
+    type Value = MetaRow<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OfRow<'_> {
+    type Value = MetaRow<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut row: A) -> Result<Self::Value, A::Error> {
+        let mut fields: [Option<Option<&RawValue>>; FIELDS] = [None; FIELDS];
+        let (mut counts, mut values) = (None, None);
+        while let Some(field) = row.next_key::<Field>()? {
+            let again = match field {
+                Field::Actions => counts.replace(row.next_value_seed(OfRule(self.0))?).is_some(),
+                Field::ActionValues => values.replace(row.next_value_seed(OfRule(self.0))?).is_some(),
+                Field::Other => row.next_value::<IgnoredAny>().map(|_| false)?,
+                kept => fields[kept as usize].replace(row.next_value()?).is_some(),
+            };
+            if again {
+                return Err(A::Error::custom(format_args!("field {field:?} stands twice in the row")));
+            }
+        }
+        let purchases = self.0.choose(&counts.unwrap_or_default(), &values.unwrap_or_default());
+        Ok(MetaRow { fields: fields.map(Option::flatten), purchases })
+    }
 }
 
 /// A number as Meta sends it: a string, or bare.
@@ -56,7 +107,11 @@ pub(crate) fn whole(raw: &RawValue) -> Result<i64, String> {
     i64::from_str(text).or_else(|_| {
         let number = decimal(raw)?;
         let whole = number.trunc();
-        if whole == number { i64::try_from(whole).map_err(|e| e.to_string()) } else { Err(format!("{} is not whole", raw.get())) }
+        if whole == number {
+            i64::try_from(whole).map_err(|e| e.to_string())
+        } else {
+            Err(format!("{} is not whole", raw.get()))
+        }
     })
 }
 
@@ -93,24 +148,7 @@ impl Visitor<'_> for Wtf8 {
 
 /// What a rule needs of an `actions` or `action_values` list: Meta's value of each type it names. The other types, most
 /// of the list, are skipped without being kept.
-pub(crate) fn of_rule(raw: Option<&RawValue>, rule: &PurchaseRule) -> Result<[Option<Decimal>; MOST_TYPES], String> {
-    match raw {
-        None => Ok([None; MOST_TYPES]),
-        Some(raw) => {
-            OfRule(rule).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(|e| e.to_string())
-        }
-    }
-}
-
 struct OfRule<'r>(&'r PurchaseRule);
-
-#[derive(Deserialize)]
-struct Action<'a> {
-    #[serde(borrow)]
-    action_type: Cow<'a, str>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-}
 
 impl<'de> DeserializeSeed<'de> for OfRule<'_> {
     type Value = [Option<Decimal>; MOST_TYPES];
@@ -129,10 +167,71 @@ impl<'de> Visitor<'de> for OfRule<'_> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; MOST_TYPES];
-        while let Some(action) = list.next_element::<Action<'de>>()? {
-            let (Some(place), Some(value)) = (self.0.index(&action.action_type), action.value) else { continue };
-            found[place] = Some(decimal(value).map_err(serde::de::Error::custom)?);
+        while let Some(action) = list.next_element_seed(Action(self.0))? {
+            let Some((place, value)) = action else { continue };
+            found[place] = Some(decimal(value).map_err(A::Error::custom)?);
         }
         Ok(found)
+    }
+}
+
+/// One entry of a list: the place of its type in the rule with its value, if the rule names the type and there is one.
+#[derive(Clone, Copy)]
+struct Action<'r>(&'r PurchaseRule);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ActionField {
+    ActionType,
+    Value,
+    #[serde(other)]
+    Window,
+}
+
+impl<'de> DeserializeSeed<'de> for Action<'_> {
+    type Value = Option<(usize, &'de RawValue)>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Action<'_> {
+    type Value = Option<(usize, &'de RawValue)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an action")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut action: A) -> Result<Self::Value, A::Error> {
+        let (mut place, mut value) = (None, None);
+        while let Some(field) = action.next_key()? {
+            let again = match field {
+                ActionField::ActionType => place.replace(action.next_value_seed(PlaceOf(self.0))?).is_some(),
+                ActionField::Value => value.replace(action.next_value::<Option<&RawValue>>()?).is_some(),
+                ActionField::Window => action.next_value::<IgnoredAny>().map(|_| false)?,
+            };
+            if again {
+                return Err(A::Error::custom("an action has two types or values"));
+            }
+        }
+        let place = place.ok_or_else(|| A::Error::missing_field("action_type"))?;
+        Ok(place.zip(value.flatten()))
+    }
+}
+
+struct PlaceOf<'r>(&'r PurchaseRule);
+
+impl<'de> DeserializeSeed<'de> for PlaceOf<'_> {
+    type Value = Option<usize>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for PlaceOf<'_> {
+    type Value = Option<usize>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an action type")
+    }
+    fn visit_str<E>(self, action_type: &str) -> Result<Self::Value, E> {
+        Ok(self.0.index(action_type))
     }
 }

@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::purchases::PurchaseRule;
-use crate::row::{self, MetaRow};
+use crate::row::{self, AdOfRow, Field, MetaRow};
 
 /// sha256 of an event's decompressed data.
 pub type ContentHash = [u8; 32];
@@ -25,7 +25,9 @@ const FUTURE: Duration = Duration::minutes(2);
 pub enum Unfoldable {
     #[error(transparent)]
     Event(#[from] EventError),
-    #[error("the event says it was fetched at {fetched_at}, more than 2 minutes after the stream stored it at {stored_at}")]
+    #[error(
+        "the event says it was fetched at {fetched_at}, more than 2 minutes after the stream stored it at {stored_at}"
+    )]
     Future { fetched_at: DateTime<Utc>, stored_at: DateTime<Utc> },
     #[error("time zone {0:?} is not known")]
     Timezone(String),
@@ -170,6 +172,9 @@ impl Snapshot {
 /// Adds a snapshot to those of its day, of which each keeps only the rows of ads that no newer one has. So the memory of a
 /// day is that of its ads, however often it was fetched.
 pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
+    if day.is_empty() {
+        return day.push(new);
+    }
     let own: HashSet<String> = new.rows.iter().map(|(ad_id, _)| ad_id.to_owned()).collect();
     for other in day.iter_mut() {
         if other.version < new.version {
@@ -193,25 +198,29 @@ fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Un
     let mut parsed = Vec::with_capacity(data.rows.len());
     let mut latest: HashMap<_, usize> = HashMap::with_capacity(data.rows.len());
     for (number, raw) in (1..).zip(&data.rows) {
-        let row: MetaRow<'_> =
-            serde_json::from_str(raw.get()).map_err(|e| Unfoldable::Row { number, reason: e.to_string() })?;
-        let ad_id = row::text(row.ad_id).map_err(|reason| Unfoldable::Row { number, reason })?;
+        let refuse = |reason: String| Unfoldable::Row { number, reason };
+        let row = MetaRow::parse(raw, rule);
+        let ad_id = match row.as_ref().ok().and_then(|row| row.get(Field::AdId)) {
+            Some(ad_id) => ad_id,
+            None => serde_json::from_str::<AdOfRow<'_>>(raw.get()).map_err(|e| refuse(e.to_string()))?.ad_id,
+        };
+        let ad_id = row::text(ad_id).map_err(refuse)?;
         // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
-        latest.insert(ad_id, number);
-        parsed.push(row);
+        latest.insert(ad_id.clone(), number);
+        parsed.push((ad_id, row));
     }
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());
-    for (number, row) in (1..).zip(&parsed) {
+    for (number, (ad_id, row)) in (1..).zip(parsed) {
         let refuse = |reason: String| Unfoldable::Row { number, reason };
-        let ad_id = row::text(row.ad_id).map_err(refuse)?;
         if latest.get(&ad_id) != Some(&number) {
             continue;
         }
         if ad_id.is_empty() || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(refuse(format!("ad_id {ad_id:?} is not an id")));
         }
-        if let Some(raw) = row.account_currency {
+        let row = row.map_err(refuse)?;
+        if let Some(raw) = row.get(Field::AccountCurrency) {
             let currency = row::text(raw).map_err(refuse)?;
             if currency != data.ad_account.currency {
                 return Err(refuse(format!("its currency {currency} is not the event's {}", data.ad_account.currency)));
@@ -220,30 +229,28 @@ fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Un
         let start = text.len();
         text.push_str(&ad_id);
         let ad_id_end = text.len();
-        for name in [row.adset_id, row.campaign_id, row.ad_name, row.adset_name, row.campaign_name] {
-            match name {
+        for name in [Field::AdsetId, Field::CampaignId, Field::AdName, Field::AdsetName, Field::CampaignName] {
+            match row.get(name) {
                 Some(raw) => push_text(&mut text, &row::text(raw).map_err(refuse)?),
                 None => text.push_str("\t\\N"),
             }
         }
-        let decimal = |raw: Option<&serde_json::value::RawValue>| raw.map(row::decimal).transpose().map_err(refuse);
-        let whole = |raw: Option<&serde_json::value::RawValue>| raw.map(row::whole).transpose().map_err(refuse);
-        let spend = decimal(row.spend)?;
-        let impressions = whole(row.impressions)?;
-        let counts = row::of_rule(row.actions, rule).map_err(refuse)?;
-        let values = row::of_rule(row.action_values, rule).map_err(refuse)?;
-        let purchases = rule.choose(&counts, &values);
+        let whole = |field| row.get(field).map(row::whole).transpose().map_err(refuse);
+        let spend = row.get(Field::Spend).map(row::decimal).transpose().map_err(refuse)?;
+        let impressions = whole(Field::Impressions)?;
+        let purchases = &row.purchases;
         push_number(&mut text, spend);
         push_number(&mut text, impressions);
-        push_number(&mut text, whole(row.clicks)?);
-        push_number(&mut text, whole(row.inline_link_clicks)?);
+        push_number(&mut text, whole(Field::Clicks)?);
+        push_number(&mut text, whole(Field::InlineLinkClicks)?);
         push_number(&mut text, purchases.count);
         push_number(&mut text, purchases.value);
         match &purchases.action_type {
             Some(name) => push_text(&mut text, name),
             None => text.push_str("\t\\N"),
         }
-        let place = |n: usize| u32::try_from(n).map_err(|_| refuse("the event's rows are too large together".to_owned()));
+        let place =
+            |n: usize| u32::try_from(n).map_err(|_| refuse("the event's rows are too large together".to_owned()));
         places.push(Place { start: place(start)?, ad_id_end: place(ad_id_end)?, end: place(text.len())? });
         add(&mut sums.spend, spend);
         sums.impressions = match (sums.impressions, impressions) {

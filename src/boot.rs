@@ -12,7 +12,7 @@ mod tracing_setup;
 use anyhow::{Context, Result};
 
 pub use place::Place;
-pub use servers::{House, check_tables};
+pub use servers::{Servers, check_tables, migrate};
 pub use settings::Settings;
 
 use crate::exit::usage;

@@ -10,7 +10,7 @@ select s.date,
        coalesce(m.provisional, false) as "provisional!"
 from daily_summary s
 left join lateral (
-    select round(sum(spend) / nullif(sum(control_spend), 0), 6) as coverage, bool_or(provisional) as provisional
+    select round(sum(spend) filter (where control_spend is not null) / nullif(sum(control_spend), 0), 6) as coverage, bool_or(provisional) as provisional
     from daily_meta_metrics where account_id = s.account_id and date = s.date
 ) m on true
 where s.account_id = $1 and s.date between $2 and $3

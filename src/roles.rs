@@ -9,11 +9,8 @@ use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
 
-use crate::boot::{Boot, House};
+use crate::boot::{Boot, Servers};
 use crate::shutdown::Tasks;
-
-/// Decompressed size up to which an event is read: 50,000 ads of 2 kB, and some air.
-pub const MAX_EVENT_BYTES: u64 = 160 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -34,28 +31,28 @@ impl Role {
 }
 
 /// Starts what the role consists of.
-pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, house: &House) -> Result<()> {
+pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> Result<()> {
     if role.plays(Role::Raw) {
-        let (pool, wire, cancel) = (house.pool.clone(), house.wire.clone(), tasks.cancel().clone());
+        let (pool, wire, cancel) = (servers.pool.clone(), servers.wire.clone(), tasks.cancel().clone());
         tasks.spawn("raw", async move { raw::run(&pool, &wire, BatchLimits::default(), &cancel).await });
     }
     if role.plays(Role::Project) {
-        let (projector, cancel) = (projector(house), tasks.cancel().clone());
+        let (projector, cancel) = (projector(servers), tasks.cancel().clone());
         tasks.spawn("project", async move { projector.run(&cancel).await });
     }
     if role.plays(Role::Fetch) {
-        let (fetcher, cancel) = (fetcher(boot, house)?, tasks.cancel().clone());
+        let (fetcher, cancel) = (fetcher(boot, servers)?, tasks.cancel().clone());
         tasks.spawn("fetch", async move { fetcher.run(&cancel).await });
     }
     Ok(())
 }
 
-pub fn fetcher(boot: &Boot, house: &House) -> Result<Fetcher> {
+pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
     let settings = &boot.settings;
     Ok(Fetcher {
-        pool: house.pool.clone(),
-        wire: house.wire.clone(),
-        source: settings.source().map_err(crate::exit::usage)?,
+        pool: servers.pool.clone(),
+        wire: servers.wire.clone(),
+        sources: settings.sources().map_err(crate::exit::usage)?,
         keys: settings.key_ring(boot.place()).map_err(crate::exit::usage)?,
         clock: settings.clock(),
         asked: settings.asked.clone(),
@@ -64,13 +61,13 @@ pub fn fetcher(boot: &Boot, house: &House) -> Result<Fetcher> {
     })
 }
 
-fn projector(house: &House) -> Projector {
+fn projector(servers: &Servers) -> Projector {
     Projector {
-        pool: house.pool.clone(),
-        wire: house.wire.clone(),
+        pool: servers.pool.clone(),
+        wire: servers.wire.clone(),
         folds: Folds::default(),
         limits: BatchLimits::default(),
-        max_event_bytes: MAX_EVENT_BYTES,
+        max_event_bytes: projector::MAX_EVENT_BYTES,
         observe: Arc::new(|_| {}),
     }
 }

@@ -23,7 +23,7 @@ impl Place {
     /// The key ring of a demo that ran in this folder. Such a folder is the stub's: its token is none of Meta's.
     pub fn demo_key_ring(&self) -> Option<SecretString> {
         let text = std::fs::read_to_string(self.demo_keys()).ok()?;
-        Some(text.trim().to_owned().into())
+        Some(text.trim()).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
     }
 
     /// Makes this folder a demo's.
@@ -36,9 +36,12 @@ impl Place {
         std::fs::create_dir_all(self.data_dir())?;
         let keys = accounts::KeyRing::generate();
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(self.demo_keys())?;
+        // Whole or not at all: half a key would open nothing.
+        let unfinished = self.data_dir().join("demo-keys.new");
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(keys.expose_secret().as_bytes())?;
         file.sync_all()?;
+        std::fs::rename(&unfinished, self.demo_keys())?;
         Ok(keys)
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use embedded::{Options, Servers};
+use embedded::Options;
 use jetstream::{Wire, topology};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
@@ -13,13 +13,13 @@ use super::{Boot, Manner, Place};
 const MAX_CONNECTIONS: u32 = 16;
 
 /// The servers a command works with.
-pub struct House {
+pub struct Servers {
     database_url: SecretString,
     nats_url: String,
     pub pool: PgPool,
     pub wire: Wire,
     /// Those that were started here; they end when they are dropped.
-    embedded: Option<Servers>,
+    embedded: Option<embedded::Servers>,
 }
 
 /// Which servers a command needs.
@@ -34,7 +34,7 @@ enum Needs {
 struct Found {
     database_url: Option<SecretString>,
     nats_url: Option<String>,
-    embedded: Option<Servers>,
+    embedded: Option<embedded::Servers>,
 }
 
 impl Boot {
@@ -43,63 +43,59 @@ impl Boot {
     }
 
     /// PostgreSQL and NATS, with this version's tables.
-    pub async fn house(&self) -> Result<House> {
-        let house = self.servers().await?;
-        if house.embedded.is_some() {
-            self.prepare(&house, self.settings.database_url.is_none(), self.settings.nats_url.is_none()).await?;
-        }
-        check_tables(&house.pool).await?;
-        Ok(house)
+    pub async fn servers(&self) -> Result<Servers> {
+        let servers = self.servers_as_they_are().await?;
+        check_tables(&servers.pool).await?;
+        Ok(servers)
     }
 
-    /// PostgreSQL and NATS, with tables and streams made, also on servers that a URL names: the demo asks nobody to
-    /// prepare anything.
-    pub async fn prepared_house(&self) -> Result<House> {
-        let house = self.servers().await?;
-        self.prepare(&house, true, true).await?;
-        check_tables(&house.pool).await?;
-        Ok(house)
-    }
-
-    async fn prepare(&self, house: &House, tables: bool, streams: bool) -> Result<()> {
-        if tables {
-            migrations::MIGRATOR.run(&house.pool).await.context("the migrations cannot be applied")?;
-        }
-        if streams {
-            topology::apply(&house.wire, &self.settings.limits).await?;
-        }
-        Ok(())
-    }
-
-    /// PostgreSQL and NATS as they are.
-    pub async fn servers(&self) -> Result<House> {
+    /// PostgreSQL and NATS, for whoever wants to look at them. Those started here have their tables and streams.
+    pub async fn servers_as_they_are(&self) -> Result<Servers> {
         let found = self.find(Needs::Both).await?;
         let database_url = found.database_url.context("PostgreSQL was asked for")?;
         let nats_url = found.nats_url.context("NATS was asked for")?;
         let pool = self.connect(&database_url).await?;
         let wire = self.wire(&nats_url).await?;
-        Ok(House { database_url, nats_url, pool, wire, embedded: found.embedded })
+        if let Some(embedded) = &found.embedded {
+            if embedded.database_url().is_some() {
+                migrate(&pool).await?;
+            }
+            if embedded.nats_url().is_some() {
+                self.make_streams(&wire).await?;
+            }
+        }
+        Ok(Servers { database_url, nats_url, pool, wire, embedded: found.embedded })
+    }
+
+    /// A command makes what is missing, and leaves alone what a service has set: its own settings may be none.
+    async fn make_streams(&self, wire: &Wire) -> Result<()> {
+        let limits = &self.settings.limits;
+        let is_missing = topology::check(wire, limits).await?.iter().any(topology::Difference::is_missing);
+        if is_missing || self.manner != Manner::Command {
+            topology::apply(wire, limits).await?;
+        }
+        Ok(())
     }
 
     /// PostgreSQL alone, as it is; with what was started to have it.
-    pub async fn database(&self) -> Result<(PgPool, Option<Servers>)> {
+    pub async fn database(&self) -> Result<(PgPool, Option<embedded::Servers>)> {
         let found = self.find(Needs::Postgres).await?;
         let pool = self.connect(&found.database_url.context("PostgreSQL was asked for")?).await?;
         Ok((pool, found.embedded))
     }
 
     /// PostgreSQL alone, with this version's tables.
-    pub async fn tables(&self) -> Result<(PgPool, Option<Servers>)> {
+    pub async fn tables(&self) -> Result<(PgPool, Option<embedded::Servers>)> {
         let (pool, guard) = self.database().await?;
-        if self.settings.database_url.is_none() {
-            migrations::MIGRATOR.run(&pool).await.context("the migrations cannot be applied")?;
+        if guard.is_some() {
+            migrate(&pool).await?;
         }
         check_tables(&pool).await?;
         Ok((pool, guard))
     }
 
     /// NATS alone, as it is.
-    pub async fn nats(&self) -> Result<(Wire, Option<Servers>)> {
+    pub async fn nats(&self) -> Result<(Wire, Option<embedded::Servers>)> {
         let found = self.find(Needs::Nats).await?;
         let wire = self.wire(&found.nats_url.context("NATS was asked for")?).await?;
         Ok((wire, found.embedded))
@@ -108,8 +104,17 @@ impl Boot {
     /// Explicit URLs first, then those of a process that runs in the data folder, then servers started here.
     async fn find(&self, needs: Needs) -> Result<Found> {
         let settings = &self.settings;
-        let mut found =
-            Found { database_url: settings.database_url.clone(), nats_url: settings.nats_url.clone(), embedded: None };
+        let (database_url, nats_url) = match self.manner {
+            // What it makes up must not land in tables that somebody means.
+            Manner::Demo => {
+                if settings.database_url.is_some() || settings.nats_url.is_some() {
+                    eprintln!("DATABASE_URL and NATS_URL are not used: the demo has servers of its own.");
+                }
+                (None, None)
+            }
+            _ => (settings.database_url.clone(), settings.nats_url.clone()),
+        };
+        let mut found = Found { database_url, nats_url, embedded: None };
         let postgres = found.database_url.is_none() && needs != Needs::Nats;
         let nats = found.nats_url.is_none() && needs != Needs::Postgres;
         if !postgres && !nats {
@@ -136,7 +141,7 @@ impl Boot {
         Ok(found)
     }
 
-    async fn start(&self, postgres: bool, nats: bool) -> Result<Servers> {
+    async fn start(&self, postgres: bool, nats: bool) -> Result<embedded::Servers> {
         let options = Options {
             data_dir: self.place.data_dir(),
             nats,
@@ -147,7 +152,7 @@ impl Boot {
             search_path: self.settings.search_path.clone(),
             progress: |line| eprintln!("{line}"),
         };
-        Ok(Servers::start(options).await?)
+        Ok(embedded::Servers::start(options).await?)
     }
 
     async fn connect(&self, url: &SecretString) -> Result<PgPool> {
@@ -183,7 +188,7 @@ fn swap(error: anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!("{cause}: {error}")
 }
 
-impl House {
+impl Servers {
     pub fn database_url(&self) -> &SecretString {
         &self.database_url
     }
@@ -225,4 +230,9 @@ pub async fn check_tables(pool: &PgPool) -> Result<()> {
         bail!("the database has migration {newer:04}, which this program does not know: use the newer adledger");
     }
     Ok(())
+}
+
+/// Applies the migrations; many at once take turns.
+pub async fn migrate(pool: &PgPool) -> Result<()> {
+    migrations::MIGRATOR.run(pool).await.context("the migrations cannot be applied")
 }

@@ -2,10 +2,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use accounts::{KeyRing, KeyRingError};
+use accounts::{Integration, KeyRing, KeyRingError, Origin};
 use chrono::{DateTime, Utc};
 use insights::source::Asked;
-use insights::{Clock, Source};
+use insights::{Clock, Sources};
 use jetstream::topology;
 use meta_api::{ClientConfig, MetaApi};
 use secrecy::SecretString;
@@ -84,7 +84,7 @@ fn flag(name: &str) -> Result<bool, String> {
 impl Settings {
     /// Reads all of them, also those that this command does not use: a typo shows at once.
     ///
-    /// The demo is the stub's, whatever is set; so are commands on a demo's folder, unless they name other servers.
+    /// The demo is the stub's, whatever is set.
     pub fn read(place: &Place, demo: bool) -> Result<Settings, String> {
         let log_format = match variable("LOG_FORMAT")?.as_deref() {
             None | Some("pretty") => LogFormat::Pretty,
@@ -103,9 +103,7 @@ impl Settings {
         };
         let client = client()?;
         let database_url = url("DATABASE_URL", &["postgres", "postgresql"])?.map(SecretString::from);
-        let in_demo_folder = place.demo_key_ring().is_some() && database_url.is_none();
-        let unsaid = variable("META_STUB_MODE")?.is_none() && variable("META_API_BASE_URL")?.is_none();
-        let stub = flag("META_STUB_MODE")? || demo || (in_demo_folder && unsaid);
+        let stub = flag("META_STUB_MODE")? || demo;
         Ok(Settings {
             database_url,
             nats_url: url("NATS_URL", &["nats", "tls"])?,
@@ -139,9 +137,21 @@ impl Settings {
         KeyRing::parse(&setting)
     }
 
-    /// Meta, or the stub.
-    pub fn source(&self) -> Result<Source, meta_api::ConfigError> {
-        if self.stub { Ok(Source::Stub) } else { Ok(Source::Meta(MetaApi::new(self.client.clone())?.into())) }
+    /// Whom this process may ask: in stub mode the stub alone.
+    pub fn sources(&self) -> Result<Sources, meta_api::ConfigError> {
+        let meta = if self.stub { None } else { Some(MetaApi::new(self.client.clone())?) };
+        Ok(Sources { meta })
+    }
+
+    /// In stub mode nobody answers for an integration of Meta's.
+    pub fn check_answers(&self, integration: &Integration) -> Result<(), String> {
+        match integration.origin {
+            Origin::Meta if self.stub => Err(format!(
+                "integration {} is Meta's, and META_STUB_MODE=1 lets no request out: unset it",
+                integration.id
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub fn clock(&self) -> Clock {

@@ -30,12 +30,12 @@ pub struct Backfill {
 
 impl Backfill {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let (pool, servers) = boot.tables().await?;
+        let (pool, embedded) = boot.tables().await?;
         let integration = accounts::integration(&pool, self.integration).await?;
         let integration = integration.ok_or(::runs::EnqueueError::NoIntegration { id: self.integration })?;
         pool.close().await;
-        if let Some(servers) = servers {
-            servers.stop().await;
+        if let Some(embedded) = embedded {
+            embedded.stop().await;
         }
         let zone: Tz = integration.timezone_name.parse().context("the ad account's time zone is not known")?;
         let window = plan::backfill(self.since, self.until, boot.settings.clock().today(zone)).map_err(usage)?;

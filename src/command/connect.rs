@@ -32,11 +32,11 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 impl Connect {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         let keys = boot.settings.key_ring(boot.place()).map_err(usage)?;
-        let source = boot.settings.source().map_err(usage)?;
+        let sources = boot.settings.sources().map_err(usage)?;
         let token = self.read_token()?;
         let (pool, _servers) = boot.tables().await?;
         let tenant = accounts::tenant(&pool, self.account).await?;
-        let found = source.ad_account(&token, &self.ad_account, &tenant).await?;
+        let found = sources.ad_account(&token, &self.ad_account, &tenant).await?;
         let connected = accounts::connect(&pool, &keys, tenant.id, &found, &token, None).await?;
         let verb = if connected.reconnected { "Reconnected" } else { "Connected" };
         eprintln!(

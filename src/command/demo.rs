@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::boot::{Boot, House};
+use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
 use crate::shutdown::Tasks;
@@ -34,40 +34,40 @@ const DEADLINE: Duration = Duration::from_secs(600);
 impl Demo {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         eprintln!("adledger demo: a shop's ad account, made up, through the real servers.");
-        let house = boot.prepared_house().await?;
+        let servers = boot.servers().await?;
         boot.place().make_demo().context("the demo's key cannot be written into the data folder")?;
-        let (account_id, integration_id) = connect(boot, &house.pool).await?;
+        let (account_id, integration_id) = connect(boot, &servers.pool).await?;
 
-        let fill = ::runs::enqueue(&house.pool, integration_id, JobType::SevenDayFill, "demo", None).await?;
-        let fill = waiting::until_folded(boot, &house, fill.run_id, DEADLINE).await?;
+        let fill = ::runs::enqueue(&servers.pool, integration_id, JobType::SevenDayFill, "demo", None).await?;
+        let fill = waiting::until_folded(boot, &servers, fill.run_id, DEADLINE).await?;
         let last = fill.window_until.context("a run that went through has a window")?;
-        if let Some(missing) = missing(&house.pool, account_id, last).await? {
-            let run = ::runs::enqueue(&house.pool, integration_id, JobType::Backfill, "demo", Some(missing)).await?;
-            waiting::until_folded(boot, &house, run.run_id, DEADLINE).await?;
+        if let Some(missing) = missing(&servers.pool, account_id, last).await? {
+            let run = ::runs::enqueue(&servers.pool, integration_id, JobType::Backfill, "demo", Some(missing)).await?;
+            waiting::until_folded(boot, &servers, run.run_id, DEADLINE).await?;
         }
-        daily_table::print(&house.pool, account_id, last - Days::new(DAYS_SHOWN - 1), last).await?;
+        daily_table::print(&servers.pool, account_id, last - Days::new(DAYS_SHOWN - 1), last).await?;
 
         if self.exit {
-            house.close().await;
+            servers.close().await;
             return Ok(Outcome::Done);
         }
-        self.serve(boot, house, integration_id).await
+        self.serve(boot, servers, integration_id).await
     }
 
-    async fn serve(self, boot: &Boot, house: House, integration_id: Uuid) -> Result<Outcome> {
+    async fn serve(self, boot: &Boot, servers: Servers, integration_id: Uuid) -> Result<Outcome> {
         output::line(&format!(
             "Serving until Ctrl-C. In another terminal, in this folder:\n\
              \x20 adledger status\n\
              \x20 adledger sync --integration {integration_id} --job meta_fresh --wait\n\
              \x20 psql '{}'\n\
              NATS listens at {}.",
-            house.database_url().expose_secret(),
-            house.nats_url(),
+            servers.database_url().expose_secret(),
+            servers.nats_url(),
         ))?;
         let mut tasks = Tasks::new();
-        roles::spawn(&mut tasks, Role::All, boot, &house)?;
+        roles::spawn(&mut tasks, Role::All, boot, &servers)?;
         let ended = tasks.until_signal().await;
-        house.close().await;
+        servers.close().await;
         ended.map(|()| Outcome::Done)
     }
 }
@@ -81,7 +81,7 @@ async fn connect(boot: &Boot, pool: &PgPool) -> Result<(Uuid, Uuid)> {
     };
     let tenant = accounts::tenant(pool, account_id).await?;
     let token = "the stub takes any token".to_owned().into();
-    let found = boot.settings.source()?.ad_account(&token, AD_ACCOUNT, &tenant).await?;
+    let found = boot.settings.sources()?.ad_account(&token, AD_ACCOUNT, &tenant).await?;
     let keys = boot.settings.key_ring(boot.place())?;
     let connected = accounts::connect(pool, &keys, account_id, &found, &token, None).await?;
     Ok((account_id, connected.integration_id))

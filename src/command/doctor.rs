@@ -47,11 +47,11 @@ impl Doctor {
         let mut checks = Checks::default();
         settings(boot, &mut checks);
         // One start for both where the servers are embedded: two would want the same folder.
-        match boot.servers().await {
-            Ok(house) => {
-                database(&house.pool, &mut checks).await;
-                wire(boot, &house.wire, &mut checks).await;
-                house.close().await;
+        match boot.servers_as_they_are().await {
+            Ok(servers) => {
+                database(&servers.pool, &mut checks).await;
+                wire(boot, &servers.wire, &mut checks).await;
+                servers.close().await;
             }
             Err(error) => checks.add("servers", Err(error)),
         }
@@ -70,14 +70,12 @@ impl Doctor {
 fn settings(boot: &Boot, checks: &mut Checks) {
     let keys = boot.settings.key_ring(boot.place());
     checks.add("keys", keys.map(|_| "the key ring can be read".to_owned()).map_err(Into::into));
-    let source = boot.settings.source().map_err(anyhow::Error::from);
+    let sources = boot.settings.sources().map_err(anyhow::Error::from);
     checks.add(
         "Meta",
-        source.map(|source| match source {
-            insights::Source::Stub => "stub mode: no request leaves this machine".to_owned(),
-            insights::Source::Meta(_) => {
-                format!("API {}, statuses {}", boot.settings.asked.api_version, statuses(boot))
-            }
+        sources.map(|sources| match sources.meta {
+            None => "stub mode: no request leaves this machine".to_owned(),
+            Some(_) => format!("API {}, statuses {}", boot.settings.asked.api_version, statuses(boot)),
         }),
     );
 }
@@ -125,16 +123,9 @@ async fn integrations(pool: &PgPool) -> Result<String> {
 }
 
 async fn days(pool: &PgPool) -> Result<String> {
-    let failed =
-        sqlx::query!(r#"select count(*) as "count!", max(last_error) as error from sync_days where state = 'failed'"#)
-            .fetch_one(pool)
-            .await?;
-    anyhow::ensure!(
-        failed.count == 0,
-        "{} days failed and are tried again with the next meta_fresh; one of them: {}",
-        failed.count,
-        failed.error.unwrap_or_default()
-    );
+    if let Some((count, reason)) = ::runs::failed_days(pool).await? {
+        anyhow::bail!("{count} days failed and are tried again with the next meta_fresh; one of them: {reason}");
+    }
     Ok("none has failed".to_owned())
 }
 
@@ -179,7 +170,8 @@ async fn dead_letters(wire: &Wire) -> Result<String> {
     let level = wire.log(DEAD_LETTERS).await?.level().await?;
     anyhow::ensure!(
         level.messages == 0,
-        "{} messages are parked in the stream {DEAD_LETTERS}, each with its reason in a header",
+        "{} messages are parked in the stream {DEAD_LETTERS}: the header adledger-parked-reason says why; mend the cause, and \
+         fetch or replay their days",
         level.messages
     );
     Ok("none".to_owned())

@@ -1,7 +1,7 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::boot::Boot;
+use crate::boot::{self, Boot};
 use crate::exit::Outcome;
 use crate::output;
 
@@ -14,7 +14,7 @@ pub struct Migrate {}
 impl Migrate {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         let (pool, _servers) = boot.database().await?;
-        migrations::MIGRATOR.run(&pool).await.context("the migrations cannot be applied")?;
+        boot::migrate(&pool).await?;
         let newest = migrations::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
         output::line(&format!("The database is at migration {newest:04}."))?;
         Ok(Outcome::Done)

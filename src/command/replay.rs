@@ -10,7 +10,6 @@ use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output;
 use crate::progress::Progress;
-use crate::roles::MAX_EVENT_BYTES;
 
 /// Fold a range of days again, into the live tables, beside live traffic
 ///
@@ -58,19 +57,19 @@ impl Replay {
         }
         match self.from {
             From::Stream => {
-                let house = boot.house().await?;
-                let from = Source::stream(&house.wire).await?;
-                let outcome = self.fold(&house.pool, from, Some(Source::Raw(house.pool.clone()))).await;
-                house.close().await;
+                let servers = boot.servers().await?;
+                let from = Source::stream(&servers.wire).await?;
+                let outcome = self.fold(&servers.pool, from, Some(Source::Raw(servers.pool.clone()))).await;
+                servers.close().await;
                 outcome
             }
             // Works where the stream is gone: that is what the second log is for.
             From::Raw => {
-                let (pool, servers) = boot.tables().await?;
+                let (pool, embedded) = boot.tables().await?;
                 let outcome = self.fold(&pool, Source::Raw(pool.clone()), None).await;
                 pool.close().await;
-                if let Some(servers) = servers {
-                    servers.stop().await;
+                if let Some(embedded) = embedded {
+                    embedded.stop().await;
                 }
                 outcome
             }
@@ -79,13 +78,14 @@ impl Replay {
 
     async fn fold(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
         let range = self.range(pool).await?;
+        let both = other.is_some();
         let replay = Refold {
             pool: pool.clone(),
             folds: Folds::default(),
             from,
             other,
             rows_a_transaction: usize::try_from(self.rows_a_transaction)?,
-            max_event_bytes: MAX_EVENT_BYTES,
+            max_event_bytes: projector::MAX_EVENT_BYTES,
             dry_run: self.dry_run,
         };
         let progress = std::cell::RefCell::new(Progress::new("days folded again"));
@@ -109,9 +109,11 @@ impl Replay {
         ))?;
         if let Some((day, event_id)) = report.left.first() {
             bail!(
-                "{} days were left as they are, {} first: event {event_id} was folded once, and this log does not hold it. Try the other one with --from",
+                "{} days were left as they are, {} first: event {event_id} was folded once, and {} it{}",
                 report.left.len(),
-                day.subject()
+                day.subject(),
+                if both { "neither log holds" } else { "meta_insights_raw does not hold" },
+                if both { "" } else { "; the stream may: replay with --from stream" },
             );
         }
         Ok(Outcome::Done)
@@ -124,14 +126,8 @@ impl Replay {
         let ad_account_id = match &self.ad_account {
             None => None,
             Some(name) => {
-                let found = sqlx::query_scalar!(
-                    "select id from ad_accounts where (external_id = $1 or id::text = $1) and ($2::uuid is null or account_id = $2)",
-                    name,
-                    self.account,
-                )
-                .fetch_all(pool)
-                .await
-                .context("the ad account cannot be looked up")?;
+                let found = accounts::named_ad_accounts(pool, name, self.account).await;
+                let found = found.context("the ad account cannot be looked up")?;
                 match found.as_slice() {
                     [id] => Some(*id),
                     [] => bail!("ad account {name:?} is not connected: `adledger status` lists those that are"),

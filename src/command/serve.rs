@@ -2,7 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use jetstream::topology::{self, Difference};
 
-use crate::boot::{Boot, House};
+use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
 use crate::shutdown::Tasks;
@@ -21,20 +21,20 @@ impl Serve {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         // Checked before anything is started, and also where the role needs no key: a service that lacks one is misconfigured.
         boot.settings.key_ring(boot.place()).map_err(crate::exit::usage)?;
-        let house = boot.house().await?;
-        check_streams(boot, &house).await?;
+        let servers = boot.servers().await?;
+        check_streams(boot, &servers).await?;
         let mut tasks = Tasks::new();
-        roles::spawn(&mut tasks, self.role, boot, &house)?;
+        roles::spawn(&mut tasks, self.role, boot, &servers)?;
         tracing::info!("serving");
         let ended = tasks.until_signal().await;
-        house.close().await;
+        servers.close().await;
         ended.map(|()| Outcome::Done)
     }
 }
 
 /// Refuses to serve without a stream or consumer; one that differs is somebody's decision, and is said.
-async fn check_streams(boot: &Boot, house: &House) -> Result<()> {
-    for difference in topology::check(&house.wire, &boot.settings.limits).await? {
+async fn check_streams(boot: &Boot, servers: &Servers) -> Result<()> {
+    for difference in topology::check(&servers.wire, &boot.settings.limits).await? {
         let Difference { object, field, wanted, found } = &difference;
         anyhow::ensure!(!difference.is_missing(), "{object} is missing: run `adledger streams apply`");
         tracing::warn!(

@@ -5,7 +5,7 @@ use jetstream::META_INSIGHTS;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::boot::{Boot, House};
+use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::output::{self, or_dash};
 
@@ -29,10 +29,11 @@ struct Freshness {
     account: String,
     integration_id: Uuid,
     ad_account: String,
-    status: String,
+    source: &'static str,
+    status: &'static str,
     status_reason: Option<String>,
     sync_cursor: Option<NaiveDate>,
-    days_owed: i64,
+    days_owed: usize,
     newest_day: Option<NaiveDate>,
     last_fetched_at: Option<DateTime<Utc>>,
 }
@@ -47,26 +48,52 @@ struct Gap {
 
 impl Status {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let house = boot.house().await?;
-        let report = Report { integrations: freshness(&house).await?, consumers: gaps(&house).await? };
+        let servers = boot.servers().await?;
+        let report = Report { integrations: freshness(&servers).await?, consumers: gaps(&servers).await? };
         if self.json {
             output::json(&report)?;
         } else {
             print(&report)?;
         }
-        house.close().await;
+        servers.close().await;
         Ok(Outcome::Done)
     }
 }
 
-async fn freshness(house: &House) -> Result<Vec<Freshness>> {
-    Ok(sqlx::query_file_as!(Freshness, "src/command/status.sql").fetch_all(&house.pool).await?)
+async fn freshness(servers: &Servers) -> Result<Vec<Freshness>> {
+    let pool = &servers.pool;
+    let mut all = Vec::new();
+    for i in accounts::integrations(pool).await? {
+        let days = sqlx::query!(
+            "select a.last_fetched_at, (select max(date) from daily_meta_metrics m
+                                        where m.account_id = a.account_id and m.ad_account_id = a.id) as newest_day
+             from ad_accounts a where a.account_id = $1 and a.id = $2",
+            i.account_id,
+            i.ad_account_id,
+        )
+        .fetch_one(pool)
+        .await?;
+        all.push(Freshness {
+            account: accounts::tenant(pool, i.account_id).await?.name,
+            sync_cursor: ::runs::sync_cursor(pool, i.account_id, i.id).await?,
+            days_owed: ::runs::days_owed(pool, i.account_id, i.id).await?.len(),
+            newest_day: days.newest_day,
+            last_fetched_at: days.last_fetched_at,
+            account_id: i.account_id,
+            integration_id: i.id,
+            ad_account: i.external_id,
+            source: i.origin.as_str(),
+            status: i.status.as_str(),
+            status_reason: i.status_reason,
+        });
+    }
+    Ok(all)
 }
 
-async fn gaps(house: &House) -> Result<Vec<Gap>> {
+async fn gaps(servers: &Servers) -> Result<Vec<Gap>> {
     let mut gaps = Vec::new();
     for durable in [raw::DURABLE, projector::DURABLE] {
-        let progress = house.wire.puller(META_INSIGHTS, durable).await?.progress().await?;
+        let progress = servers.wire.puller(META_INSIGHTS, durable).await?.progress().await?;
         gaps.push(Gap {
             consumer: durable.to_owned(),
             messages_waiting: progress.gap,
@@ -97,7 +124,9 @@ fn print(report: &Report) -> Result<()> {
                 i.account.clone(),
                 i.ad_account.clone(),
                 i.integration_id.to_string(),
-                i.status_reason.as_ref().map_or_else(|| i.status.clone(), |reason| format!("{}: {reason}", i.status)),
+                i.status_reason
+                    .as_ref()
+                    .map_or_else(|| i.status.to_owned(), |reason| format!("{}: {reason}", i.status)),
                 or_dash(i.sync_cursor),
                 i.days_owed.to_string(),
                 or_dash(i.newest_day),

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
 use crate::boot::Boot;
-use crate::exit::Outcome;
+use crate::exit::{Outcome, usage};
 use crate::{output, waiting};
 
 /// Fetch an integration's recent days
@@ -64,12 +64,15 @@ impl Wait {
         job: JobType,
         window: Option<::runs::Window>,
     ) -> Result<Outcome> {
-        let house = boot.house().await?;
-        let enqueued = ::runs::enqueue(&house.pool, integration_id, job, "manual", window).await?;
+        let servers = boot.servers().await?;
+        if let Some(integration) = accounts::integration(&servers.pool, integration_id).await? {
+            boot.settings.check_answers(&integration).map_err(usage)?;
+        }
+        let enqueued = ::runs::enqueue(&servers.pool, integration_id, job, "manual", window).await?;
         let said = if enqueued.already { "already waits or works" } else { "is queued" };
         if self.wait {
             let deadline = Duration::from_secs(self.deadline_seconds);
-            let run = waiting::until_folded(boot, &house, enqueued.run_id, deadline).await?;
+            let run = waiting::until_folded(boot, &servers, enqueued.run_id, deadline).await?;
             output::line(&format!(
                 "{job} {}: {} to {}, {} days, {} rows, all in the tables.",
                 run.id,
@@ -80,11 +83,11 @@ impl Wait {
             ))?;
         } else {
             output::line(&format!("{job} {} {said}; `adledger runs` shows how it goes.", enqueued.run_id))?;
-            if house.is_embedded() {
+            if servers.is_embedded() {
                 eprintln!("Nothing works on it yet: start `adledger serve`, or add --wait.");
             }
         }
-        house.close().await;
+        servers.close().await;
         Ok(Outcome::Done)
     }
 }

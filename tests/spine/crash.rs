@@ -9,7 +9,7 @@ use std::time::Duration;
 use accounts::KeyRing;
 use anyhow::{Context, Result, ensure};
 use insights::source::Asked;
-use insights::{Clock, Fetcher, Source};
+use insights::{Clock, Fetcher, Sources};
 use jetstream::{BatchLimits, META_INSIGHTS, Wire};
 use meta_api::{ClientConfig, MetaApi};
 use nix::sys::signal::{Signal, kill};
@@ -51,9 +51,9 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
     Ok(Fetcher {
         pool,
         wire,
-        source: Source::Meta(
-            MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?.into(),
-        ),
+        sources: Sources {
+            meta: Some(MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?),
+        },
         keys: KeyRing::parse(&KEYS.to_owned().into())?,
         clock: Clock::System,
         asked: Asked::default(),

@@ -1,10 +1,12 @@
 //! The demo on embedded servers: today, again, and on a later day.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use embedded::{Options, Servers};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rust_decimal::Decimal;
@@ -14,13 +16,18 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::shop::{adledger, run};
 use crate::tables;
 
-/// The demo on this test's servers, its clock at an instant.
-async fn demo(database_url: &str, nats_url: &str, now: DateTime<Utc>, folder: &str) -> Result<()> {
-    let mut command = adledger(&["demo", "--exit", "--data-dir", folder]);
-    command.env("DATABASE_URL", database_url).env("NATS_URL", nats_url).env("ADLEDGER_STUB_NOW", now.to_rfc3339());
+/// Runs the demo in a folder, its clock at an instant, and looks into its database with `look`.
+async fn demo<T>(data_dir: &Path, now: DateTime<Utc>, look: impl AsyncFn(&PgPool) -> Result<T>) -> Result<T> {
+    let mut command = adledger(&["demo", "--exit", "--data-dir", &data_dir.to_string_lossy()]);
+    command.env("ADLEDGER_STUB_NOW", now.to_rfc3339());
     let ran = run(command, None).await?;
     ensure!(ran.code == 0 && ran.stdout.contains("35 days"), "{ran:?}");
-    Ok(())
+    let servers = Servers::start(Options { postgres: true, ..testkit::options(data_dir) }).await?;
+    let pool = PgPool::connect(servers.database_url().context("PostgreSQL was asked for")?).await?;
+    let found = look(&pool).await;
+    pool.close().await;
+    servers.stop().await;
+    found
 }
 
 struct Day {
@@ -46,22 +53,19 @@ async fn days(pool: &PgPool) -> Result<Vec<Day>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_later_day_the_demo_changes_what_the_stubs_curve_says() -> Result<()> {
-    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
     let folder = tempfile::tempdir()?;
-    let folder = folder.path().to_string_lossy();
+    let data_dir = folder.path().join("ledger");
     let now: DateTime<Utc> = "2026-11-12T15:00:00Z".parse()?;
-    demo(&database.url, &nats.url, now, &folder).await?;
-    let first = days(&database.pool).await?;
+    let both = async |pool: &PgPool| Ok((days(pool).await?, tables::numbers(pool).await?));
+    let (first, numbers) = demo(&data_dir, now, both).await?;
     assert_eq!(first.len(), 35);
     // What was archived before it was fetched is not counted; the last days still have everything.
     assert!(first[0].coverage < Decimal::ONE && first[34].coverage == Decimal::ONE);
 
-    let numbers = tables::numbers(&database.pool).await?;
-    demo(&database.url, &nats.url, now + chrono::Duration::hours(3), &folder).await?;
-    assert_eq!(tables::numbers(&database.pool).await?, numbers, "the same local date");
+    let (_, again) = demo(&data_dir, now + chrono::Duration::hours(3), both).await?;
+    assert_eq!(again, numbers, "the same local date");
 
-    demo(&database.url, &nats.url, now + chrono::Duration::days(3), &folder).await?;
-    let later = days(&database.pool).await?;
+    let (later, _) = demo(&data_dir, now + chrono::Duration::days(3), both).await?;
     assert_eq!(later.len(), 38);
     let refilled = first[34].date - Days::new(3);
     let (mut matured, mut grown) = (0, Decimal::ZERO);

@@ -114,3 +114,43 @@ async fn a_full_log_makes_the_run_wait_and_loses_nothing() -> Result<()> {
     assert_eq!(newest_run(&shop).await?.id, run.id);
     shop.check_sums(days_ago(7), days_ago(1)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stub_answers_for_nothing_of_metas() -> Result<()> {
+    let shop = Shop::open().await?;
+    let integration = shop.integration_id.to_string();
+    let mut sync = shop.command(&["sync", "--integration", &integration, "--job", "meta_7d_fill"]);
+    sync.env("META_STUB_MODE", "1");
+    let ran = crate::shop::run(sync, None).await?;
+    assert!(ran.code == 2 && ran.stderr.contains("is Meta's, and META_STUB_MODE=1"), "{ran:?}");
+    // A service in stub mode leaves a queued run of Meta's to others.
+    runs::enqueue(&shop.database.pool, shop.integration_id, runs::JobType::Fresh, "test", None).await?;
+    let claimed = runs::claim(&shop.database.pool, std::time::Duration::from_secs(60), None, true).await?;
+    assert!(claimed.is_none(), "{claimed:?}");
+    let claimed = runs::claim(&shop.database.pool, std::time::Duration::from_secs(60), None, false).await?;
+    assert!(claimed.is_some());
+    // And an ad account of Meta's is not connected to the stub.
+    let account = shop.account_id.to_string();
+    let mut connect = shop.command(&["connect", "--account", &account, "--ad-account", AD_ACCOUNT, "--token-stdin"]);
+    connect.env("META_STUB_MODE", "1");
+    let ran = crate::shop::run(connect, Some(TOKEN)).await?;
+    assert!(ran.code == 1, "{ran:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_beside_another_range_is_refused() -> Result<()> {
+    let shop = Shop::open().await?;
+    let integration = shop.integration_id.to_string();
+    let range = |since: u64, until: u64| (days_ago(since).to_string(), days_ago(until).to_string());
+    let (since, until) = range(20, 15);
+    shop.done(&["backfill", "--integration", &integration, "--since", &since, "--until", &until]).await?;
+    let (other, _) = range(30, 0);
+    let ran =
+        shop.run(&["backfill", "--integration", &integration, "--since", &other, "--until", &until, "--wait"]).await?;
+    assert!(ran.code == 1 && ran.stderr.contains(&format!("from {since} to {until} is under way")), "{ran:?}");
+    let ran =
+        shop.done(&["backfill", "--integration", &integration, "--since", &since, "--until", &until, "--wait"]).await?;
+    assert!(ran.stdout.contains("6 days"), "{ran:?}");
+    shop.check_sums(days_ago(20), days_ago(15)).await
+}

@@ -10,13 +10,25 @@ use futures_util::future::BoxFuture;
 use jetstream::{Disposition, Message};
 use projections::{Currencies, Folded, Folds, Snapshot, Unfoldable};
 use sqlx::PgPool;
+#[cfg(feature = "mutants")]
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{Projector, Step};
 
 /// How often a transaction that lost a deadlock or a serialization race is tried before the batch waits its turn.
-const TRIES: usize = 10;
+pub(crate) const TRIES: usize = 10;
+
+/// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
+const ROWS_A_TRANSACTION: usize = 20_000;
+
+/// Events of a batch that are decoded and not folded yet, with their places in it.
+#[derive(Default)]
+struct Decoded {
+    snapshots: Vec<Snapshot>,
+    places: Vec<usize>,
+    rows: usize,
+}
 
 /// What stops a batch: the database, never the events.
 #[derive(Debug, thiserror::Error)]
@@ -54,30 +66,39 @@ impl Parts {
 impl Projector {
     pub(crate) async fn handle(&self, messages: Vec<Message>) -> Result<Vec<Disposition>, FoldError> {
         let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
-        let mut snapshots = Vec::with_capacity(messages.len());
-        let mut places = Vec::with_capacity(messages.len());
+        let mut decoded = Decoded::default();
         for (place, message) in messages.iter().enumerate() {
             // Decoding a large event takes a while; others on this thread get their turn in between.
             tokio::task::yield_now().await;
-            let decoded = Parts::open(message)
+            let snapshot = Parts::open(message)
                 .map_err(Unfoldable::from)
                 .and_then(|p| p.decode(&self.folds, self.max_event_bytes));
-            match decoded {
+            match snapshot {
                 Ok(snapshot) => {
-                    snapshots.push(snapshot);
-                    places.push(place);
+                    decoded.rows += snapshot.rows.len();
+                    decoded.snapshots.push(snapshot);
+                    decoded.places.push(place);
                 }
                 Err(reason) => dispositions[place] = Some(Disposition::Park { reason: reason.to_string() }),
             }
+            if decoded.rows >= ROWS_A_TRANSACTION {
+                self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
+            }
         }
-        let (folded, refused) = fold_events(&self.pool, &self.folds, snapshots).await?;
-        for (at, reason) in refused {
-            dispositions[places[at]] = Some(Disposition::Park { reason });
-        }
-        (self.observe)(Step::Committed { events: folded.events });
+        self.commit(decoded, &mut dispositions).await?;
         Ok(dispositions.into_iter().map(|d| d.unwrap_or(Disposition::Ack)).collect())
     }
 
+    async fn commit(&self, decoded: Decoded, dispositions: &mut [Option<Disposition>]) -> Result<(), FoldError> {
+        let (folded, refused) = fold_events(&self.pool, &self.folds, decoded.snapshots).await?;
+        for (at, reason) in refused {
+            dispositions[decoded.places[at]] = Some(Disposition::Park { reason });
+        }
+        (self.observe)(Step::Committed { events: folded.events });
+        Ok(())
+    }
+
+    #[cfg(feature = "mutants")]
     /// The planted fault: acknowledges, then folds. What is lost between the two is lost for good.
     pub(crate) async fn run_acknowledging_first(&self, cancel: &CancellationToken) {
         let Ok(puller) = self.wire.puller(jetstream::META_INSIGHTS, crate::DURABLE).await else { return };
@@ -170,7 +191,7 @@ pub(crate) enum Class {
 pub(crate) fn class(error: &sqlx::Error) -> Class {
     match error.as_database_error().and_then(|e| e.code()).as_deref() {
         Some("40001" | "40P01") => Class::Race,
-        Some(code) if code.starts_with("22") || code.starts_with("23") => Class::Data,
+        _ if raw::refuses_data(error) => Class::Data,
         _ => Class::Infrastructure,
     }
 }

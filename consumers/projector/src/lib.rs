@@ -14,13 +14,16 @@ mod source;
 use std::sync::Arc;
 
 use jetstream::{BatchLimits, META_INSIGHTS, Wire};
-use projections::{Folds, Mutant};
+use projections::Folds;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{FoldError, Parts, Refused, fold_events};
 pub use replay::{Range, Replay, ReplayError, Report};
 pub use source::Source;
+
+/// Decompressed size up to which an event is read: 50,000 ads of 2 kB, and some air.
+pub const MAX_EVENT_BYTES: u64 = 160 << 20;
 
 /// The durable consumer of this room.
 pub const DURABLE: &str = "projector";
@@ -47,7 +50,8 @@ pub struct Projector {
 impl Projector {
     /// Folds until cancelled. What is unfinished then is delivered again, here or elsewhere.
     pub async fn run(&self, cancel: &CancellationToken) {
-        if self.folds.planted(Mutant::AckBeforeCommit) {
+        #[cfg(feature = "mutants")]
+        if self.folds.planted(projections::Mutant::AckBeforeCommit) {
             return self.run_acknowledging_first(cancel).await;
         }
         self.wire.work(META_INSIGHTS, DURABLE, self.limits, cancel, |messages| self.handle(messages)).await;

@@ -4,7 +4,7 @@
 //! they came for the first time. So a reader sees the old day or the new one, a replay broken off leaves whole days, and
 //! one that is repeated ends in the same tables. Live traffic on a day waits for the lock and goes on from the result.
 //!
-//! Events are read before the lock is taken, by a task of their own, so that decoding and writing overlap. What live
+//! Events are read before the lock is taken, by tasks of their own, so that decoding and writing overlap. What live
 //! traffic folded in between is then found among the day's observations, and read while the lock is held. An observation
 //! whose event is in neither log would be lost by the replay: such a day is left as it is, and reported.
 
@@ -13,14 +13,18 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 use events::subject::AccountDay;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use projections::{Currencies, Days, Folded, Folds, Snapshot};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::batch::{Class, class};
+use crate::batch::{Class, TRIES, class};
 use crate::source::Source;
+
+/// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
+const READERS: usize = 2;
 
 /// Which days to fold again; both ends are included.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +43,7 @@ pub struct Replay {
     pub from: Source,
     /// The other log, asked only for events that live traffic has folded and `from` does not hold.
     pub other: Option<Source>,
-    /// Rows after which a transaction is complete: memory is about three times these.
+    /// Rows after which a transaction is complete: memory is about three times these, and the days being read.
     pub rows_a_transaction: usize,
     pub max_event_bytes: u64,
     /// Fold, report, and take everything back.
@@ -75,6 +79,16 @@ struct Batch {
     days: BTreeSet<AccountDay>,
     snapshots: Vec<Snapshot>,
     unfoldable: Vec<(AccountDay, String)>,
+    /// Days taken out of the batch for good: they stay as they are.
+    left: Vec<(AccountDay, Uuid)>,
+}
+
+impl Batch {
+    fn append(&mut self, mut other: Batch) {
+        self.days.append(&mut other.days);
+        self.snapshots.append(&mut other.snapshots);
+        self.unfoldable.append(&mut other.unfoldable);
+    }
 }
 
 impl Replay {
@@ -92,8 +106,24 @@ impl Replay {
         let mut report = Report { days_total: days.len(), ..Report::default() };
         // One batch is being folded, one waits, one is being read.
         let (read, mut folding) = mpsc::channel(1);
-        // Dropped with this future, and so broken off with it.
-        let reading = AbortOnDropHandle::new(tokio::spawn(self.clone().read_all(currencies.clone(), days, read)));
+        let reading = async {
+            // The sender is dropped at the end of this block, which ends the folding.
+            let read = read;
+            let mut reads = stream::iter(days).map(|day| self.spawn_read(&currencies, day)).buffered(READERS);
+            let mut batch = Batch::default();
+            while let Some(day) = reads.try_next().await? {
+                batch.append(day);
+                let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
+                if rows >= self.rows_a_transaction || batch.days.len() >= 100 {
+                    if read.send(std::mem::take(&mut batch)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            // A closed channel means that the folding failed, and says so itself.
+            let _ = read.send(batch).await;
+            Ok::<_, ReplayError>(())
+        };
         let folding = async {
             while let Some(batch) = folding.recv().await {
                 self.fold(&currencies, batch, &mut report).await?;
@@ -101,31 +131,23 @@ impl Replay {
             }
             Ok::<_, ReplayError>(())
         };
-        let reading = async { reading.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) };
         tokio::try_join!(reading, folding)?;
         Ok(report)
     }
 
-    /// Reads the days into batches of a transaction each. The sender is dropped at the end, which ends the folding.
-    async fn read_all(
-        self,
-        currencies: Arc<Currencies>,
-        days: BTreeSet<AccountDay>,
-        read: mpsc::Sender<Batch>,
-    ) -> Result<(), ReplayError> {
-        let mut batch = Batch::default();
-        for day in days {
-            self.read(&currencies, day, &mut batch).await?;
-            let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
-            if rows >= self.rows_a_transaction || batch.days.len() >= 100 {
-                if read.send(std::mem::take(&mut batch)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        // A closed channel means that the folding failed, and says so itself.
-        let _ = read.send(batch).await;
-        Ok(())
+    /// Reads a day in a task of its own, which is broken off when the future is dropped.
+    fn spawn_read(
+        &self,
+        currencies: &Arc<Currencies>,
+        day: AccountDay,
+    ) -> impl Future<Output = Result<Batch, ReplayError>> + use<> {
+        let (replay, currencies) = (self.clone(), currencies.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut batch = Batch::default();
+            replay.read(&currencies, day, &mut batch).await?;
+            Ok(batch)
+        }));
+        async { task.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) }
     }
 
     /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces.
@@ -165,33 +187,33 @@ impl Replay {
     }
 
     async fn fold(&self, currencies: &Currencies, mut batch: Batch, report: &mut Report) -> Result<(), ReplayError> {
-        let all_days = batch.days.len();
-        let (folded, left) = loop {
+        let unfoldable = batch.unfoldable.len();
+        let mut tries = 0;
+        let folded = loop {
             match self.fold_once(currencies, &mut batch).await {
-                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) => {}
+                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
+                    tries += 1;
+                    // What the lost attempt found is found again.
+                    batch.unfoldable.truncate(unfoldable);
+                }
                 outcome => break outcome?,
             }
         };
-        report.days += all_days - left.len();
+        report.days += batch.days.len();
         report.events += folded.events;
         report.rows += folded.rows;
-        report.left.extend(left);
+        report.left.append(&mut batch.left);
         report.unfoldable.append(&mut batch.unfoldable);
         Ok(())
     }
 
-    async fn fold_once(
-        &self,
-        currencies: &Currencies,
-        batch: &mut Batch,
-    ) -> Result<(Folded, Vec<(AccountDay, Uuid)>), ReplayError> {
+    async fn fold_once(&self, currencies: &Currencies, batch: &mut Batch) -> Result<Folded, ReplayError> {
         let mut transaction = self.pool.begin().await?;
         let observed = self.folds.lock_for_replay(&mut transaction, &Days::new(batch.days.iter().copied())).await?;
-        let mut left = Vec::new();
         for (day, missing) in missing(&observed, &batch.snapshots) {
             let found = self.read_missing(currencies, day, &missing, batch).await?;
             if let Some(lost) = missing.difference(&found).next() {
-                left.push((day, *lost));
+                batch.left.push((day, *lost));
                 batch.days.remove(&day);
                 batch.snapshots.retain(|snapshot| snapshot.day != day);
             }
@@ -204,7 +226,7 @@ impl Replay {
         } else {
             transaction.commit().await?;
         }
-        Ok((folded, left))
+        Ok(folded)
     }
 
     /// Looks for observed events that were not read: first where the others came from (they may have come since), then in

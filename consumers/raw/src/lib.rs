@@ -7,11 +7,12 @@
 mod append;
 mod read;
 
+use chrono::{DateTime, Utc};
 use jetstream::{BatchLimits, Disposition, META_INSIGHTS, Message, Wire};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub use append::{Appended, append};
+use append::{Appended, append};
 pub use read::{Recorded, days, events_of_day};
 
 /// The durable consumer of this room.
@@ -34,9 +35,10 @@ pub enum HandleError {
 async fn handle(pool: &PgPool, wire: &Wire, messages: Vec<Message>) -> Result<Vec<Disposition>, HandleError> {
     // Asked for each batch, because a stream can be recreated while this process runs.
     let incarnation = wire.log(META_INSIGHTS).await?.incarnation();
-    let mut transaction = pool.begin().await?;
-    let appended = append(&mut transaction, incarnation, &messages).await?;
-    transaction.commit().await?;
+    let appended = match append_all(pool, incarnation, &messages).await {
+        Err(error) if refuses_data(&error) => one_by_one(pool, incarnation, &messages).await?,
+        outcome => outcome?,
+    };
     Ok(appended
         .into_iter()
         .map(|outcome| match outcome {
@@ -44,4 +46,31 @@ async fn handle(pool: &PgPool, wire: &Wire, messages: Vec<Message>) -> Result<Ve
             Appended::Refused(reason) => Disposition::Park { reason },
         })
         .collect())
+}
+
+async fn append_all(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
+    let mut transaction = pool.begin().await?;
+    let appended = append(&mut transaction, incarnation, messages).await?;
+    transaction.commit().await?;
+    Ok(appended)
+}
+
+/// Finds the message that PostgreSQL refuses (a header with a NUL, a day beyond its calendar), so that it alone is parked.
+async fn one_by_one(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
+    let mut appended = Vec::with_capacity(messages.len());
+    for message in messages {
+        match append_all(pool, incarnation, std::slice::from_ref(message)).await {
+            Err(error) if refuses_data(&error) => {
+                appended.push(Appended::Refused(format!("PostgreSQL refuses it: {error}")));
+            }
+            outcome => appended.extend(outcome?),
+        }
+    }
+    Ok(appended)
+}
+
+/// Whether PostgreSQL will refuse the same data again, by the error's SQLSTATE: a value or a constraint.
+pub fn refuses_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
@@ -10,8 +11,6 @@ use crate::message::header_map;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 const BUDGET: Duration = Duration::from_secs(60);
-/// JetStream's error for a stream that has reached its `max_bytes`.
-const MAXIMUM_BYTES_EXCEEDED: u64 = 10077;
 
 /// Where the log keeps a published event.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +24,10 @@ pub struct Published {
 /// same event again, never a new one in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    #[error("the log is full: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`")]
-    Full,
+    #[error(
+        "the log is full ({reason}): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or give the NATS server more room"
+    )]
+    Full { reason: String },
     #[error("the log did not acknowledge the event within {} s: {reason}", BUDGET.as_secs())]
     Unreachable { reason: String },
     #[error(
@@ -94,18 +95,28 @@ impl Wire {
             self.context.publish_with_headers(subject.to_owned(), headers, payload).await.map_err(|e| again(&e))?.await;
         match ack {
             Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
-            Err(error) => Err(match error.kind() {
-                PublishErrorKind::Other => match jetstream_code(&error) {
-                    Some((MAXIMUM_BYTES_EXCEEDED, _)) => Attempt::Final(PublishError::Full),
-                    // 503 and its kin pass by themselves; everything else the server says about the message stays true.
-                    Some((code, reason)) if code != 10008 && code != 10009 => {
-                        Attempt::Final(PublishError::Refused { reason })
-                    }
-                    _ => again(&error),
-                },
+            Err(error) => Err(match jetstream_error(&error) {
+                Some(refusal) if error.kind() == PublishErrorKind::Other => attempt(refusal),
                 _ => again(&error),
             }),
         }
+    }
+}
+
+/// What an error of the stream's means for the event.
+fn attempt(error: &async_nats::jetstream::Error) -> Attempt {
+    let reason = error.to_string();
+    match error.error_code() {
+        // The store failed, for whatever reason; only a stream at its limit says so in words.
+        ErrorCode::STREAM_STORE_FAILED if reason.contains("maximum bytes") => {
+            Attempt::Final(PublishError::Full { reason })
+        }
+        ErrorCode::INSUFFICIENT_RESOURCES
+        | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Attempt::Final(PublishError::Full { reason }),
+        // The server's own trouble passes; what it says about the message stays true.
+        _ if error.code() >= 500 => Attempt::Again(reason),
+        _ => Attempt::Final(PublishError::Refused { reason }),
     }
 }
 
@@ -115,8 +126,6 @@ enum Attempt {
 }
 
 /// JetStream's own error inside the client's.
-fn jetstream_code(error: &async_nats::jetstream::context::PublishError) -> Option<(u64, String)> {
-    let source = std::error::Error::source(error)?;
-    let error = source.downcast_ref::<async_nats::jetstream::Error>()?;
-    Some((error.error_code().0, error.to_string()))
+fn jetstream_error(error: &async_nats::jetstream::context::PublishError) -> Option<&async_nats::jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }

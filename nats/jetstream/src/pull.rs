@@ -1,11 +1,13 @@
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::{AckKind, stream::Stream};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::Stream;
 use futures_util::{StreamExt, future};
 
-use crate::{Message, Wire, WireError};
+use crate::{Message, REQUEST_TIMEOUT, Wire, WireError};
 
 /// What becomes of a message: the one value a handler returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +48,16 @@ pub struct Progress {
 impl Wire {
     /// The durable consumer of that name, which `streams apply` has made.
     pub async fn puller(&self, stream: &str, durable: &str) -> Result<Puller, WireError> {
-        let missing = || WireError::NoConsumer { stream: stream.to_owned(), durable: durable.to_owned() };
         let handle: Stream = self.stream(stream).await?;
-        // The client's error is a boxed one here; that the stream answered just now leaves one likely cause.
-        let consumer = handle.get_consumer::<Config>(durable).await.map_err(|_| missing())?;
+        // Asked first, because this call's error can be told apart and that of the next is a boxed one.
+        handle.consumer_info(durable).await.map_err(|e| match e.kind() {
+            ConsumerInfoErrorKind::NotFound => {
+                WireError::NoConsumer { stream: stream.to_owned(), durable: durable.to_owned() }
+            }
+            _ => WireError::request("asking for a consumer", e),
+        })?;
+        let consumer =
+            handle.get_consumer::<Config>(durable).await.map_err(|e| WireError::request("asking for a consumer", e))?;
         Ok(Puller { wire: self.clone(), stream: stream.to_owned(), durable: durable.to_owned(), consumer })
     }
 }
@@ -68,12 +76,12 @@ impl Puller {
         patience: Duration,
     ) -> Result<Vec<Delivery>, WireError> {
         let waiting = self.consumer.fetch().max_messages(max_messages).max_bytes(max_bytes).messages().await;
-        let batch = self.collect(waiting).await?;
+        let batch = self.collect(waiting, Duration::ZERO).await?;
         if !batch.is_empty() {
             return Ok(batch);
         }
         let first = self.consumer.batch().max_messages(1).expires(patience).messages().await;
-        self.collect(first).await
+        self.collect(first, patience).await
     }
 
     async fn collect(
@@ -82,10 +90,18 @@ impl Puller {
             impl futures_util::Stream<Item = Result<async_nats::jetstream::Message, async_nats::Error>>,
             impl ToString,
         >,
+        patience: Duration,
     ) -> Result<Vec<Delivery>, WireError> {
         let mut messages = std::pin::pin!(messages.map_err(|e| WireError::request("pulling messages", e))?);
         let mut batch = Vec::new();
-        while let Some(message) = messages.next().await {
+        // The client waits without an end where a reply was lost together with the connection that it was to come on.
+        let limit = patience + REQUEST_TIMEOUT;
+        loop {
+            let Ok(next) = tokio::time::timeout(limit, messages.next()).await else {
+                let silent = WireError::request("pulling messages", "no answer in time");
+                return if batch.is_empty() { Err(silent) } else { Ok(batch) };
+            };
+            let Some(message) = next else { break };
             match message {
                 Ok(message) => batch.push(delivery(message)?),
                 // What came before the error is good; the next pull meets the error again if it lasts.

@@ -21,6 +21,8 @@ impl Default for BatchLimits {
 
 /// How long an idle pull waits for the first message before it looks whether it should stop.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a batch in hand may take to be finished once the process is asked to end; then it is given back.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// Well below the consumers' ack_wait.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
 
@@ -29,7 +31,8 @@ impl Wire {
     ///
     /// `handle` answers a disposition for each message, in order, once its effect is committed; or an error, which says
     /// that the world is not ready: then the messages are kept alive and the same batch is tried again, as often as it
-    /// takes, and none of it counts against a message.
+    /// takes, and none of it counts against a message. When cancelled, the batch in hand is finished, or given back for
+    /// somebody else to take at once.
     pub async fn work<H, F, E>(
         &self,
         stream: &str,
@@ -40,14 +43,13 @@ impl Wire {
     ) where
         H: Fn(Vec<Message>) -> F,
         F: Future<Output = Result<Vec<Disposition>, E>>,
-        E: std::fmt::Display,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut delays = delays();
         loop {
-            let pulled = cancel.run_until_cancelled(self.pull_and_handle(stream, durable, limits, &handle));
-            match pulled.await {
-                None => return,
-                Some(error) => {
+            match self.pull_and_handle(stream, durable, limits, cancel, &handle).await {
+                Ok(()) => return,
+                Err(error) => {
                     let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
                     tracing::warn!(stream, durable, %error, delay_ms = delay.as_millis(), "cannot pull now");
                     if cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
@@ -58,50 +60,79 @@ impl Wire {
         }
     }
 
-    /// Works until pulling fails.
-    async fn pull_and_handle<H, F, E>(&self, stream: &str, durable: &str, limits: BatchLimits, handle: &H) -> WireError
+    /// Works until pulling fails, or until cancelled.
+    async fn pull_and_handle<H, F, E>(
+        &self,
+        stream: &str,
+        durable: &str,
+        limits: BatchLimits,
+        cancel: &CancellationToken,
+        handle: &H,
+    ) -> Result<(), WireError>
     where
         H: Fn(Vec<Message>) -> F,
         F: Future<Output = Result<Vec<Disposition>, E>>,
-        E: std::fmt::Display,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let puller = match self.puller(stream, durable).await {
-            Ok(puller) => puller,
-            Err(error) => return error,
-        };
-        loop {
-            match puller.next_batch(limits.max_messages, limits.max_bytes, PATIENCE).await {
-                Ok(batch) if batch.is_empty() => {}
-                Ok(batch) => handle_batch(&puller, batch, handle).await,
-                Err(error) => return error,
+        let Some(puller) = cancel.run_until_cancelled(self.puller(stream, durable)).await else { return Ok(()) };
+        let puller = puller?;
+        while !cancel.is_cancelled() {
+            let pulling = puller.next_batch(limits.max_messages, limits.max_bytes, PATIENCE);
+            let Some(batch) = cancel.run_until_cancelled(pulling).await else { return Ok(()) };
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let grace = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(FINISH_WITHIN).await;
+            };
+            tokio::select! {
+                () = handle_batch(&puller, &batch, cancel, handle) => {}
+                () = grace => give_back(&puller, &batch).await,
             }
         }
+        Ok(())
     }
 }
 
 /// Handles a batch for as long as it takes, then settles each message. Dropped in between, it leaves the messages to be
 /// delivered again.
-async fn handle_batch<H, F, E>(puller: &Puller, batch: Vec<Delivery>, handle: &H)
+async fn handle_batch<H, F, E>(puller: &Puller, batch: &[Delivery], cancel: &CancellationToken, handle: &H)
 where
     H: Fn(Vec<Message>) -> F,
     F: Future<Output = Result<Vec<Disposition>, E>>,
-    E: std::fmt::Display,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut delays = delays();
     let dispositions = loop {
         let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
-        match kept_alive(puller, &batch, handle(messages)).await {
+        match kept_alive(puller, batch, handle(messages)).await {
             Ok(dispositions) => break dispositions,
             Err(error) => {
                 let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
-                tracing::warn!(durable = puller.durable(), %error, delay_ms = delay.as_millis(), "cannot handle a batch now");
-                puller.keep_alive(&batch).await;
-                tokio::time::sleep(delay).await;
+                let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+                tracing::warn!(
+                    durable = puller.durable(),
+                    error = &*error as &(dyn std::error::Error + 'static),
+                    delay_ms = delay.as_millis(),
+                    "cannot handle a batch now"
+                );
+                puller.keep_alive(batch).await;
+                if cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+                    return give_back(puller, batch).await;
+                }
             }
         }
     };
     for (delivery, disposition) in batch.iter().zip(dispositions) {
         puller.settle(delivery, disposition).await;
+    }
+}
+
+async fn give_back(puller: &Puller, batch: &[Delivery]) {
+    for delivery in batch {
+        puller.settle(delivery, Disposition::Retry { after: Duration::ZERO }).await;
     }
 }
 

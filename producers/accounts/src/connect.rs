@@ -3,12 +3,15 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::integration::Origin;
 use crate::key_ring::{KeyRing, Owner, SealError};
 use crate::tenant::{TenantError, check_currency, check_timezone};
 
 /// An ad account as the platform described it when it was connected.
 #[derive(Debug, Clone)]
 pub struct FoundAdAccount {
+    /// Who described it, and answers for it from now on.
+    pub origin: Origin,
     /// `act_…`.
     pub external_id: String,
     pub name: String,
@@ -44,6 +47,11 @@ pub enum ConnectError {
          two things. Connect it to a new account"
     )]
     Changed { external_id: String, field: &'static str, before: String, now: String },
+    #[error(
+        "ad account {external_id} is connected to {known}, and {found} was asked now: what the stub makes up never mixes with \
+         what Meta says. Connect it to another account, or set META_STUB_MODE as it was"
+    )]
+    OtherOrigin { external_id: String, known: &'static str, found: &'static str },
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error("PostgreSQL failed")]
@@ -112,17 +120,25 @@ pub async fn connect(
     .execute(&mut *tx)
     .await?;
     let integration = sqlx::query!(
-        r#"insert into integrations (account_id, id, ad_account_id, type, status)
-         values ($1, $2, $3, 'meta', 'connected')
+        r#"insert into integrations (account_id, id, ad_account_id, type, source, status)
+         values ($1, $2, $3, 'meta', $4, 'connected')
          on conflict (account_id, ad_account_id, type)
          do update set status = 'connected', status_reason = null, connected_at = now()
-         returning id, (xmax <> 0) as "reconnected!""#,
+         returning id, source, (xmax <> 0) as "reconnected!""#,
         account_id,
         Uuid::now_v7(),
         ad_account_id,
+        found.origin.as_str(),
     )
     .fetch_one(&mut *tx)
     .await?;
+    if integration.source != found.origin.as_str() {
+        return Err(ConnectError::OtherOrigin {
+            external_id: external_id.clone(),
+            known: Origin::of_column(&integration.source).as_str(),
+            found: found.origin.as_str(),
+        });
+    }
     let sealed = keys.seal(&Owner { account_id, integration_id: integration.id, external_id }, token)?;
     sqlx::query!(
         "insert into integration_secrets (account_id, integration_id, kid, nonce, ciphertext, expires_at)

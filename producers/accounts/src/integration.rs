@@ -12,9 +12,12 @@ use crate::key_ring::{KeyRing, Owner, SealError, Sealed};
 pub struct Integration {
     pub account_id: Uuid,
     pub id: Uuid,
+    pub origin: Origin,
     pub status: Status,
     /// In words, while the status is not `connected`.
     pub status_reason: Option<String>,
+    /// When it was connected last: a token replaced is another connection.
+    pub connected_at: DateTime<Utc>,
     pub attribution_window_days: i32,
     pub ad_account_id: Uuid,
     /// `act_…`.
@@ -24,6 +27,28 @@ pub struct Integration {
     pub currency: String,
     /// IANA name; days are days of this zone.
     pub timezone_name: String,
+}
+
+/// Who answers for an integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Meta,
+    /// The made-up advertiser of the stub mode.
+    Stub,
+}
+
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Meta => "meta",
+            Origin::Stub => "stub",
+        }
+    }
+
+    pub(crate) fn of_column(text: &str) -> Self {
+        // The column's check allows these two and no other.
+        if text == "stub" { Origin::Stub } else { Origin::Meta }
+    }
 }
 
 /// Whether an integration's jobs may run.
@@ -67,8 +92,8 @@ impl fmt::Display for Status {
 /// Every integration, or the one of that id.
 async fn load(pool: &PgPool, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>> {
     let rows = sqlx::query!(
-        "select i.account_id, i.id, i.status, i.status_reason, i.attribution_window_days, i.ad_account_id,
-                a.external_id, a.name, a.currency, a.timezone_name
+        "select i.account_id, i.id, i.source, i.status, i.status_reason, i.connected_at, i.attribution_window_days,
+                i.ad_account_id, a.external_id, a.name, a.currency, a.timezone_name
          from integrations i join ad_accounts a on a.account_id = i.account_id and a.id = i.ad_account_id
          where $1::uuid is null or i.id = $1
          order by i.account_id, i.id",
@@ -81,8 +106,10 @@ async fn load(pool: &PgPool, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>>
         .map(|r| Integration {
             account_id: r.account_id,
             id: r.id,
+            origin: Origin::of_column(&r.source),
             status: Status::of_column(&r.status),
             status_reason: r.status_reason,
+            connected_at: r.connected_at,
             attribution_window_days: r.attribution_window_days,
             ad_account_id: r.ad_account_id,
             external_id: r.external_id,
@@ -101,7 +128,8 @@ pub async fn integration(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Integra
     Ok(load(pool, Some(id)).await?.pop())
 }
 
-/// Says that an integration's jobs may no longer run, and why; a connected one has no reason.
+/// Says that an integration's jobs may no longer run, and why. It is about the connection that was read: one that was
+/// renewed meanwhile stays as it is, because nobody has seen the new token refused.
 pub async fn set_status(
     pool: &PgPool,
     integration: &Integration,
@@ -109,15 +137,29 @@ pub async fn set_status(
     reason: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update integrations set status = $3, status_reason = $4 where account_id = $1 and id = $2",
+        "update integrations set status = $3, status_reason = $4
+         where account_id = $1 and id = $2 and connected_at = $5",
         integration.account_id,
         integration.id,
         status.as_str(),
         reason,
+        integration.connected_at,
     )
     .execute(pool)
     .await
     .map(drop)
+}
+
+/// The ids of the ad accounts that are called so, by Meta (`act_…`) or by us: several where tenants share one.
+pub async fn named_ad_accounts(pool: &PgPool, name: &str, account_id: Option<Uuid>) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from ad_accounts
+         where (external_id = $1 or id::text = $1) and ($2::uuid is null or account_id = $2)",
+        name,
+        account_id,
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// The integration's token; `None` when it has none.
@@ -141,17 +183,36 @@ pub async fn token(
     Ok(row.map(|r| keys.open(&owner, &Sealed { kid: r.kid, nonce: r.nonce, ciphertext: r.ciphertext })))
 }
 
+/// A version that must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    /// Every event with such a version would be parked as one from the future.
+    #[error(
+        "the newest version of ad account {external_id} is {ahead_seconds} s ahead of PostgreSQL's clock, which was moved: \
+         set the clock right, or wait so long"
+    )]
+    Ahead { external_id: String, ahead_seconds: i64 },
+    #[error("PostgreSQL failed")]
+    Database(#[from] sqlx::Error),
+}
+
 /// The instant that the ad account's next snapshot has as its version: the database's clock, and always above the one
 /// before, whoever asked and whatever that clock did in between. Take it before the snapshot's first request.
-pub async fn next_fetched_at(pool: &PgPool, integration: &Integration) -> sqlx::Result<DateTime<Utc>> {
-    sqlx::query_scalar!(
+pub async fn next_fetched_at(pool: &PgPool, integration: &Integration) -> Result<DateTime<Utc>, VersionError> {
+    let next = sqlx::query!(
         r#"update ad_accounts
          set last_fetched_at = greatest(clock_timestamp(), last_fetched_at + interval '1 microsecond')
          where account_id = $1 and id = $2
-         returning last_fetched_at as "last_fetched_at!""#,
+         returning last_fetched_at as "fetched_at!",
+                   extract(epoch from last_fetched_at - clock_timestamp())::bigint as "ahead_seconds!""#,
         integration.account_id,
         integration.ad_account_id,
     )
     .fetch_one(pool)
-    .await
+    .await?;
+    if next.ahead_seconds > 60 {
+        let external_id = integration.external_id.clone();
+        return Err(VersionError::Ahead { external_id, ahead_seconds: next.ahead_seconds });
+    }
+    Ok(next.fetched_at)
 }

@@ -1,6 +1,6 @@
 //! One day of one ad account: ask, translate, publish.
 
-use accounts::{Integration, TenantError};
+use accounts::{Integration, VersionError};
 use bytes::Bytes;
 use chrono::NaiveDate;
 use events::InsightsFetched;
@@ -25,9 +25,7 @@ pub(crate) enum DayError {
     #[error("the day's event cannot be encoded: {0}")]
     Encode(String),
     #[error(transparent)]
-    Tenant(#[from] TenantError),
-    #[error("PostgreSQL failed")]
-    Database(#[from] sqlx::Error),
+    Version(#[from] VersionError),
 }
 
 impl Fetcher {
@@ -43,7 +41,7 @@ impl Fetcher {
         observer: Observer<'_>,
     ) -> Result<PublishedDay, DayError> {
         let fetched_at = accounts::next_fetched_at(&self.pool, integration).await?;
-        let answer = self.source.day(token, integration, date, today, &self.asked, observer).await?;
+        let answer = self.sources.day(token, integration, date, today, &self.asked, observer).await?;
         let data = translate::data(integration, date, &self.asked, &answer)?;
         let rows = data.rows.len() as u64;
         let pages = i32::try_from(answer.pages).unwrap_or(i32::MAX);

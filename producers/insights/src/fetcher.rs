@@ -2,11 +2,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use accounts::{Integration, KeyRing, Status};
+use accounts::{Integration, KeyRing, Status, VersionError};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use jetstream::{PublishError, Wire};
-use meta_api::Progress;
+use meta_api::{Observer, Progress};
 use runs::{Ending, Lease, LeaseError, WaitReason, Window};
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::day::DayError;
-use crate::source::{Asked, Source};
+use crate::source::{Asked, Sources};
 use crate::{Clock, plan, translate};
 
 /// How often a worker without work looks for some.
@@ -37,7 +37,7 @@ pub enum Step {
 pub struct Fetcher {
     pub pool: PgPool,
     pub wire: Wire,
-    pub source: Source,
+    pub sources: Sources,
     pub keys: KeyRing,
     pub clock: Clock,
     pub asked: Asked,
@@ -88,7 +88,9 @@ impl Fetcher {
     /// # Errors
     /// The run is lost to another worker, or PostgreSQL is. In both cases the lease runs out and the run is taken again.
     pub async fn run_once(&self, only: Option<Uuid>, cancel: &CancellationToken) -> Result<Option<Uuid>, LeaseError> {
-        let Some(lease) = runs::claim(&self.pool, self.lease, only).await? else { return Ok(None) };
+        let Some(lease) = runs::claim(&self.pool, self.lease, only, self.sources.meta.is_none()).await? else {
+            return Ok(None);
+        };
         let run_id = lease.run_id;
         tracing::info!(%run_id, job = %lease.job, attempt = lease.attempts, "working on a sync run");
         let mut window = lease.window;
@@ -117,12 +119,21 @@ impl Fetcher {
             Ok(found) => found,
             Err(stop) => return Ok(Err(stop)),
         };
-        // The column holds what `accounts::connect` has checked.
-        let zone: Tz = integration.timezone_name.parse().unwrap_or(Tz::UTC);
+        let Ok(zone) = integration.timezone_name.parse::<Tz>() else {
+            let message = format!(
+                "time zone {:?} is not known to this version of adledger: run a newer one",
+                integration.timezone_name
+            );
+            return Ok(Err(give_up("blocked", &message)));
+        };
         let today = self.clock.today(zone);
         let throttles = Throttles::default();
-        let checked = self.kept(lease, &throttles, self.unchanged(&integration, &token)).await?;
-        if let Err(stop) = self.judge(lease, &integration, checked).await? {
+        let observer = |progress| note(&throttles, &progress);
+        let checking = self.unchanged(&integration, &token, &observer);
+        let Some(checked) = cancel.run_until_cancelled(self.kept(lease, &throttles, checking)).await else {
+            return Ok(Err(Stop::Cancelled));
+        };
+        if let Err(stop) = self.judge(lease, &integration, checked?).await? {
             return Ok(Err(stop));
         }
 
@@ -138,17 +149,11 @@ impl Fetcher {
 
         let mut failures_in_a_row = 0;
         for date in due {
-            if cancel.is_cancelled() {
-                return Ok(Err(Stop::Cancelled));
-            }
-            let observer = |progress| note(&throttles, &progress);
+            // Nothing of a day is published before its last answer, so that leaving it leaves it due.
             let fetching = self.day(lease, &integration, &token, date, today, &observer);
-            let fetched = tokio::select! {
-                fetched = self.kept(lease, &throttles, fetching) => fetched?,
-                // Nothing of the day is published before its last answer, so that leaving it here leaves it due.
-                () = cancel.cancelled() => return Ok(Err(Stop::Cancelled)),
-            };
-            match fetched {
+            let fetching = self.kept(lease, &throttles, fetching);
+            let Some(fetched) = cancel.run_until_cancelled(fetching).await else { return Ok(Err(Stop::Cancelled)) };
+            match fetched? {
                 Ok(published) => {
                     (self.observe)(Step::Published { date });
                     lease.day_published(&self.pool, &published).await?;
@@ -194,14 +199,16 @@ impl Fetcher {
     }
 
     /// Asks for the ad account itself, before its days: whether it is still what was connected.
-    async fn unchanged(&self, integration: &Integration, token: &SecretString) -> Result<(), DayError> {
-        // The stub has whatever it was connected with.
-        if matches!(self.source, Source::Stub) {
-            return Ok(());
+    async fn unchanged(
+        &self,
+        integration: &Integration,
+        token: &SecretString,
+        observer: Observer<'_>,
+    ) -> Result<(), DayError> {
+        match self.sources.connected(token, integration, observer).await? {
+            Some(found) => Ok(translate::check_unchanged(integration, &found)?),
+            None => Ok(()),
         }
-        let tenant = accounts::tenant(&self.pool, integration.account_id).await?;
-        let found = self.source.ad_account(token, &integration.external_id, &tenant).await?;
-        Ok(translate::check_unchanged(integration, &found)?)
     }
 
     /// Whether a failure ends the run, makes it wait, or (`Ok`) concerns its day alone; and what it says of the integration.
@@ -214,7 +221,8 @@ impl Fetcher {
         let Err(error) = outcome else { return Ok(Ok(())) };
         let message = error.to_string();
         Ok(Err(match error {
-            DayError::Database(error) => return Err(error.into()),
+            DayError::Version(VersionError::Database(error)) => return Err(error.into()),
+            DayError::Version(VersionError::Ahead { .. }) => give_up("clock", &message),
             DayError::Meta(meta_api::Error::Token { .. }) => {
                 accounts::set_status(&self.pool, integration, Status::NeedsReconnect, Some(&message)).await?;
                 give_up("token", &message)
@@ -223,13 +231,14 @@ impl Fetcher {
                 accounts::set_status(&self.pool, integration, Status::Blocked, Some(&message)).await?;
                 give_up("blocked", &message)
             }
-            DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. })
-            | DayError::Tenant(_) => give_up("permission", &message),
+            DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. }) => {
+                give_up("permission", &message)
+            }
             DayError::Meta(meta_api::Error::Throttled { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
                 let pause = retry_after.unwrap_or_default().max(THROTTLE_PAUSE);
                 Stop::Wait { reason: WaitReason::Throttled, pause, message }
             }
-            DayError::Publish(PublishError::Full) => {
+            DayError::Publish(PublishError::Full { .. }) => {
                 Stop::Wait { reason: WaitReason::LogFull, pause: Duration::from_secs(30), message }
             }
             DayError::Publish(PublishError::Unreachable { .. }) => {
@@ -282,7 +291,7 @@ impl DayError {
             DayError::Translate(_) => "blocked",
             DayError::Publish(_) => "publish",
             DayError::Encode(_) => "encode",
-            DayError::Tenant(_) | DayError::Database(_) => "database",
+            DayError::Version(_) => "clock",
         }
     }
 }

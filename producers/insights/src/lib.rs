@@ -1,6 +1,6 @@
 //! From a run to events: plan (pure), fetch, translate (pure), publish.
 //!
-//! Read [`plan`] for which days a job asks for, [`source`] for who is asked (Meta, or the stub in [`stub`]), [`translate`]
+//! Read [`plan`] for which days a job asks for, [`source`] for who is asked (Meta, or the stub in `stub`), `translate`
 //! for how an answer becomes the data of one event, and [`Fetcher`] for the order in which all of it happens. What must
 //! not live here: SQL (that is `accounts` and `runs`), HTTP (`meta-api`), or what a number means.
 //!
@@ -13,9 +13,9 @@ mod day;
 mod fetcher;
 pub mod plan;
 pub mod source;
-pub mod stub;
-pub mod translate;
+mod stub;
+mod translate;
 
 pub use clock::Clock;
 pub use fetcher::{Fetcher, Step};
-pub use source::Source;
+pub use source::Sources;

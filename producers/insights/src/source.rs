@@ -1,6 +1,6 @@
 //! Who is asked: Meta, or the stub that stands in for it. The rest of the room does not know which.
 
-use accounts::{FoundAdAccount, Integration, Tenant};
+use accounts::{FoundAdAccount, Integration, Origin, Tenant};
 use chrono::NaiveDate;
 use meta_api::{ControlTotal, InsightsQuery, MetaApi, Observer};
 use secrecy::SecretString;
@@ -56,31 +56,39 @@ pub struct Answer {
     pub control: Option<ControlTotal>,
 }
 
-pub enum Source {
-    Meta(Box<MetaApi>),
-    Stub,
+/// Who can be asked. Each integration says which of the two answers for it.
+pub struct Sources {
+    /// `None` in stub mode: then no request leaves this process, whatever is connected.
+    pub meta: Option<MetaApi>,
 }
 
-impl Source {
-    /// Reads an ad account that is to be connected to a tenant, or is.
+impl Sources {
+    /// Reads an ad account that is to be connected to a tenant: of Meta, or in stub mode of the stub.
     pub async fn ad_account(
         &self,
         token: &SecretString,
         external_id: &str,
         tenant: &Tenant,
     ) -> Result<FoundAdAccount, meta_api::Error> {
-        match self {
-            Source::Stub => stub::ad_account(external_id, &tenant.currency, &tenant.timezone),
-            Source::Meta(api) => {
-                let found = api.ad_account(token, external_id).await?;
-                Ok(FoundAdAccount {
-                    external_id: found.external_id,
-                    name: found.name,
-                    currency: found.currency,
-                    timezone_name: found.timezone_name,
-                    status: status_word(found.account_status),
-                })
+        match &self.meta {
+            None => stub::ad_account(external_id, &tenant.currency, &tenant.timezone),
+            Some(api) => Ok(found(api.ad_account(token, external_id, &|_| ()).await?)),
+        }
+    }
+
+    /// Reads an ad account that is connected, to see whether it still is what it was; `None` for one of the stub's, which
+    /// has whatever it was connected with.
+    pub(crate) async fn connected(
+        &self,
+        token: &SecretString,
+        integration: &Integration,
+        observer: Observer<'_>,
+    ) -> Result<Option<FoundAdAccount>, meta_api::Error> {
+        match (integration.origin, &self.meta) {
+            (Origin::Meta, Some(api)) => {
+                Ok(Some(found(api.ad_account(token, &integration.external_id, observer).await?)))
             }
+            _ => Ok(None),
         }
     }
 
@@ -96,9 +104,9 @@ impl Source {
         asked: &Asked,
         observer: Observer<'_>,
     ) -> Result<Answer, meta_api::Error> {
-        let api = match self {
-            Source::Stub => return Ok(stub::day(integration, date, today, &asked.query)),
-            Source::Meta(api) => api,
+        // A claim in stub mode takes no run of Meta's, so that no integration of Meta's comes here without a client.
+        let (Origin::Meta, Some(api)) = (integration.origin, &self.meta) else {
+            return Ok(stub::day(integration, date, today, &asked.query));
         };
         let external_id = &integration.external_id;
         let (day, control) = tokio::join!(
@@ -119,6 +127,17 @@ impl Source {
             Err(error) => return Err(error),
         };
         Ok(Answer { rows: day.rows, pages: day.pages, control })
+    }
+}
+
+fn found(ad_account: meta_api::AdAccount) -> FoundAdAccount {
+    FoundAdAccount {
+        origin: Origin::Meta,
+        external_id: ad_account.external_id,
+        name: ad_account.name,
+        currency: ad_account.currency,
+        timezone_name: ad_account.timezone_name,
+        status: status_word(ad_account.account_status),
     }
 }
 

@@ -4,7 +4,7 @@
 //! follows the week; conversions go on arriving until a day is 28 days old; and each week's offer is archived ten days after
 //! its week began, so that a status filter loses it from then on while the control total still counts it.
 
-use accounts::{FoundAdAccount, Integration};
+use accounts::{FoundAdAccount, Integration, Origin};
 use chrono::{Datelike, Days, NaiveDate};
 use meta_api::{ControlTotal, InsightsQuery, ThrottleStats};
 use serde_json::value::RawValue;
@@ -43,6 +43,7 @@ pub fn ad_account(external_id: &str, currency: &str, timezone_name: &str) -> Res
         return Err(meta_api::Error::AdAccountId { value: external_id.to_owned() });
     }
     Ok(FoundAdAccount {
+        origin: Origin::Stub,
         external_id: external_id.to_owned(),
         name: format!("Stub ad account {digits}"),
         currency: currency.to_owned(),

@@ -1,6 +1,6 @@
 //! An answer of Meta's becomes the data of one event. Pure: no clock, no ids made here.
 
-use accounts::{FoundAdAccount, Integration};
+use accounts::{FoundAdAccount, Integration, Origin};
 use chrono::NaiveDate;
 use events::{AdAccount, ControlTotal, InsightsData, Request};
 use serde::Deserialize;
@@ -80,7 +80,11 @@ pub fn data<'a>(
         },
         date,
         request: Request {
-            api_version: asked.api_version.as_str().into(),
+            api_version: match integration.origin {
+                Origin::Meta => asked.api_version.as_str().into(),
+                // An event says of itself that nobody at Meta said this.
+                Origin::Stub => "stub".into(),
+            },
             fields: texts(&asked.query.fields),
             effective_status: asked.query.effective_status.as_deref().map(texts),
             attribution_windows: texts(&asked.query.attribution_windows),
@@ -105,14 +109,17 @@ fn unquoted(raw: &RawValue) -> &str {
 mod tests {
     use super::*;
     use accounts::Status;
+    use chrono::{DateTime, Utc};
     use uuid::Uuid;
 
     fn integration() -> Integration {
         Integration {
             account_id: Uuid::from_u128(1),
             id: Uuid::from_u128(2),
+            origin: Origin::Meta,
             status: Status::Connected,
             status_reason: None,
+            connected_at: DateTime::<Utc>::UNIX_EPOCH,
             attribution_window_days: 7,
             ad_account_id: Uuid::from_u128(3),
             external_id: "act_1".into(),

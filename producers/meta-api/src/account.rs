@@ -3,6 +3,7 @@ use secrecy::SecretString;
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
 use crate::json::Object;
+use crate::patience::Observer;
 
 /// An ad account as Meta knows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,15 @@ pub struct AdAccount {
 
 impl MetaApi {
     /// Reads one ad account: whether the token reaches it, and its currency and time zone.
-    pub async fn ad_account(&self, token: &SecretString, external_id: &str) -> Result<AdAccount, Error> {
+    pub async fn ad_account(
+        &self,
+        token: &SecretString,
+        external_id: &str,
+        observer: Observer<'_>,
+    ) -> Result<AdAccount, Error> {
         let about = format!("ad account {external_id}");
         let auth = authorize(token, external_id, &about)?;
-        let mut patience = self.patience(about.clone(), &|_| ());
+        let mut patience = self.patience(about.clone(), observer);
         let query = [("fields", "id,account_id,name,currency,timezone_name,account_status".to_owned())];
         let answer = self.ask(&auth, external_id, &query, &mut patience).await?;
 

@@ -1,5 +1,5 @@
 -- The next run to work on becomes its claimer's.
---   $1 lease in seconds, $2 this run only (or null), $3 the jobs that this program knows
+--   $1 lease in seconds, $2 this run only (or null), $3 the jobs that this program knows, $4 only those the stub answers
 with next as (
     select r.account_id, r.id
     from sync_runs r
@@ -8,6 +8,8 @@ with next as (
       and (r.status = 'queued'
            or (r.status = 'waiting' and (r.not_before is null or r.not_before <= now()))
            or (r.status = 'running' and r.lease_until <= now()))
+      and (not $4 or exists (
+          select from integrations i where i.account_id = r.account_id and i.id = r.integration_id and i.source = 'stub'))
       -- Nobody works on this integration.
       and not exists (
           select from sync_runs other

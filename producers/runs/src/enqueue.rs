@@ -1,7 +1,11 @@
+use chrono::NaiveDate;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::job::{JobType, Window};
+
+/// How often a request that fell between the end of one run and the beginning of another is repeated.
+const TRIES: u32 = 3;
 
 /// The run that was asked for, or the one that was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +19,19 @@ pub struct Enqueued {
 pub enum EnqueueError {
     #[error("integration {id} does not exist: `adledger status` lists those there are")]
     NoIntegration { id: Uuid },
+    #[error(
+        "a backfill of this integration from {since} to {until} is under way (run {run_id}): ask again when `adledger runs` \
+         shows it done"
+    )]
+    OtherWindow { run_id: Uuid, since: NaiveDate, until: NaiveDate },
+    #[error("the runs of integration {id} change faster than they can be read: ask again")]
+    Busy { id: Uuid },
     #[error("PostgreSQL failed")]
     Database(#[from] sqlx::Error),
 }
 
-/// Asks for a run. At most one of an integration and job is unfinished at any time: a second request finds the first. A
-/// backfill that waits or works with another window is found, too: ask again when it is done.
+/// Asks for a run. At most one of an integration and job is unfinished at any time: a second request finds the first, and
+/// one for another range is refused.
 pub async fn enqueue(
     pool: &PgPool,
     integration_id: Uuid,
@@ -28,7 +39,7 @@ pub async fn enqueue(
     trigger: &str,
     window: Option<Window>,
 ) -> Result<Enqueued, EnqueueError> {
-    loop {
+    for _ in 0..TRIES {
         let inserted = sqlx::query_scalar!(
             "insert into sync_runs (account_id, id, integration_id, job_type, trigger, status, window_since, window_until)
              select account_id, $1, id, $3, $4, 'queued', $5, $6 from integrations where id = $2
@@ -47,16 +58,22 @@ pub async fn enqueue(
         if let Some(run_id) = inserted {
             return Ok(Enqueued { run_id, already: false });
         }
-        let unfinished = sqlx::query_scalar!(
-            "select id from sync_runs
+        let unfinished = sqlx::query!(
+            "select id, window_since, window_until from sync_runs
              where integration_id = $1 and job_type = $2 and status in ('queued', 'running', 'waiting')",
             integration_id,
             job.as_str(),
         )
         .fetch_optional(pool)
         .await?;
-        if let Some(run_id) = unfinished {
-            return Ok(Enqueued { run_id, already: true });
+        if let Some(run) = unfinished {
+            let theirs = run.window_since.zip(run.window_until).map(|(since, until)| Window { since, until });
+            if let (Some(asked), Some(theirs)) = (window, theirs)
+                && asked != theirs
+            {
+                return Err(EnqueueError::OtherWindow { run_id: run.id, since: theirs.since, until: theirs.until });
+            }
+            return Ok(Enqueued { run_id: run.id, already: true });
         }
         let exists = sqlx::query_scalar!("select exists (select from integrations where id = $1)", integration_id);
         if !exists.fetch_one(pool).await?.unwrap_or(false) {
@@ -64,4 +81,5 @@ pub async fn enqueue(
         }
         // The unfinished run ended between the two statements: now there is room for a new one.
     }
+    Err(EnqueueError::Busy { id: integration_id })
 }

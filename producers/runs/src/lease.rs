@@ -67,12 +67,13 @@ pub enum Ending {
 }
 
 impl Lease {
-    /// Begins a transaction that stands or falls with the lease: it is prolonged, or found lost.
+    /// Begins a transaction that stands or falls with the lease: it is prolonged, or found lost. One that ran out is lost
+    /// though nobody took the run yet: another run of the integration may have begun.
     async fn begin(&self, pool: &PgPool) -> Result<Transaction<'static, Postgres>, LeaseError> {
         let mut tx = pool.begin().await?;
         let held = sqlx::query!(
             "update sync_runs set lease_until = now() + make_interval(secs => $4)
-             where account_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'",
+             where account_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' and lease_until > now()",
             self.account_id,
             self.run_id,
             self.epoch,

@@ -18,4 +18,4 @@ pub use days::{Cursor, days_owed, sync_cursor};
 pub use enqueue::{EnqueueError, Enqueued, enqueue};
 pub use job::{JobType, Window};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
-pub use listing::{Run, events_of_run, run, runs};
+pub use listing::{Run, failed_days, run, runs};

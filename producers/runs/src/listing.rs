@@ -61,15 +61,11 @@ pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
     Ok(load(pool, Some(id), 1).await?.pop())
 }
 
-/// The events a run published, by day: what there is to wait for until its result is in the tables.
-pub async fn events_of_run(pool: &PgPool, run: &Run) -> sqlx::Result<Vec<(NaiveDate, Uuid)>> {
-    let rows = sqlx::query!(
-        r#"select date, last_event_id as "event_id!" from sync_days
-         where account_id = $1 and run_id = $2 and state = 'published' and last_event_id is not null order by date"#,
-        run.account_id,
-        run.id,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(|r| (r.date, r.event_id)).collect())
+/// Days that failed and are tried again with the next `meta_fresh`: how many, and one of the reasons.
+pub async fn failed_days(pool: &PgPool) -> sqlx::Result<Option<(i64, String)>> {
+    let row =
+        sqlx::query!(r#"select count(*) as "count!", max(last_error) as reason from sync_days where state = 'failed'"#)
+            .fetch_one(pool)
+            .await?;
+    Ok((row.count > 0).then(|| (row.count, row.reason.unwrap_or_default())))
 }

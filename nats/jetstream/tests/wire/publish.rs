@@ -52,7 +52,7 @@ async fn a_full_log_says_so_and_keeps_what_it_acknowledged() -> Result<()> {
         }
         assert!(acknowledged.len() < 12, "100,000 bytes hold no twelve messages of 9,000");
     };
-    assert!(matches!(refused.1, PublishError::Full), "{:?}", refused.1);
+    assert!(matches!(refused.1, PublishError::Full { .. }), "{:?}", refused.1);
 
     let log = nats.wire.log(META_INSIGHTS).await?;
     let level = log.level().await?;

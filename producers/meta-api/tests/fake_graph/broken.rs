@@ -68,7 +68,7 @@ async fn a_server_that_is_gone_is_unreachable() {
     drop(scene.graph);
     let error = loop {
         // The listener is closed by a task of the server's, soon after.
-        match scene.api.ad_account(&token(), ACCOUNT).await {
+        match scene.api.ad_account(&token(), ACCOUNT, &|_| ()).await {
             Ok(_) => tokio::task::yield_now().await,
             Err(error) => break error,
         }

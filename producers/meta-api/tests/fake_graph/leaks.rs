@@ -56,7 +56,7 @@ async fn the_token_is_in_no_error_no_debug_text_and_no_log() {
         for error in [
             scene.day().await.err(),
             scene.control_total(date()).await.err(),
-            scene.api.ad_account(&crate::token(), ACCOUNT).await.err(),
+            scene.api.ad_account(&crate::token(), ACCOUNT, &|_| ()).await.err(),
         ]
         .into_iter()
         .flatten()

@@ -61,7 +61,7 @@ impl Scene {
     }
 
     async fn ad_account(&self) -> Result<AdAccount, Error> {
-        self.api.ad_account(&token(), ACCOUNT).await
+        self.api.ad_account(&token(), ACCOUNT, &|_| ()).await
     }
 
     fn hear(&self, progress: Progress) {
