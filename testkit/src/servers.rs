@@ -72,20 +72,37 @@ impl Nats {
     /// made short, which the server applies to what is out already.
     pub async fn redeliver(&self, stream: &str, durable: &str) -> Result<()> {
         use async_nats::jetstream;
-        let address: async_nats::ServerAddr = self.url.parse()?;
-        let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
-        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
-        let context = jetstream::new(options.connect(address).await?);
+        use async_nats::jetstream::consumer::FromConsumer;
+        let context = jetstream::new(self.client().await?);
         let stream = context.get_stream(stream).await?;
         let consumer: jetstream::consumer::PullConsumer =
             stream.get_consumer(durable).await.map_err(|error| anyhow::anyhow!(error))?;
         let mut config = consumer.cached_info().config.clone();
         config.ack_wait = std::time::Duration::from_millis(200);
-        use async_nats::jetstream::consumer::FromConsumer;
         let config = jetstream::consumer::pull::Config::try_from_consumer_config(config)
             .map_err(|error| anyhow::anyhow!(error))?;
         stream.update_consumer(config).await?;
         Ok(())
+    }
+}
+
+impl Nats {
+    /// Publishes a message as no program of ours would, and waits until the stream has it.
+    pub async fn publish_foreign(&self, subject: &str, headers: &[(String, String)], payload: &[u8]) -> Result<()> {
+        let context = async_nats::jetstream::new(self.client().await?);
+        let mut map = async_nats::HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name.as_str(), value.as_str());
+        }
+        context.publish_with_headers(subject.to_owned(), map, payload.to_vec().into()).await?.await?;
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<async_nats::Client> {
+        let address: async_nats::ServerAddr = self.url.parse()?;
+        let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
+        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+        Ok(options.connect(address).await?)
     }
 }
 

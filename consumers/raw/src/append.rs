@@ -94,7 +94,7 @@ async fn insert(conn: &mut PgConnection, stream_incarnation: DateTime<Utc>, even
     let headers: Vec<serde_json::Value> = events
         .iter()
         .map(|e| {
-            let event_headers = e.message.header_pairs().into_iter().filter(|(name, _)| !is_transport(name));
+            let event_headers = e.message.event_header_pairs().into_iter();
             event_headers.map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>().into()
         })
         .collect();
@@ -118,9 +118,4 @@ async fn insert(conn: &mut PgConnection, stream_incarnation: DateTime<Utc>, even
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Headers that say how a message travelled, not what it is.
-fn is_transport(name: &str) -> bool {
-    name.to_ascii_lowercase().starts_with("nats-")
 }

@@ -102,8 +102,7 @@ impl InsightsFetched {
         page_count: i32,
         data: &InsightsData<'_>,
     ) -> Result<Self, PayloadError> {
-        // Serialising these types cannot fail: no map has a key that is not a string.
-        let json = serde_json::to_vec(data).map_err(|e| PayloadError::Zstd(e.into()))?;
+        let json = serde_json::to_vec(data).map_err(PayloadError::Json)?;
         let uncompressed_bytes = i64::try_from(json.len()).ok();
         let (codec, payload) = payload::encode(json)?;
         Ok(InsightsFetched {

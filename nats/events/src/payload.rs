@@ -26,6 +26,8 @@ pub enum Codec {
 pub enum PayloadError {
     #[error("payload codec {0:?} (header ce-datacodec) is unknown: this version reads plain and zstd")]
     UnknownCodec(String),
+    #[error("the data cannot be written as JSON")]
+    Json(#[source] serde_json::Error),
     #[error("payload is not valid zstd")]
     Zstd(#[source] std::io::Error),
     #[error("payload is larger than {limit_bytes} bytes when decompressed")]

@@ -34,6 +34,12 @@ impl Message {
         events::headers::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
+    /// The headers that belong to the event; those that say how the message travelled are left out.
+    pub fn event_header_pairs(&self) -> Vec<(String, String)> {
+        let is_transport = |name: &str| name.to_ascii_lowercase().starts_with("nats-");
+        self.header_pairs().into_iter().filter(|(name, _)| !is_transport(name)).collect()
+    }
+
     /// The headers as they travelled, the first value of each.
     pub fn header_pairs(&self) -> Vec<(String, String)> {
         let mut pairs: Vec<_> = self

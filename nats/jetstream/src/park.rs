@@ -29,11 +29,7 @@ impl Wire {
         message: &Message,
         reason: &str,
     ) -> Result<(), PublishError> {
-        let mut pairs: Vec<(String, String)> = message
-            .header_pairs()
-            .into_iter()
-            .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("nats-"))
-            .collect();
+        let mut pairs = message.event_header_pairs();
         for (name, value) in [
             (REASON, utf8_percent_encode(reason, READABLE).to_string()),
             ("adledger-parked-stream", stream.to_owned()),

@@ -54,7 +54,7 @@ pub enum ConnectError {
     OtherOrigin { external_id: String, known: &'static str, found: &'static str },
     #[error(transparent)]
     Seal(#[from] SealError),
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
 

@@ -192,7 +192,7 @@ pub enum VersionError {
          set the clock right, or wait so long"
     )]
     Ahead { external_id: String, ahead_seconds: i64 },
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
 

@@ -22,7 +22,7 @@ pub enum TenantError {
     Timezone { value: String },
     #[error("account {id} does not exist: `adledger account create` makes one and prints its id")]
     Unknown { id: Uuid },
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
 

@@ -26,7 +26,7 @@ pub enum EnqueueError {
     OtherWindow { run_id: Uuid, since: NaiveDate, until: NaiveDate },
     #[error("the runs of integration {id} change faster than they can be read: ask again")]
     Busy { id: Uuid },
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
 

@@ -26,7 +26,7 @@ pub enum LeaseError {
     /// Somebody else has the run now. Whatever this worker still meant to write is void.
     #[error("the lease of sync run {run_id} is lost: another worker has it")]
     Lost { run_id: Uuid },
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
 
