@@ -15,6 +15,7 @@
 
 pub mod daily_meta_metrics;
 pub mod daily_summary;
+mod data;
 pub mod fact_meta_daily;
 mod fold;
 mod keys;

@@ -49,18 +49,14 @@ pub(crate) struct AdOfRow<'a> {
 }
 
 impl<'a> MetaRow<'a> {
-    /// Reads a row in one pass: its lists, most of its bytes, are not kept and not read twice.
-    pub fn parse(raw: &'a RawValue, rule: &PurchaseRule) -> Result<Self, String> {
-        OfRow(rule).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(|e| e.to_string())
-    }
-
     /// What Meta sent in a field, if anything.
     pub fn get(&self, field: Field) -> Option<&'a RawValue> {
         self.fields.get(field as usize).copied().flatten()
     }
 }
 
-struct OfRow<'r>(&'r PurchaseRule);
+/// Reads a row in one pass: its lists, most of its bytes, are not kept and not read twice.
+pub(crate) struct OfRow<'r>(pub &'r PurchaseRule);
 
 impl<'de> DeserializeSeed<'de> for OfRow<'_> {
     type Value = MetaRow<'de>;

@@ -1,5 +1,6 @@
 //! An event, decoded: everything of it that the folds need, its rows already in the form PostgreSQL's COPY takes.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -7,12 +8,13 @@ use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
 use events::payload::{self};
 use events::subject::AccountDay;
-use events::{Circumstances, EventError, InsightsData, Version};
+use events::{Circumstances, EventError, Version};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
+use crate::data::{self, Parsed};
 use crate::purchases::PurchaseRule;
-use crate::row::{self, AdOfRow, Field, MetaRow};
+use crate::row::{self, Field};
 
 /// sha256 of an event's decompressed data.
 pub type ContentHash = [u8; 32];
@@ -132,7 +134,7 @@ impl Snapshot {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
         let json = payload::decode(circumstances.codec, payload, limit_bytes).map_err(EventError::from)?;
-        let data = InsightsData::parse(&json, &day)?;
+        let (data, rows) = data::read(&json, &day, rule)?;
         let zone: Tz = data
             .ad_account
             .timezone_name
@@ -145,7 +147,7 @@ impl Snapshot {
             .map(|c| Decimal::from_str_exact(&c.spend).map(|spend| (spend, c.impressions)))
             .transpose()
             .map_err(|e| Unfoldable::Control(format!("spend is not a number: {e}")))?;
-        let (rows, sums) = rows(&data, rule)?;
+        let (rows, sums) = encode(&data.ad_account.currency, rows)?;
         Ok(Snapshot {
             day,
             version: circumstances.version(),
@@ -187,28 +189,16 @@ pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
     day.push(new);
 }
 
-fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Unfoldable> {
-    let zero = data.rows.is_empty();
+fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>) -> Result<(Rows, Sums), Unfoldable> {
+    let zero = parsed.is_empty();
     let mut sums = Sums {
         spend: zero.then_some(Decimal::ZERO),
         impressions: zero.then_some(0),
         purchases: zero.then_some(Decimal::ZERO),
         purchase_value: zero.then_some(Decimal::ZERO),
     };
-    let mut parsed = Vec::with_capacity(data.rows.len());
-    let mut latest: HashMap<_, usize> = HashMap::with_capacity(data.rows.len());
-    for (number, raw) in (1..).zip(&data.rows) {
-        let refuse = |reason: String| Unfoldable::Row { number, reason };
-        let row = MetaRow::parse(raw, rule);
-        let ad_id = match row.as_ref().ok().and_then(|row| row.get(Field::AdId)) {
-            Some(ad_id) => ad_id,
-            None => serde_json::from_str::<AdOfRow<'_>>(raw.get()).map_err(|e| refuse(e.to_string()))?.ad_id,
-        };
-        let ad_id = row::text(ad_id).map_err(refuse)?;
-        // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
-        latest.insert(ad_id.clone(), number);
-        parsed.push((ad_id, row));
-    }
+    // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
+    let latest: HashMap<Cow<'_, str>, usize> = parsed.iter().map(|(ad_id, _)| ad_id.clone()).zip(1..).collect();
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());
     for (number, (ad_id, row)) in (1..).zip(parsed) {
@@ -222,8 +212,8 @@ fn rows(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<(Rows, Sums), Un
         let row = row.map_err(refuse)?;
         if let Some(raw) = row.get(Field::AccountCurrency) {
             let currency = row::text(raw).map_err(refuse)?;
-            if currency != data.ad_account.currency {
-                return Err(refuse(format!("its currency {currency} is not the event's {}", data.ad_account.currency)));
+            if currency != event_currency {
+                return Err(refuse(format!("its currency {currency} is not the event's {event_currency}")));
             }
         }
         let start = text.len();

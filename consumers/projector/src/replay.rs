@@ -114,10 +114,9 @@ impl Replay {
             while let Some(day) = reads.try_next().await? {
                 batch.append(day);
                 let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
-                if rows >= self.rows_a_transaction || batch.days.len() >= 100 {
-                    if read.send(std::mem::take(&mut batch)).await.is_err() {
-                        return Ok(());
-                    }
+                let full = rows >= self.rows_a_transaction || batch.days.len() >= 100;
+                if full && read.send(std::mem::take(&mut batch)).await.is_err() {
+                    return Ok(());
                 }
             }
             // A closed channel means that the folding failed, and says so itself.

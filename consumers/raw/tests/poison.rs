@@ -35,7 +35,12 @@ async fn a_message_that_postgres_refuses_stops_nothing() -> Result<()> {
     .await?;
     cancel.cancel();
     appending.await?;
-    let letter = nats.wire.log(DEAD_LETTERS).await?.next(&events::subject::dead_letter("META_INSIGHTS", raw::DURABLE), 1).await?;
+    let letter = nats
+        .wire
+        .log(DEAD_LETTERS)
+        .await?
+        .next(&events::subject::dead_letter("META_INSIGHTS", raw::DURABLE), 1)
+        .await?;
     let reason = letter.context("it is there")?.parked_reason().context("it says why")?;
     assert!(reason.contains("PostgreSQL refuses it"), "{reason}");
     Ok(())
