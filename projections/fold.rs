@@ -106,6 +106,12 @@ impl Folds {
         for (&snapshot, _) in snapshots.iter().zip(added).filter(|(_, added)| *added) {
             new.entry(snapshot.day).or_default().push(snapshot);
         }
+        // Events that were folded once, on a day whose head somebody removed since: a replay can bring it back, this cannot.
+        let headless: Vec<AccountDay> =
+            days.iter().filter(|day| !heads.contains_key(day) && !new.contains_key(day)).collect();
+        if !headless.is_empty() {
+            daily_meta_metrics::remove_placeholders(conn, &Days::new(headless)).await?;
+        }
         if new.is_empty() {
             return Ok(Folded::default());
         }
@@ -157,8 +163,8 @@ impl Folds {
         Ok(Folded { events: new.values().map(|s| s.len() as u64).sum(), rows })
     }
 
-    /// Takes these days back to nothing, for a replay that has every event of them in hand. The heads stay locked until
-    /// the caller's transaction ends, so live traffic on these days waits and then goes on from the replay's result.
+    /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on these
+    /// days waits and then goes on from the replay's result.
     ///
     /// Returns the events that had been observed: the caller must hold them all, or give the days up.
     pub async fn lock_for_replay(
@@ -170,6 +176,11 @@ impl Folds {
         daily_meta_metrics::lock(conn, days).await?;
         let observed = observations::of_days(conn, days).await?;
         Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
+    }
+
+    /// Leaves locked days as they were before they were locked.
+    pub async fn leave(&self, conn: &mut PgConnection, days: &Days) -> sqlx::Result<()> {
+        daily_meta_metrics::remove_placeholders(conn, days).await
     }
 
     /// Empties locked days and folds `snapshots`, all there are of them.

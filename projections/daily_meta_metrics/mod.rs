@@ -68,6 +68,23 @@ pub(crate) async fn lock(conn: &mut PgConnection, days: &Days) -> sqlx::Result<H
     }
 }
 
+/// Takes back the rows that [`lock`] made for days without one, of which nothing was folded after all: a placeholder is
+/// no day.
+pub(crate) async fn remove_placeholders(conn: &mut PgConnection, days: &Days) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from daily_meta_metrics m
+         using unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+         where (m.account_id, m.ad_account_id, m.date) = (day.account_id, day.ad_account_id, day.date)
+           and m.projection_version = 0",
+        &days.account_ids,
+        &days.ad_account_ids,
+        &days.dates,
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
 /// Points heads at their newest observation: those among `snapshots` that are it.
 pub(crate) async fn point(conn: &mut PgConnection, heads: &[(&Snapshot, Observed)]) -> sqlx::Result<()> {
     sqlx::query_file!(

@@ -217,6 +217,9 @@ impl Replay {
                 batch.snapshots.retain(|snapshot| snapshot.day != day);
             }
         }
+        if !batch.left.is_empty() {
+            self.folds.leave(&mut transaction, &Days::new(batch.left.iter().map(|(day, _)| *day))).await?;
+        }
         let days = Days::new(batch.days.iter().copied());
         let snapshots: Vec<&Snapshot> = batch.snapshots.iter().collect();
         let folded = self.folds.refold(&mut transaction, &days, &snapshots).await?;
