@@ -1,8 +1,8 @@
 //! The folds: what the tables say, given the events.
 //!
-//! One folder a table, read in the order in which a transaction writes them: [`observations`] (one row an event),
-//! [`fact_meta_daily`] (the newest row of each ad), [`daily_meta_metrics`] (an ad account's day, and its head),
-//! [`daily_summary`] (a tenant's day). [`snapshot`] decodes an event into what they need, [`timeline`] says which of a
+//! One folder a table, read in the order in which a transaction writes them: `observations` (one row an event),
+//! `fact_meta_daily` (the newest row of each ad), [`daily_meta_metrics`] (an ad account's day, and its head),
+//! `daily_summary` (a tenant's day). [`snapshot`] decodes an event into what they need, `timeline` says which of a
 //! day's snapshots counts for what.
 //!
 //! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven gone
@@ -14,17 +14,17 @@
 //! repeated.
 
 pub mod daily_meta_metrics;
-pub mod daily_summary;
+mod daily_summary;
 mod data;
-pub mod fact_meta_daily;
+mod fact_meta_daily;
 mod fold;
 mod keys;
 mod mutant;
-pub mod observations;
+mod observations;
 pub mod purchases;
 mod row;
 pub mod snapshot;
-pub mod timeline;
+mod timeline;
 
 pub use fold::{Currencies, Folded, Folds, Refusal};
 pub use keys::Days;

@@ -1,7 +1,7 @@
 //! What Meta's Graph API says about ad accounts and their days, over HTTP.
 //!
 //! Here live the client ([`MetaApi`]), paging by cursor, the reading of usage headers, the classes of Meta's errors
-//! ([`classify()`]), the waits that follow from them, and the rule that a token is in no text that leaves this crate.
+//! (`classify.rs`), the waits that follow from them, and the rule that a token is in no text that leaves this crate.
 //! What must not live here: anything of ours (events, NATS, SQL), a clock, the environment, or what a number means. Rows
 //! leave this crate as the JSON slices that Meta sent.
 //!
@@ -22,7 +22,7 @@ mod transport;
 mod usage;
 
 pub use account::AdAccount;
-pub use classify::{Class, classify};
+pub use classify::Class;
 pub use client::MetaApi;
 pub use config::{ClientConfig, ConfigError};
 pub use errors::{Error, Refusal};
