@@ -85,6 +85,11 @@ impl Wire {
         self.client.server_info().version
     }
 
+    /// Whether the server keeps streams at all.
+    pub(crate) fn has_jetstream(&self) -> bool {
+        self.client.server_info().jetstream
+    }
+
     /// The largest message the server takes, headers included.
     pub fn max_payload_bytes(&self) -> usize {
         self.client.server_info().max_payload

@@ -49,6 +49,10 @@ pub enum TopologyError {
         "nats-server {found} is too old: adledger needs 2.12 or newer, because older ones drop stream options without saying so"
     )]
     OldServer { found: String },
+    #[error(
+        "the nats-server at NATS_URL keeps no streams: start it with a `jetstream` block, and `sync_interval: always` in it"
+    )]
+    NoJetStream,
     #[error("topology file {file} is not valid: {reason}")]
     File { file: &'static str, reason: String },
     #[error("{object} could not be made: {reason}")]
@@ -137,10 +141,13 @@ fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
         .collect())
 }
 
-/// Refuses a server that would take the options and drop them.
+/// Refuses a server that would take the options and drop them, or that has no JetStream.
 pub fn check_server(wire: &Wire) -> Result<(), TopologyError> {
     let found = wire.server_version();
-    if new_enough(&found) { Ok(()) } else { Err(TopologyError::OldServer { found }) }
+    if !new_enough(&found) {
+        return Err(TopologyError::OldServer { found });
+    }
+    if wire.has_jetstream() { Ok(()) } else { Err(TopologyError::NoJetStream) }
 }
 
 /// Whether a version as servers write it (`2.12.0`, `2.14.0-RC.1`) is new enough; one that cannot be read is not.

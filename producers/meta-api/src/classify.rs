@@ -30,7 +30,13 @@ impl Class {
 /// `status` is the HTTP status; the rest stands in the body's `error` object (`code`, `error_subcode`, `is_transient`,
 /// `message`), where there is one. Code and subcode decide before the HTTP status does: a throttle is mostly HTTP 400,
 /// and `type` is OAuthException for throttles too.
-pub(crate) fn classify(status: u16, code: Option<i64>, subcode: Option<i64>, is_transient: bool, message: &str) -> Class {
+pub(crate) fn classify(
+    status: u16,
+    code: Option<i64>,
+    subcode: Option<i64>,
+    is_transient: bool,
+    message: &str,
+) -> Class {
     let reduce_data = message.to_ascii_lowercase().contains("reduce the amount of data");
     match (code, subcode) {
         (Some(4), _) => return Class::AppThrottle,

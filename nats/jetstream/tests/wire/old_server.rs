@@ -1,4 +1,5 @@
-//! A server that is too old is refused in words. None is at hand, so one line of its protocol is spoken here.
+//! A server that is too old, or keeps no streams, is refused in words. None is at hand, so one line of its protocol is
+//! spoken here.
 
 use anyhow::{Context, Result};
 use jetstream::Wire;
@@ -23,8 +24,34 @@ async fn introduce(listener: TcpListener, version: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_server_that_is_too_old_is_refused_in_words() -> Result<()> {
-    for version in ["2.9.10", "2.11.9"] {
+async fn a_server_that_cannot_serve_is_refused_in_words() -> Result<()> {
+    for (version, said) in
+        [("2.9.10", "2.9.10 is too old: adledger needs 2.12"), ("2.11.9", "2.12"), ("2.15.1", "keeps no streams")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("nats://{}", listener.local_addr()?);
+        let asked = async {
+            let wire = Wire::connect(&url, None, "test").await?;
+            anyhow::Ok((apply(&wire, &LIMITS).await, check(&wire, &LIMITS).await))
+        };
+        let (applied, checked) = tokio::select! {
+            outcome = asked => outcome?,
+            ended = introduce(listener, version) => return ended.context("the server ended first"),
+        };
+        for refused in [applied, checked] {
+            let error = refused.err().context("it must be refused")?;
+            let is_kind = matches!(error, TopologyError::OldServer { .. } | TopologyError::NoJetStream);
+            assert!(is_kind && error.to_string().contains(said), "{error}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_serve_is_refused_in_words() -> Result<()> {
+    for (version, said) in
+        [("2.9.10", "2.9.10 is too old: adledger needs 2.12"), ("2.11.9", "2.12"), ("2.15.1", "keeps no streams")]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("nats://{}", listener.local_addr()?);
         let asked = async {
