@@ -46,28 +46,3 @@ async fn a_server_that_cannot_serve_is_refused_in_words() -> Result<()> {
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn a_server_that_cannot_serve_is_refused_in_words() -> Result<()> {
-    for (version, said) in
-        [("2.9.10", "2.9.10 is too old: adledger needs 2.12"), ("2.11.9", "2.12"), ("2.15.1", "keeps no streams")]
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("nats://{}", listener.local_addr()?);
-        let asked = async {
-            let wire = Wire::connect(&url, None, "test").await?;
-            anyhow::Ok((apply(&wire, &LIMITS).await, check(&wire, &LIMITS).await))
-        };
-        let (applied, checked) = tokio::select! {
-            outcome = asked => outcome?,
-            ended = introduce(listener, version) => return ended.context("the server ended first"),
-        };
-        for refused in [applied, checked] {
-            let error = refused.err().context("it must be refused")?;
-            assert!(matches!(&error, TopologyError::OldServer { found } if found == version), "{error:?}");
-            let text = error.to_string();
-            assert!(text.contains(version) && text.contains("2.12"), "{text}");
-        }
-    }
-    Ok(())
-}
