@@ -29,6 +29,8 @@ create table sync_runs (
     lease_until      timestamptz,
     lease_epoch      bigint not null default 0,
     attempts         int not null default 0,
+    -- How often a holder let the lease run out: it died, and maybe of this run.
+    takeovers        int not null default 0,
     error_code       text,
     error_message    text,
     requested_at     timestamptz not null default now(),

@@ -23,6 +23,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE: Duration = Duration::from_secs(60);
 /// A run that was throttled this often is given up; its days stay owed.
 const MAX_ATTEMPTS: i32 = 20;
+/// A run whose holder died this often is given up: it may be what they die of.
+const MAX_TAKEOVERS: i32 = 5;
 /// Days in a row that fail alike, after which the next would too.
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
 
@@ -115,6 +117,13 @@ impl Fetcher {
         window: &mut Option<Window>,
         cancel: &CancellationToken,
     ) -> Result<Result<(), Stop>, LeaseError> {
+        if lease.takeovers > MAX_TAKEOVERS {
+            let message = format!(
+                "{} workers ended in the middle of this run: see their logs, then ask for it again",
+                lease.takeovers
+            );
+            return Ok(Err(give_up("takeovers", &message)));
+        }
         let (integration, token) = match self.integration(lease).await? {
             Ok(found) => found,
             Err(stop) => return Ok(Err(stop)),

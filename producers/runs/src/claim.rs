@@ -42,6 +42,7 @@ pub async fn claim(
             job: r.job_type.parse().ok()?,
             window: r.window_since.zip(r.window_until).map(|(since, until)| Window { since, until }),
             attempts: r.attempts,
+            takeovers: r.takeovers,
             epoch: r.lease_epoch,
             duration,
         })

@@ -22,6 +22,7 @@ with next as (
 update sync_runs r
 set status = 'running',
     attempts = r.attempts + 1,
+    takeovers = r.takeovers + (r.status = 'running')::int,
     lease_epoch = r.lease_epoch + 1,
     lease_until = now() + make_interval(secs => $1),
     started_at = coalesce(r.started_at, now()),
@@ -29,4 +30,4 @@ set status = 'running',
     not_before = null
 from next
 where r.account_id = next.account_id and r.id = next.id
-returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.lease_epoch
+returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.takeovers, r.lease_epoch

@@ -15,8 +15,10 @@ pub struct Lease {
     pub job: JobType,
     /// The window that was asked for, or that an earlier attempt planned.
     pub window: Option<Window>,
-    /// How often the run was claimed, this time included.
+    /// How often the run was begun, this time included; waits for the log and orderly stops do not count.
     pub attempts: i32,
+    /// How often a holder before this one let the lease run out.
+    pub takeovers: i32,
     pub(crate) epoch: i64,
     pub(crate) duration: Duration,
 }
@@ -207,13 +209,15 @@ impl Lease {
         sqlx::query!(
             "update sync_runs
              set status = 'waiting', wait_reason = $3, not_before = now() + make_interval(secs => $4), lease_until = null,
-                 error_message = $5
+                 error_message = $5, attempts = attempts - $6
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
             reason.as_str(),
             pause.as_secs_f64(),
             message,
+            // That the log is full or away is nothing that the run did.
+            i32::from(reason != WaitReason::Throttled),
         )
         .execute(&mut *tx)
         .await?;
@@ -224,7 +228,8 @@ impl Lease {
     pub async fn give_back(&self, pool: &PgPool) -> Result<(), LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
-            "update sync_runs set status = 'queued', lease_until = null where account_id = $1 and id = $2",
+            "update sync_runs set status = 'queued', lease_until = null, attempts = attempts - 1
+             where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
         )
