@@ -106,3 +106,14 @@ create table daily_summary (
     primary key (account_id, date)
 );
 create index daily_meta_metrics_by_tenant_day on daily_meta_metrics (account_id, date);
+
+-- Days that were published and not folded: on their way, or parked. Where they stay here, somebody has to look.
+create view sync_days_unfolded as
+select d.account_id, d.integration_id, i.ad_account_id, d.date, d.last_event_id, d.last_fetched_at
+from sync_days d
+join integrations i on i.account_id = d.account_id and i.id = d.integration_id
+where d.state = 'published' and d.last_event_id is not null
+  and not exists (
+      select from observations o
+      where o.account_id = d.account_id and o.ad_account_id = i.ad_account_id and o.date = d.date
+        and o.event_id = d.last_event_id);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use chrono::NaiveDate;
 use events::subject::AccountDay;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -193,6 +194,21 @@ impl Folds {
         let without: Vec<_> = days.iter().filter(|day| !with_events.contains(day)).collect();
         self.summarise(conn, without.iter()).await?;
         Ok(folded)
+    }
+
+    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay.
+    pub async fn empty_baseless_summaries(
+        &self,
+        conn: &mut PgConnection,
+        account_id: Option<Uuid>,
+        since: NaiveDate,
+        until: NaiveDate,
+    ) -> sqlx::Result<()> {
+        let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        daily_summary::recompute(conn, &keys).await
     }
 
     async fn summarise(&self, conn: &mut PgConnection, days: impl Iterator<Item = &AccountDay>) -> sqlx::Result<()> {

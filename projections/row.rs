@@ -38,6 +38,19 @@ pub(crate) enum Field {
     Other,
 }
 
+impl Field {
+    /// The field as Meta calls it, for messages; those whose numbers can be wrong.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Field::Spend => "spend",
+            Field::Impressions => "impressions",
+            Field::Clicks => "clicks",
+            Field::InlineLinkClicks => "inline_link_clicks",
+            _ => "a field",
+        }
+    }
+}
+
 /// How many fields are kept as they came.
 const FIELDS: usize = Field::Actions as usize;
 
@@ -104,7 +117,7 @@ pub(crate) fn whole(raw: &RawValue) -> Result<i64, String> {
         let number = decimal(raw)?;
         let whole = number.trunc();
         if whole == number {
-            i64::try_from(whole).map_err(|e| e.to_string())
+            i64::try_from(whole).map_err(|_| format!("{} is larger than any count", raw.get()))
         } else {
             Err(format!("{} is not whole", raw.get()))
         }

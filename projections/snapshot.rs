@@ -202,7 +202,7 @@ fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>) -> Result<(Rows, Sums),
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());
     for (number, (ad_id, row)) in (1..).zip(parsed) {
-        let refuse = |reason: String| Unfoldable::Row { number, reason };
+        let refuse = |reason: String| Unfoldable::Row { number, reason: format!("ad {ad_id}: {reason}") };
         if latest.get(&ad_id) != Some(&number) {
             continue;
         }
@@ -225,8 +225,9 @@ fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>) -> Result<(Rows, Sums),
                 None => text.push_str("\t\\N"),
             }
         }
-        let whole = |field| row.get(field).map(row::whole).transpose().map_err(refuse);
-        let spend = row.get(Field::Spend).map(row::decimal).transpose().map_err(refuse)?;
+        let named = |field: Field| move |reason: String| refuse(format!("{} {reason}", field.name()));
+        let whole = |field| row.get(field).map(row::whole).transpose().map_err(named(field));
+        let spend = row.get(Field::Spend).map(row::decimal).transpose().map_err(named(Field::Spend))?;
         let impressions = whole(Field::Impressions)?;
         let purchases = &row.purchases;
         push_number(&mut text, spend);

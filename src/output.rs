@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 /// One line below the header, and otherwise only room between the columns.
-const LIGHT: &str = "     ─            ";
+const LIGHT: &str = "     ─             ";
 
 /// A table with a header.
 pub fn table(header: &[&str]) -> Table {

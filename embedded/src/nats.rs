@@ -9,13 +9,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::child::{Farewell, Keeper, command_line_has, wait_gone};
-use crate::{Error, log_tail, make_dir, password, write_private};
+use crate::{Child, Error, log_tail, make_dir, password, write_private};
 
 const SERVER: &str = "nats-server";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Starts the server and waits until it speaks; returns its URL.
-pub(crate) async fn start(keeper: &Keeper, program: &Path, data_dir: &Path, config: &str) -> Result<String, Error> {
+/// Starts the server and waits until it speaks.
+pub(crate) async fn start(keeper: &Keeper, program: &Path, data_dir: &Path, config: &str) -> Result<Child, Error> {
     let folder = data_dir.join("nats");
     make_dir(&folder)?;
     let folder =
@@ -57,7 +57,8 @@ pub(crate) async fn start(keeper: &Keeper, program: &Path, data_dir: &Path, conf
         if let Some(address) = listening(&ports)
             && speaks(&address).await
         {
-            return Ok(format!("nats://adledger:{password}@{address}"));
+            let url = format!("nats://adledger:{password}@{address}");
+            return Ok(Child { server: SERVER, url, pid, log });
         }
         if keeper.ended(pid).is_some() || tokio::time::Instant::now() > deadline {
             return Err(failed(format!("it did not come up; the end of its log: {}", log_tail(&log))));

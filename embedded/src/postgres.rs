@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::child::{Farewell, Keeper, alive, command_line_has, wait_gone};
 use crate::unprivileged::Unprivileged;
-use crate::{Error, log_tail, make_dir, password, write_private};
+use crate::{Child, Error, log_tail, make_dir, password, write_private};
 
 const SERVER: &str = "PostgreSQL";
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -25,12 +25,19 @@ pub(crate) async fn start(
     data_dir: &Path,
     settings: &[(String, String)],
     progress: fn(&str),
-) -> Result<String, Error> {
+) -> Result<Child, Error> {
     let user = Unprivileged::needed();
     let folder = place(data_dir, user)?;
     let password = password(&data_dir.join("postgres.password"))?;
     let cluster = folder.join("cluster");
     remove_unfinished(&folder);
+    if !folder.starts_with(data_dir) && !cluster.exists() {
+        progress(&format!(
+            "PostgreSQL's files are in {}: as root it runs under another user, who cannot reach {}.",
+            folder.display(),
+            data_dir.display()
+        ));
+    }
     if !cluster.join("PG_VERSION").exists() {
         set_aside(&cluster, progress)?;
         progress("Making a PostgreSQL cluster …");
@@ -66,7 +73,8 @@ pub(crate) async fn start(
         let pid = keeper.spawn(command, farewell).map_err(failed)?;
         if ready(keeper, programs, pid, port).await {
             make_database(programs, port, &password).await?;
-            return Ok(format!("postgres://adledger:{password}@127.0.0.1:{port}/adledger"));
+            let url = format!("postgres://adledger:{password}@127.0.0.1:{port}/adledger");
+            return Ok(Child { server: SERVER, url, pid, log });
         }
         match log_tail(&log) {
             end if end.contains("Address already in use") => {}

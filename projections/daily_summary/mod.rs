@@ -78,3 +78,25 @@ pub(crate) async fn upsert_without_lock(
     .await?;
     Ok(())
 }
+
+/// Days of tenants that a summary speaks of and no ad account does: nobody but a hand can have made their numbers.
+pub(crate) async fn without_ad_accounts(
+    conn: &mut PgConnection,
+    account_id: Option<Uuid>,
+    since: NaiveDate,
+    until: NaiveDate,
+) -> sqlx::Result<BTreeSet<(Uuid, NaiveDate)>> {
+    let rows = sqlx::query!(
+        "select s.account_id, s.date from daily_summary s
+         where ($1::uuid is null or s.account_id = $1) and s.date between $2 and $3
+           and (s.meta_spend, s.meta_impressions, s.meta_clicks, s.meta_purchases, s.meta_purchase_value) is distinct from
+               (null::numeric, null::bigint, null::bigint, null::numeric, null::numeric)
+           and not exists (select from daily_meta_metrics m where m.account_id = s.account_id and m.date = s.date)",
+        account_id,
+        since,
+        until,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.account_id, r.date)).collect())
+}

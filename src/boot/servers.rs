@@ -4,13 +4,16 @@ use anyhow::{Context, Result, bail};
 use embedded::Options;
 use jetstream::{Wire, topology};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::{Boot, Manner, Place};
 
 /// Connections of one process; a fold holds one, a fetcher one, and so on.
 const MAX_CONNECTIONS: u32 = 16;
+
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// The servers a command works with.
 pub struct Servers {
@@ -167,10 +170,15 @@ impl Boot {
             })?;
         let (host, port) = (options.get_host().to_owned(), options.get_port());
         let name = options.get_database().unwrap_or_default().to_owned();
-        let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(Duration::from_secs(10));
-        pool.connect_with(options).await.with_context(|| {
+        // A pool asks again until it runs out of patience, and then knows only that; one connection says why at once.
+        let first = tokio::time::timeout(CONNECT_WITHIN, PgConnection::connect_with(&options));
+        let first = first.await.map_err(anyhow::Error::from).and_then(|connected| Ok(connected?));
+        let first = first.with_context(|| {
             format!("cannot connect to PostgreSQL at {host}:{port}, database {name:?}: check DATABASE_URL and that the server runs")
-        })
+        })?;
+        first.close().await?;
+        let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(CONNECT_WITHIN);
+        Ok(pool.connect_lazy_with(options))
     }
 
     async fn wire(&self, url: &str) -> Result<Wire> {
@@ -200,6 +208,16 @@ impl Servers {
     /// Whether the servers are this process's own.
     pub fn is_embedded(&self) -> bool {
         self.embedded.is_some()
+    }
+
+    /// Waits until a server that was started here ends by itself; for ever where none was.
+    pub async fn ended(&self) -> String {
+        loop {
+            if let Some(ended) = self.embedded.as_ref().and_then(embedded::Servers::ended) {
+                return ended;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Ends the connections and, if they are our own, the servers.

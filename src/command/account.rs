@@ -37,7 +37,7 @@ impl Account {
         accounts::check_timezone(&timezone).map_err(usage)?;
         let (pool, _servers) = boot.tables().await?;
         let id = accounts::create_account(&pool, &name, &currency, &timezone).await.map_err(|error| match error {
-            error @ TenantError::NoName => usage(error),
+            error @ (TenantError::NoName | TenantError::Name) => usage(error),
             error => error.into(),
         })?;
         output::line(&id.to_string())?;

@@ -1,6 +1,6 @@
 use std::io::{IsTerminal, Read};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -36,7 +36,10 @@ impl Connect {
         let token = self.read_token()?;
         let (pool, _servers) = boot.tables().await?;
         let tenant = accounts::tenant(&pool, self.account).await?;
-        let found = sources.ad_account(&token, &self.ad_account, &tenant).await?;
+        let found = sources.ad_account(&token, &self.ad_account, &tenant).await.map_err(|error| match error {
+            error @ meta_api::Error::AdAccountId { .. } => usage(error),
+            error => error.into(),
+        })?;
         let connected = accounts::connect(&pool, &keys, tenant.id, &found, &token, None).await?;
         let verb = if connected.reconnected { "Reconnected" } else { "Connected" };
         eprintln!(
@@ -44,6 +47,12 @@ impl Connect {
             found.external_id, found.name, found.currency, found.timezone_name, tenant.name
         );
         output::line(&connected.integration_id.to_string())?;
+        if !matches!(found.status.as_str(), "active" | "unknown") {
+            eprintln!(
+                "Meta says that this ad account is {}: its old days can be read, new ones may not come.",
+                found.status
+            );
+        }
         eprintln!("Next: adledger sync --integration {} --job meta_7d_fill --wait", connected.integration_id);
         Ok(Outcome::Done)
     }
@@ -53,9 +62,17 @@ impl Connect {
             eprintln!("Paste the access token, then Enter and Ctrl-D:");
         }
         let mut text = String::new();
-        let mut input = std::io::stdin().take(MAX_TOKEN_BYTES);
-        input.read_to_string(&mut text).context("the token cannot be read from standard input")?;
+        let mut input = std::io::stdin().take(MAX_TOKEN_BYTES + 1);
+        input.read_to_string(&mut text).map_err(|error| {
+            usage(format!("the token cannot be read from standard input ({error}): pipe in the token alone"))
+        })?;
         let token = text.trim();
+        if token.len() as u64 > MAX_TOKEN_BYTES || token.contains(char::is_whitespace) {
+            return Err(usage(
+                "what came on standard input is no token (it holds a space or a line break, or is longer than any): \
+                 pipe in the token alone",
+            ));
+        }
         if token.is_empty() {
             return Err(usage(
                 "no token came on standard input: pipe it in, as in `adledger connect … --token-stdin < token.txt`",

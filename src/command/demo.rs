@@ -55,18 +55,20 @@ impl Demo {
     }
 
     async fn serve(self, boot: &Boot, servers: Servers, integration_id: Uuid) -> Result<Outcome> {
+        let program = std::env::current_exe().unwrap_or_else(|_| "adledger".into());
+        let adledger = format!("{} --data-dir {}", program.display(), boot.place().data_dir().display());
         output::line(&format!(
-            "Serving until Ctrl-C. In another terminal, in this folder:\n\
-             \x20 adledger status\n\
-             \x20 adledger sync --integration {integration_id} --job meta_fresh --wait\n\
-             \x20 psql '{}'\n\
-             NATS listens at {}.",
+            "Serving until Ctrl-C. In another terminal:\n\
+             \x20 {adledger} status\n\
+             \x20 {adledger} sync --integration {integration_id} --job meta_fresh --wait\n\
+             PostgreSQL listens at {}\n\
+             NATS listens at {}",
             servers.database_url().expose_secret(),
             servers.nats_url(),
         ))?;
         let mut tasks = Tasks::new();
         roles::spawn(&mut tasks, Role::All, boot, &servers)?;
-        let ended = tasks.until_signal().await;
+        let ended = tasks.until_signal(servers.ended()).await;
         servers.close().await;
         ended.map(|()| Outcome::Done)
     }

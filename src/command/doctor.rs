@@ -49,7 +49,7 @@ impl Doctor {
         // One start for both where the servers are embedded: two would want the same folder.
         match boot.servers_as_they_are().await {
             Ok(servers) => {
-                database(&servers.pool, &mut checks).await;
+                database(boot, &servers.pool, &mut checks).await;
                 wire(boot, &servers.wire, &mut checks).await;
                 servers.close().await;
             }
@@ -88,12 +88,13 @@ fn statuses(boot: &Boot) -> String {
     )
 }
 
-async fn database(pool: &PgPool, checks: &mut Checks) {
+async fn database(boot: &Boot, pool: &PgPool, checks: &mut Checks) {
     checks.add("PostgreSQL", postgres_version(pool).await);
     let tables = crate::boot::check_tables(pool).await;
     let ready = tables.is_ok();
     checks.add("tables", tables.map(|()| "every migration is applied".to_owned()));
     if ready {
+        checks.add("sealed tokens", sealed(boot, pool).await);
         checks.add("integrations", integrations(pool).await);
         checks.add("days", days(pool).await);
     }
@@ -107,6 +108,18 @@ async fn postgres_version(pool: &PgPool) -> Result<String> {
             .context("cannot ask PostgreSQL for its version")?;
     anyhow::ensure!(number >= OLDEST_POSTGRES, "PostgreSQL {version} is too old: 15 or newer is needed");
     Ok(format!("version {version}"))
+}
+
+async fn sealed(boot: &Boot, pool: &PgPool) -> Result<String> {
+    let in_use = accounts::keys_in_use(pool).await?;
+    if let Ok(ring) = boot.settings.key_ring(boot.place()) {
+        let missing: Vec<&String> = in_use.iter().filter(|kid| !ring.holds(kid)).collect();
+        anyhow::ensure!(
+            missing.is_empty(),
+            "ADLEDGER_SECRET_KEYS lacks the keys {missing:?}, with which tokens are sealed: add them, or connect anew"
+        );
+    }
+    Ok(format!("{} keys in use, all at hand", in_use.len()))
 }
 
 async fn integrations(pool: &PgPool) -> Result<String> {
@@ -126,11 +139,21 @@ async fn days(pool: &PgPool) -> Result<String> {
     if let Some((count, reason)) = ::runs::failed_days(pool).await? {
         anyhow::bail!("{count} days failed and are tried again with the next meta_fresh; one of them: {reason}");
     }
-    Ok("none has failed".to_owned())
+    let unfolded = ::runs::unfolded_days(pool, 5).await?;
+    anyhow::ensure!(
+        unfolded.is_empty(),
+        "days were published and are in no table: {}: look into the dead letters, and sync again",
+        unfolded.iter().map(|(ad_account, date)| format!("{ad_account} on {date}")).collect::<Vec<_>>().join(", ")
+    );
+    Ok("none has failed, all are in the tables".to_owned())
 }
 
 async fn wire(boot: &Boot, wire: &Wire, checks: &mut Checks) {
-    let version = topology::check_server(wire).map(|()| format!("nats-server {}", wire.server_version()));
+    let version = topology::check_server(wire).map(|()| {
+        let mb = wire.max_payload_bytes() >> 20;
+        let advice = if mb < 8 { "; days of many ads need more, set max_payload: 8MB" } else { "" };
+        format!("nats-server {}, takes events of {mb} MB{advice}", wire.server_version())
+    });
     checks.add("NATS", version.map_err(Into::into));
     let differences = topology::check(wire, &boot.settings.limits).await.map_err(anyhow::Error::from);
     checks.add(

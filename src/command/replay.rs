@@ -116,7 +116,7 @@ impl Replay {
                 if both { "" } else { "; the stream may: replay with --from stream" },
             );
         }
-        Ok(Outcome::Done)
+        Ok(if report.unfoldable.is_empty() { Outcome::Done } else { Outcome::Findings })
     }
 
     async fn range(&self, pool: &PgPool) -> Result<Range> {

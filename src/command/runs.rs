@@ -9,7 +9,7 @@ use crate::output::{self, or_dash};
 #[derive(Args)]
 pub struct Runs {
     /// How many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Print JSON
     #[arg(long)]

@@ -26,7 +26,7 @@ impl Serve {
         let mut tasks = Tasks::new();
         roles::spawn(&mut tasks, self.role, boot, &servers)?;
         tracing::info!("serving");
-        let ended = tasks.until_signal().await;
+        let ended = tasks.until_signal(servers.ended()).await;
         servers.close().await;
         ended.map(|()| Outcome::Done)
     }

@@ -67,6 +67,12 @@ impl Wait {
         let servers = boot.servers().await?;
         if let Some(integration) = accounts::integration(&servers.pool, integration_id).await? {
             boot.settings.check_answers(&integration).map_err(usage)?;
+            anyhow::ensure!(
+                integration.status == accounts::Status::Connected,
+                "integration {integration_id} is {}: {}",
+                integration.status,
+                integration.status_reason.as_deref().unwrap_or("connect it again")
+            );
         }
         let enqueued = ::runs::enqueue(&servers.pool, integration_id, job, "manual", window).await?;
         let said = if enqueued.already { "already waits or works" } else { "is queued" };

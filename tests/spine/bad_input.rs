@@ -90,7 +90,7 @@ async fn wrong_arguments_are_named_and_write_nothing() -> Result<()> {
             1,
             "account 00000000-0000-7000-8000-000000000000 does not exist",
         ),
-        (&["connect", "--account", &account, "--ad-account", "1234"], 1, "\"1234\" is not the id of a Meta ad account"),
+        (&["connect", "--account", &account, "--ad-account", "1234"], 2, "\"1234\" is not the id of a Meta ad account"),
         (&["connect", "--account", &account, "--ad-account", "act_99"], 1, "act_99"),
         (
             &["sync", "--integration", unknown, "--job", "meta_fresh"],
@@ -143,7 +143,7 @@ async fn tokens_keys_and_currencies_that_do_not_fit_connect_nothing() -> Result<
     let connect = ["connect", "--account", &account, "--ad-account", AD_ACCOUNT, "--token-stdin"];
     for (token, code, words) in [
         ("", 2, "no token came on standard input"),
-        ("two words", 1, "the token holds a space"),
+        ("two words", 2, "is no token (it holds a space"),
         ("EAABwrong", 1, "Meta refuses the access token"),
     ] {
         check(&run(shop.command(&connect), Some(token)).await?, code, words)?;

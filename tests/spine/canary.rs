@@ -21,7 +21,7 @@ async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
     );
     shop.graph.fail(Failure::body(200, &row).times(1).on(Endpoint::AdRows).on_date(days_ago(1)));
     let parked = traced(&shop, &["--job", "meta_fresh"]).await?;
-    ensure!(parked.code == 1 && parked.stderr.contains("was parked: row 1 of the event"), "{}", end(&parked));
+    ensure!(parked.code == 1 && parked.stderr.contains("first: row 1 of the event: ad 1: spend"), "{}", end(&parked));
     said.push(parked);
     shop.graph.heal();
     shop.graph.fail(Failure::token_expired());

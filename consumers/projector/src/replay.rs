@@ -131,6 +131,11 @@ impl Replay {
             Ok::<_, ReplayError>(())
         };
         tokio::try_join!(reading, folding)?;
+        if ad_account_id.is_none() && !self.dry_run {
+            let mut transaction = self.pool.begin().await?;
+            self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
+            transaction.commit().await?;
+        }
         Ok(report)
     }
 

@@ -10,12 +10,23 @@ const READABLE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b' ').remove(b'.').remove(b',').remove(b'_').remove(b'-').remove(b':');
 
 const REASON: &str = "adledger-parked-reason";
+const SUBJECT: &str = "adledger-parked-subject";
 
 impl Message {
     /// Why this message was parked; `None` for one that was not.
     pub fn parked_reason(&self) -> Option<String> {
-        let (_, reason) = self.header_pairs().into_iter().find(|(name, _)| name.eq_ignore_ascii_case(REASON))?;
+        let reason = self.header(REASON)?;
         Some(percent_decode_str(&reason).decode_utf8_lossy().into_owned())
+    }
+
+    /// The subject that a parked message came under.
+    pub fn parked_subject(&self) -> Option<String> {
+        self.header(SUBJECT)
+    }
+
+    fn header(&self, wanted: &str) -> Option<String> {
+        let (_, value) = self.header_pairs().into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        Some(value)
     }
 }
 
@@ -35,7 +46,7 @@ impl Wire {
             ("adledger-parked-stream", stream.to_owned()),
             ("adledger-parked-consumer", consumer.to_owned()),
             ("adledger-parked-sequence", message.sequence.to_string()),
-            ("adledger-parked-subject", message.subject.clone()),
+            (SUBJECT, message.subject.clone()),
             ("adledger-parked-stored-at", message.stored_at.to_rfc3339()),
         ] {
             pairs.push((name.to_owned(), value));

@@ -43,6 +43,11 @@ pub enum ConnectError {
     )]
     Currency { external_id: String, found: String, account_id: Uuid, wanted: String },
     #[error(
+        "Meta says that ad account {external_id} has the {field} {value:?}, which this version of adledger does not know: \
+         nothing was connected; report it"
+    )]
+    Unknown { external_id: String, field: &'static str, value: String },
+    #[error(
         "ad account {external_id} had {field} {before} when it was first connected and has {now} now: its days would mean \
          two things. Connect it to a new account"
     )]
@@ -70,8 +75,15 @@ pub async fn connect(
     token: &SecretString,
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<Connected, ConnectError> {
-    check_currency(&found.currency)?;
-    check_timezone(&found.timezone_name)?;
+    for (field, value, known) in [
+        ("currency", &found.currency, check_currency(&found.currency).is_ok()),
+        ("time zone", &found.timezone_name, check_timezone(&found.timezone_name).is_ok()),
+    ] {
+        if !known {
+            let (external_id, value) = (found.external_id.clone(), value.clone());
+            return Err(ConnectError::Unknown { external_id, field, value });
+        }
+    }
     let mut tx = pool.begin().await?;
     let wanted = sqlx::query_scalar!("select currency from accounts where id = $1 for update", account_id)
         .fetch_optional(&mut *tx)

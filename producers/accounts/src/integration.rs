@@ -162,6 +162,11 @@ pub async fn named_ad_accounts(pool: &PgPool, name: &str, account_id: Option<Uui
     .await
 }
 
+/// The ids of the keys that tokens are sealed with.
+pub async fn keys_in_use(pool: &PgPool) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("select distinct kid from integration_secrets order by kid").fetch_all(pool).await
+}
+
 /// The integration's token; `None` when it has none.
 pub async fn token(
     pool: &PgPool,

@@ -84,6 +84,11 @@ impl KeyRing {
         if keys.is_empty() { Err(KeyRingError::Missing) } else { Ok(KeyRing { keys }) }
     }
 
+    /// Whether the ring holds the key of that id.
+    pub fn holds(&self, kid: &str) -> bool {
+        self.keys.iter().any(|(known, _)| known == kid)
+    }
+
     /// A fresh setting with one key, for a data folder of the demo's.
     pub fn generate() -> SecretString {
         let key = XChaCha20Poly1305::generate_key(&mut OsRng);

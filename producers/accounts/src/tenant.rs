@@ -16,6 +16,10 @@ pub struct Tenant {
 pub enum TenantError {
     #[error("the name is empty: give the tenant a name with --name")]
     NoName,
+    #[error(
+        "the name is longer than {MAX_NAME_CHARS} characters or holds a control character: give the tenant a plain one"
+    )]
+    Name,
     #[error("{value:?} is no currency code: write three capital letters, such as USD (ISO 4217)")]
     Currency { value: String },
     #[error("{value:?} is no time zone: write an IANA name, such as Europe/Berlin or America/New_York")]
@@ -25,6 +29,8 @@ pub enum TenantError {
     #[error("PostgreSQL did not do it, and nothing is half-written: see why, and repeat the command")]
     Database(#[from] sqlx::Error),
 }
+
+const MAX_NAME_CHARS: usize = 200;
 
 /// Three capital letters; which codes exist is for Meta to say.
 pub fn check_currency(value: &str) -> Result<(), TenantError> {
@@ -42,6 +48,9 @@ pub async fn create_account(pool: &PgPool, name: &str, currency: &str, timezone:
     let name = name.trim();
     if name.is_empty() {
         return Err(TenantError::NoName);
+    }
+    if name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
+        return Err(TenantError::Name);
     }
     check_currency(currency)?;
     check_timezone(timezone)?;

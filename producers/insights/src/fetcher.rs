@@ -237,6 +237,7 @@ impl Fetcher {
                 give_up("token", &message)
             }
             DayError::Translate(_) => {
+                let message = format!("{message}. When Meta answers as before, connect it again");
                 accounts::set_status(&self.pool, integration, Status::Blocked, Some(&message)).await?;
                 give_up("blocked", &message)
             }

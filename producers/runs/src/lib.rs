@@ -14,7 +14,7 @@ mod lease;
 mod listing;
 
 pub use claim::claim;
-pub use days::{Cursor, days_owed, sync_cursor};
+pub use days::{Cursor, day_parked, days_owed, sync_cursor, unfolded_days};
 pub use enqueue::{EnqueueError, Enqueued, enqueue};
 pub use job::{JobType, Window};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
