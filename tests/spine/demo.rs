@@ -140,3 +140,27 @@ async fn a_serving_demo_owns_its_folder_and_commands_join_it() -> Result<()> {
     assert!(embedded::running(folder.path()).is_none());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_server_dies_ends_and_says_which() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data_dir = folder.path().to_string_lossy().into_owned();
+    let mut command = adledger(&["serve", "--data-dir", &data_dir]);
+    command.env("ADLEDGER_SECRET_KEYS", crate::shop::KEYS).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut serving = command.spawn()?;
+    let mut lines = BufReader::new(serving.stderr.take().context("a pipe was asked for")?).lines();
+    let (mut said, deadline) = (String::new(), tokio::time::Instant::now() + Duration::from_secs(120));
+    while let Some(line) = tokio::time::timeout_at(deadline, lines.next_line()).await?? {
+        if line.contains("serving") {
+            let pid: i32 = std::fs::read_to_string(folder.path().join("nats").join("nats.pid"))?.trim().parse()?;
+            kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        }
+        said = format!("{said}{line}\n");
+    }
+    let status = serving.wait().await?;
+    assert!(
+        status.code() == Some(1) && said.contains("nats-server has ended, and nobody stopped it"),
+        "{status} {said}"
+    );
+    Ok(())
+}

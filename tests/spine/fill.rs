@@ -77,6 +77,18 @@ async fn damage_is_undone_from_the_stream_and_from_raw_alone() -> Result<()> {
             assert_eq!(tables::folded(&shop.database.pool).await?, whole, "from {from} after {damage}");
         }
     }
+    // Numbers that nothing stands behind go; what another source wrote stays.
+    let baseless =
+        "insert into daily_summary (account_id, date, meta_spend, shopify_orders) select id, $1, 99, 4 from accounts";
+    sqlx::query(baseless).bind(days_ago(30)).execute(&shop.database.pool).await?;
+    shop.done(&["replay", "--since", &days_ago(30).to_string(), "--until", &until]).await?;
+    let left: (Option<rust_decimal::Decimal>, Option<i64>) =
+        sqlx::query_as("delete from daily_summary where date = $1 returning meta_spend, shopify_orders")
+            .bind(days_ago(30))
+            .fetch_one(&shop.database.pool)
+            .await?;
+    assert_eq!(left, (None, Some(4)));
+    assert_eq!(tables::folded(&shop.database.pool).await?, whole);
     // A dry run says what it would do, and does nothing.
     sqlx::raw_sql(damages[0]).execute(&shop.database.pool).await?;
     let damaged = tables::folded(&shop.database.pool).await?;

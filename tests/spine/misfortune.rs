@@ -154,3 +154,26 @@ async fn a_backfill_beside_another_range_is_refused() -> Result<()> {
     assert!(ran.stdout.contains("6 days"), "{ran:?}");
     shop.check_sums(days_ago(20), days_ago(15)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_that_cannot_be_folded_is_owed_until_a_better_answer_comes() -> Result<()> {
+    let shop = Shop::open().await?;
+    let date = days_ago(3);
+    let row = format!(
+        r#"{{"data":[{{"ad_id":"7","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}]}}"#
+    );
+    shop.graph.fail(Failure::body(200, &row).on(Endpoint::AdRows).on_date(date));
+    let ran = shop.sync("meta_7d_fill").await?;
+    let said = format!("were parked, {date} first: row 1 of the event: ad 7: spend \"12,34\" is not a number");
+    assert!(ran.code == 1 && ran.stderr.contains(&said), "{ran:?}");
+    let run = newest_run(&shop).await?;
+    assert_eq!((run.status.as_str(), run.error_code.as_deref()), ("partial", Some("parked")));
+    assert_eq!(runs::days_owed(&shop.database.pool, shop.account_id, shop.integration_id).await?, [date]);
+    // A replay meets the event again, and says so.
+    let (since, until) = (days_ago(7).to_string(), days_ago(1).to_string());
+    let replayed = shop.run(&["replay", "--since", &since, "--until", &until]).await?;
+    assert!(replayed.code == 3 && replayed.stderr.contains("cannot be folded"), "{replayed:?}");
+    shop.graph.heal();
+    assert_eq!(shop.sync("meta_fresh").await?.code, 0);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}

@@ -27,7 +27,9 @@ async fn a_server_that_is_nowhere_is_told_in_one_sentence() -> Result<()> {
                 assert!(matches!(error, Error::Missing { .. }), "{error:?}");
                 let (server, setting) = if nats { ("nats-server", "NATS_URL") } else { ("PostgreSQL", "DATABASE_URL") };
                 let text = error.to_string();
-                for word in [server, "python3 is not on the PATH", "Check the network and that Python 3 has pip", setting] {
+                for word in
+                    [server, "python3 is not on the PATH", "Check the network and that Python 3 has pip", setting]
+                {
                     assert!(text.contains(word), "{word} is not in: {text}");
                 }
                 assert!(!text.contains('\n'), "{text}");
