@@ -51,36 +51,44 @@ fn daily(days: &[Day]) -> comfy_table::Table {
         table.add_row([
             day.date.format("%a %Y-%m-%d").to_string(),
             bar(day.spend.unwrap_or_default(), most),
-            or_dash(day.spend.map(|n| thousands(&n, 2))),
-            or_dash(day.impressions.map(|n| thousands(&n.into(), 0))),
-            or_dash(day.clicks.map(|n| thousands(&n.into(), 0))),
+            decimal(day.spend, 2),
+            count(day.impressions),
+            count(day.clicks),
             or_dash(ctr(day.clicks, day.impressions)),
-            or_dash(day.purchases.map(|n| thousands(&n, 0))),
-            or_dash(day.purchase_value.map(|n| thousands(&n, 2))),
-            or_dash(day.roas.map(|n| thousands(&n, 2))),
+            decimal(day.purchases, 0),
+            decimal(day.purchase_value, 2),
+            decimal(day.roas, 2),
             or_dash(day.coverage.map(|n| format!("{}%", thousands(&(n * Decimal::from(100)), 0)))),
             if day.provisional { "~".into() } else { String::new() },
         ]);
     }
     // As in the tables: what nobody said is not zero.
     let sum = |of: fn(&Day) -> Option<Decimal>| days.iter().filter_map(of).reduce(|a, b| a + b);
-    let count = |of: fn(&Day) -> Option<i64>| days.iter().filter_map(of).reduce(|a, b| a + b);
+    let whole = |of: fn(&Day) -> Option<i64>| days.iter().filter_map(of).reduce(|a, b| a + b);
     let (spend, value) = (sum(|d| d.spend), sum(|d| d.purchase_value));
-    let (impressions, clicks) = (count(|d| d.impressions), count(|d| d.clicks));
+    let (impressions, clicks) = (whole(|d| d.impressions), whole(|d| d.clicks));
     let roas = spend.zip(value).and_then(|(spend, value)| value.checked_div(spend));
     table.add_row([""]);
     table.add_row([
         format!("{} days", days.len()),
         String::new(),
-        or_dash(spend.map(|n| thousands(&n, 2))),
-        or_dash(impressions.map(|n| thousands(&n.into(), 0))),
-        or_dash(clicks.map(|n| thousands(&n.into(), 0))),
+        decimal(spend, 2),
+        count(impressions),
+        count(clicks),
         or_dash(ctr(clicks, impressions)),
-        or_dash(sum(|d| d.purchases).map(|n| thousands(&n, 0))),
-        or_dash(value.map(|n| thousands(&n, 2))),
-        or_dash(roas.map(|n| thousands(&n, 2))),
+        decimal(sum(|d| d.purchases), 0),
+        decimal(value, 2),
+        decimal(roas, 2),
     ]);
     table
+}
+
+fn decimal(number: Option<Decimal>, decimals: u32) -> String {
+    or_dash(number.map(|n| thousands(&n, decimals)))
+}
+
+fn count(number: Option<i64>) -> String {
+    decimal(number.map(Decimal::from), 0)
 }
 
 fn ctr(clicks: Option<i64>, impressions: Option<i64>) -> Option<String> {
@@ -111,11 +119,11 @@ async fn ads(pool: &PgPool, account_id: Uuid, date: NaiveDate) -> Result<comfy_t
         table.add_row([
             or_dash(row.campaign_name),
             or_dash(row.ad_name),
-            or_dash(row.spend.map(|n| thousands(&n, 2))),
-            or_dash(row.impressions.map(|n| thousands(&n.into(), 0))),
-            or_dash(row.clicks.map(|n| thousands(&n.into(), 0))),
-            or_dash(row.purchases.map(|n| thousands(&n, 0))),
-            or_dash(row.purchase_value.map(|n| thousands(&n, 2))),
+            decimal(row.spend, 2),
+            count(row.impressions),
+            count(row.clicks),
+            decimal(row.purchases, 0),
+            decimal(row.purchase_value, 2),
         ]);
     }
     Ok(table)

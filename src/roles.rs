@@ -10,6 +10,7 @@ use projections::Folds;
 use projector::Projector;
 
 use crate::boot::{Boot, Servers};
+use crate::exit::Outcome;
 use crate::shutdown::Tasks;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +46,16 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
         tasks.spawn("fetch", async move { fetcher.run(&cancel).await });
     }
     Ok(())
+}
+
+/// Plays the role until a signal, or until a server of this process's own is gone; then ends in order.
+pub async fn serve(role: Role, boot: &Boot, servers: Servers) -> Result<Outcome> {
+    let mut tasks = Tasks::new();
+    spawn(&mut tasks, role, boot, &servers)?;
+    tracing::info!("serving");
+    let ended = tasks.until_signal(servers.ended()).await;
+    servers.close().await;
+    ended.map(|()| Outcome::Done)
 }
 
 pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {

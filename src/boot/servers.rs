@@ -183,17 +183,11 @@ impl Boot {
 
     async fn wire(&self, url: &str) -> Result<Wire> {
         let credentials = self.settings.nats_creds.as_ref().map(|text| text.expose_secret());
-        let wire = Wire::connect(url, credentials, "adledger").await.context("check NATS_URL and that the server runs");
-        let wire = wire.map_err(swap)?;
+        let wire = Wire::connect(url, credentials, "adledger").await;
+        let wire = wire.map_err(|error| anyhow::anyhow!("{error}: check NATS_URL and that the server runs"))?;
         topology::check_server(&wire)?;
         Ok(wire)
     }
-}
-
-/// What happened first, then what to do about it.
-fn swap(error: anyhow::Error) -> anyhow::Error {
-    let cause = error.root_cause().to_string();
-    anyhow::anyhow!("{cause}: {error}")
 }
 
 impl Servers {

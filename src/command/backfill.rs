@@ -6,7 +6,7 @@ use clap::Args;
 use insights::plan;
 use uuid::Uuid;
 
-use super::sync::Wait;
+use super::sync::{self, Wait};
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 
@@ -30,15 +30,10 @@ pub struct Backfill {
 
 impl Backfill {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let (pool, embedded) = boot.tables().await?;
-        let integration = accounts::integration(&pool, self.integration).await?;
-        let integration = integration.ok_or(::runs::EnqueueError::NoIntegration { id: self.integration })?;
-        pool.close().await;
-        if let Some(embedded) = embedded {
-            embedded.stop().await;
-        }
+        let servers = boot.servers().await?;
+        let integration = sync::integration(&servers, self.integration).await?;
         let zone: Tz = integration.timezone_name.parse().context("the ad account's time zone is not known")?;
         let window = plan::backfill(self.since, self.until, boot.settings.clock().today(zone)).map_err(usage)?;
-        self.wait.enqueue(boot, self.integration, JobType::Backfill, Some(window)).await
+        self.wait.enqueue(boot, servers, &integration, JobType::Backfill, Some(window)).await
     }
 }

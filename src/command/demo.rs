@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
-use crate::shutdown::Tasks;
 use crate::{daily_table, output, waiting};
 
 /// Try everything on embedded servers and stub data
@@ -66,11 +65,7 @@ impl Demo {
             servers.database_url().expose_secret(),
             servers.nats_url(),
         ))?;
-        let mut tasks = Tasks::new();
-        roles::spawn(&mut tasks, Role::All, boot, &servers)?;
-        let ended = tasks.until_signal(servers.ended()).await;
-        servers.close().await;
-        ended.map(|()| Outcome::Done)
+        roles::serve(Role::All, boot, servers).await
     }
 }
 

@@ -5,7 +5,6 @@ use jetstream::topology::{self, Difference};
 use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
-use crate::shutdown::Tasks;
 
 /// Run roles until a signal
 ///
@@ -23,12 +22,7 @@ impl Serve {
         boot.settings.key_ring(boot.place()).map_err(crate::exit::usage)?;
         let servers = boot.servers().await?;
         check_streams(boot, &servers).await?;
-        let mut tasks = Tasks::new();
-        roles::spawn(&mut tasks, self.role, boot, &servers)?;
-        tracing::info!("serving");
-        let ended = tasks.until_signal(servers.ended()).await;
-        servers.close().await;
-        ended.map(|()| Outcome::Done)
+        roles::serve(self.role, boot, servers).await
     }
 }
 

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use ::runs::JobType;
+use ::runs::{EnqueueError, JobType};
+use accounts::{Integration, Status};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use crate::boot::Boot;
+use crate::boot::{Boot, Servers};
 use crate::exit::{Outcome, usage};
 use crate::{output, waiting};
 
@@ -51,8 +52,16 @@ impl Sync {
             Job::SevenDayFill => JobType::SevenDayFill,
             Job::Fresh => JobType::Fresh,
         };
-        self.wait.enqueue(boot, self.integration, job, None).await
+        let servers = boot.servers().await?;
+        let integration = integration(&servers, self.integration).await?;
+        self.wait.enqueue(boot, servers, &integration, job, None).await
     }
+}
+
+/// The integration of that id; an error names where ids are found.
+pub async fn integration(servers: &Servers, id: Uuid) -> Result<Integration> {
+    let found = accounts::integration(&servers.pool, id).await?;
+    Ok(found.ok_or(EnqueueError::NoIntegration { id })?)
 }
 
 impl Wait {
@@ -60,21 +69,20 @@ impl Wait {
     pub async fn enqueue(
         self,
         boot: &Boot,
-        integration_id: Uuid,
+        servers: Servers,
+        integration: &Integration,
         job: JobType,
         window: Option<::runs::Window>,
     ) -> Result<Outcome> {
-        let servers = boot.servers().await?;
-        if let Some(integration) = accounts::integration(&servers.pool, integration_id).await? {
-            boot.settings.check_answers(&integration).map_err(usage)?;
-            anyhow::ensure!(
-                integration.status == accounts::Status::Connected,
-                "integration {integration_id} is {}: {}",
-                integration.status,
-                integration.status_reason.as_deref().unwrap_or("connect it again")
-            );
-        }
-        let enqueued = ::runs::enqueue(&servers.pool, integration_id, job, "manual", window).await?;
+        boot.settings.check_answers(integration).map_err(usage)?;
+        anyhow::ensure!(
+            integration.status == Status::Connected,
+            "integration {} is {}: {}",
+            integration.id,
+            integration.status,
+            integration.status_reason.as_deref().unwrap_or("connect it again")
+        );
+        let enqueued = ::runs::enqueue(&servers.pool, integration.id, job, "manual", window).await?;
         let said = if enqueued.already { "already waits or works" } else { "is queued" };
         if self.wait {
             let deadline = Duration::from_secs(self.deadline_seconds);

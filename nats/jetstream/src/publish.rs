@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use cloudevents::{AttributesReader, Event};
 
 use crate::Wire;
 use crate::message::header_map;
+use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -62,12 +62,7 @@ impl Wire {
         if bytes > limit_bytes {
             return Err(PublishError::TooLarge { bytes, limit_bytes });
         }
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut delays = delays();
         let deadline = tokio::time::Instant::now() + BUDGET;
         loop {
             let reason = match self.publish_once(subject, headers.clone(), payload.clone()).await {

@@ -146,7 +146,8 @@ async fn kept_alive<T>(puller: &Puller, batch: &[Delivery], work: impl Future<Ou
     }
 }
 
-fn delays() -> impl Iterator<Item = Duration> {
+/// From 100 ms to 5 s, without an end: whoever tries again decides how often.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))

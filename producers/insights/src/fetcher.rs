@@ -142,7 +142,9 @@ impl Fetcher {
         let Some(checked) = cancel.run_until_cancelled(self.kept(lease, &throttles, checking)).await else {
             return Ok(Err(Stop::Cancelled));
         };
-        if let Err(stop) = self.judge(lease, &integration, checked?).await? {
+        if let Err(error) = checked?
+            && let Some(stop) = self.judge(lease, &integration, error).await?
+        {
             return Ok(Err(stop));
         }
 
@@ -171,13 +173,11 @@ impl Fetcher {
                 Err(error) => {
                     let message = error.to_string();
                     let code = error.code();
-                    match self.judge(lease, &integration, Err(error)).await? {
-                        Err(stop) => return Ok(Err(stop)),
-                        Ok(()) => {
-                            tracing::warn!(%date, message, "a day failed");
-                            lease.day_failed(&self.pool, date, &message).await?;
-                        }
+                    if let Some(stop) = self.judge(lease, &integration, error).await? {
+                        return Ok(Err(stop));
                     }
+                    tracing::warn!(%date, message, "a day failed");
+                    lease.day_failed(&self.pool, date, &message).await?;
                     failures_in_a_row += 1;
                     if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
                         return Ok(Err(give_up(code, &message)));
@@ -220,16 +220,16 @@ impl Fetcher {
         }
     }
 
-    /// Whether a failure ends the run, makes it wait, or (`Ok`) concerns its day alone; and what it says of the integration.
+    /// Whether a failure ends the run, makes it wait, or (`None`) concerns its day alone. What it says of the integration is
+    /// written down.
     async fn judge(
         &self,
         lease: &Lease,
         integration: &Integration,
-        outcome: Result<(), DayError>,
-    ) -> Result<Result<(), Stop>, LeaseError> {
-        let Err(error) = outcome else { return Ok(Ok(())) };
+        error: DayError,
+    ) -> Result<Option<Stop>, LeaseError> {
         let message = error.to_string();
-        Ok(Err(match error {
+        Ok(Some(match error {
             DayError::Version(VersionError::Database(error)) => return Err(error.into()),
             DayError::Version(VersionError::Ahead { .. }) => give_up("clock", &message),
             DayError::Meta(meta_api::Error::Token { .. }) => {
@@ -254,7 +254,7 @@ impl Fetcher {
             DayError::Publish(PublishError::Unreachable { .. }) => {
                 Stop::Wait { reason: WaitReason::LogUnreachable, pause: Duration::from_secs(10), message }
             }
-            DayError::Meta(_) | DayError::Publish(_) | DayError::Encode(_) => return Ok(Ok(())),
+            DayError::Meta(_) | DayError::Publish(_) | DayError::Encode(_) => return Ok(None),
         }))
     }
 

@@ -38,14 +38,11 @@ const WHOLE_CURRENCIES: [&str; 7] = ["JPY", "KRW", "VND", "CLP", "ISK", "PYG", "
 
 /// The stub's ad account of that id: it fits the tenant it is connected to.
 pub fn ad_account(external_id: &str, currency: &str, timezone_name: &str) -> Result<FoundAdAccount, meta_api::Error> {
-    let digits = external_id.strip_prefix("act_").unwrap_or_default();
-    if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(meta_api::Error::AdAccountId { value: external_id.to_owned() });
-    }
+    meta_api::check_ad_account_id(external_id)?;
     Ok(FoundAdAccount {
         origin: Origin::Stub,
         external_id: external_id.to_owned(),
-        name: format!("Stub ad account {digits}"),
+        name: format!("Stub ad account {}", external_id.trim_start_matches("act_")),
         currency: currency.to_owned(),
         timezone_name: timezone_name.to_owned(),
         status: "active".into(),

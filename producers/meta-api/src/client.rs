@@ -49,9 +49,15 @@ impl MetaApi {
 
 /// What every question about an ad account begins with: the id, checked, for it becomes a part of the path.
 pub(crate) fn authorize(token: &SecretString, external_id: &str, about: &str) -> Result<Authorization, Error> {
+    check_ad_account_id(external_id)?;
+    Authorization::new(token, about)
+}
+
+/// Refuses what cannot be the id of an ad account.
+pub fn check_ad_account_id(external_id: &str) -> Result<(), Error> {
     let id = external_id.strip_prefix("act_").unwrap_or_default();
     if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Err(Error::AdAccountId { value: external_id.into() });
     }
-    Authorization::new(token, about)
+    Ok(())
 }

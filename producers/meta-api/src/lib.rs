@@ -23,7 +23,7 @@ mod usage;
 
 pub use account::AdAccount;
 pub use classify::Class;
-pub use client::MetaApi;
+pub use client::{MetaApi, check_ad_account_id};
 pub use config::{ClientConfig, ConfigError};
 pub use errors::{Error, Refusal};
 pub use insights::{ControlTotal, DayAnswer, InsightsQuery};
