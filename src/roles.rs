@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use insights::Fetcher;
+use insights::{Fetcher, Scheduler};
 use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
@@ -21,6 +21,12 @@ pub enum Role {
     Raw,
     /// Folds events into the tables
     Project,
+    /// Asks for the first days of each ad account that is connected
+    Fill,
+    /// Brings events that were written with their state to their streams
+    Relay,
+    /// Asks for the daily jobs; of all processes that may, one does
+    Schedule,
     /// All of them
     All,
 }
@@ -42,8 +48,23 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
         tasks.spawn("project", async move { projector.run(&cancel).await });
     }
     if role.plays(Role::Fetch) {
-        let (fetcher, cancel) = (fetcher(boot, servers)?, tasks.cancel().clone());
-        tasks.spawn("fetch", async move { fetcher.run(&cancel).await });
+        let fetcher = Arc::new(fetcher(boot, servers)?);
+        for _ in 0..boot.settings.fetch_workers {
+            let (fetcher, cancel) = (fetcher.clone(), tasks.cancel().clone());
+            tasks.spawn("fetch", async move { fetcher.run(&cancel).await });
+        }
+    }
+    if role.plays(Role::Fill) {
+        let (pool, wire, cancel) = (servers.pool.clone(), servers.wire.clone(), tasks.cancel().clone());
+        tasks.spawn("fill", async move { initial_fill::run(&pool, &wire, &cancel).await });
+    }
+    if role.plays(Role::Relay) {
+        let (pool, wire, cancel) = (servers.pool.clone(), servers.wire.clone(), tasks.cancel().clone());
+        tasks.spawn("relay", async move { relay::run(&pool, &wire, &cancel).await });
+    }
+    if role.plays(Role::Schedule) {
+        let (scheduler, cancel) = (scheduler(boot, servers), tasks.cancel().clone());
+        tasks.spawn("schedule", async move { scheduler.run(&cancel).await });
     }
     Ok(())
 }
@@ -70,6 +91,10 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
         lease: settings.lease,
         observe: Arc::new(|_| {}),
     })
+}
+
+fn scheduler(boot: &Boot, servers: &Servers) -> Scheduler {
+    Scheduler { pool: servers.pool.clone(), clock: boot.settings.clock(), stub_only: boot.settings.is_stub() }
 }
 
 fn projector(servers: &Servers) -> Projector {

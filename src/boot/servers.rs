@@ -15,6 +15,12 @@ const MAX_CONNECTIONS: u32 = 16;
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a connection may take to show that it is alive.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the end of a process waits for its connections.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
 /// The servers a command works with.
 pub struct Servers {
     database_url: SecretString,
@@ -177,8 +183,7 @@ impl Boot {
             format!("cannot connect to PostgreSQL at {host}:{port}, database {name:?}: check DATABASE_URL and that the server runs")
         })?;
         first.close().await?;
-        let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(CONNECT_WITHIN);
-        Ok(pool.connect_lazy_with(options))
+        Ok(pool_options().connect_lazy_with(options))
     }
 
     async fn wire(&self, url: &str) -> Result<Wire> {
@@ -216,11 +221,37 @@ impl Servers {
 
     /// Ends the connections and, if they are our own, the servers.
     pub async fn close(self) {
-        self.pool.close().await;
+        // A connection that does not answer is not waited for.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.pool.close()).await;
         if let Some(servers) = self.embedded {
             servers.stop().await;
         }
     }
+}
+
+/// A pool that outlives every misfortune of its connections.
+///
+/// A connection that is half open never says that it is: it is asked, with a deadline, before it is used and after. On the
+/// server's side, a session whose process is stopped in the middle of a transaction is ended, so that its locks are free, and
+/// one whose client is gone does not work on.
+fn pool_options() -> PgPoolOptions {
+    async fn is_alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
+        let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
+        answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+    }
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(CONNECT_WITHIN)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+        .after_release(|connection, _| Box::pin(is_alive(connection)))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let settings =
+                    "set idle_in_transaction_session_timeout = '30s'; set client_connection_check_interval = '5s'";
+                sqlx::raw_sql(settings).execute(connection).await.map(drop)
+            })
+        })
 }
 
 /// Refuses a database whose tables are not those this program was built with.

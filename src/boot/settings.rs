@@ -20,6 +20,8 @@ pub struct Settings {
     pub nats_creds: Option<SecretString>,
     pub limits: topology::Limits,
     pub lease: Duration,
+    /// Sync runs that one process works on at a time.
+    pub fetch_workers: usize,
     pub log_format: LogFormat,
     pub rust_log: Option<String>,
     pub asked: Asked,
@@ -115,7 +117,8 @@ impl Settings {
                 },
                 replicas: usize::try_from(number("NATS_REPLICAS", 1, 1..=5)?).unwrap_or(1),
             },
-            lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 60, 3..=3600)?),
+            lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 15, 3..=3600)?),
+            fetch_workers: usize::try_from(number("ADLEDGER_FETCH_WORKERS", 4, 1..=64)?).unwrap_or(1),
             log_format,
             rust_log: variable("RUST_LOG")?,
             asked: asked(&client.api_version)?,
@@ -141,6 +144,11 @@ impl Settings {
     pub fn sources(&self) -> Result<Sources, meta_api::ConfigError> {
         let meta = if self.stub { None } else { Some(MetaApi::new(self.client.clone())?) };
         Ok(Sources { meta })
+    }
+
+    /// Whether no request leaves this process.
+    pub fn is_stub(&self) -> bool {
+        self.stub
     }
 
     /// In stub mode nobody answers for an integration of Meta's.

@@ -8,6 +8,8 @@ pub mod graph;
 pub mod history;
 pub mod oracle;
 mod servers;
+mod tenants;
 pub mod wait;
 
 pub use servers::{Database, LIMITS, Nats, database, nats, nats_without_streams, options};
+pub use tenants::Tenant;

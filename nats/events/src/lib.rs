@@ -1,29 +1,47 @@
 //! The pure contract of the wire: which events travel, under which subjects, in which bytes.
 //!
 //! Here live the CloudEvents attributes and their headers ([`headers`]), the subjects ([`subject`]), the event types
-//! ([`InsightsFetched`] today), the payload codec ([`payload`]) and the version that orders snapshots ([`Version`]).
+//! ([`InsightsFetched`], [`AdAccountConnected`], [`SyncRequested`]), the payload codec ([`payload`]) and the version that
+//! orders snapshots ([`Version`]).
 //! What must not live here: a NATS client, SQL, a clock, or anything that knows what the numbers mean.
 //!
 //! The JSON Schemas in `schemas/` are generated from these types, and `tests/samples/` keeps one event of each type and
 //! version for ever: a change that no longer reads them is refused by the tests.
 
+mod ad_account_connected;
+mod announcement;
 pub mod headers;
 mod insights_fetched;
 pub mod payload;
 pub mod subject;
+mod sync_requested;
 mod upcast;
 mod version;
 
+pub use ad_account_connected::{AdAccountConnected, ConnectionEvent, ConnectionEventKind, open_connection};
+pub use announcement::{Announcement, AnnouncementError};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,
 };
+pub use sync_requested::SyncRequested;
 pub use upcast::{EventError, open_insights};
 pub use version::Version;
 
 /// Type of the event that carries one ad account's day, as CloudEvents names it.
 pub const INSIGHTS_FETCHED_V1: &str = "adledger.meta.insights.fetched.v1";
+/// Type of the event that an ad account was connected to a tenant for the first time.
+pub const AD_ACCOUNT_CONNECTED_V1: &str = "adledger.meta.ad_account.connected.v1";
+/// Type of the event that a connection was renewed.
+pub const AD_ACCOUNT_RECONNECTED_V1: &str = "adledger.meta.ad_account.reconnected.v1";
+/// Type of the event that rings for a sync run.
+pub const SYNC_REQUESTED_V1: &str = "adledger.meta.sync.requested.v1";
 
 /// Every event type of the wire with the JSON Schema of its data, in the order of the documentation.
 pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
-    vec![(INSIGHTS_FETCHED_V1, insights_fetched_schema())]
+    vec![
+        (INSIGHTS_FETCHED_V1, insights_fetched_schema()),
+        (AD_ACCOUNT_CONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_CONNECTED_V1)),
+        (AD_ACCOUNT_RECONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_RECONNECTED_V1)),
+        (SYNC_REQUESTED_V1, sync_requested::schema()),
+    ]
 }

@@ -14,14 +14,33 @@ pub struct AccountDay {
     pub date: NaiveDate,
 }
 
+/// Subject of what happens to one integration: `meta.connect.<account>.<integration>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// The tenant.
+    pub account_id: Uuid,
+    pub integration_id: Uuid,
+}
+
+/// How urgent a sync run is, as its subject says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    High,
+    Normal,
+    Low,
+}
+
 /// What every insights subject begins with.
 const INSIGHTS: &str = "meta.insights";
+const CONNECT: &str = "meta.connect";
+const SYNC: &str = "meta.sync";
 
 /// A subject that is none of ours, or not in the form its family has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("subject {subject:?} is not meta.insights.<account uuid>.<ad account uuid>.<yyyy-mm-dd>")]
+#[error("subject {subject:?} is not {form}")]
 pub struct SubjectError {
     pub subject: String,
+    pub form: &'static str,
 }
 
 impl AccountDay {
@@ -42,8 +61,36 @@ impl AccountDay {
             // Only the canonical spelling is accepted, so that one day has one subject.
             (tokens.next().is_none() && day.subject() == subject).then_some(day)
         };
-        parse().ok_or_else(|| SubjectError { subject: subject.to_owned() })
+        let form = "meta.insights.<account uuid>.<ad account uuid>.<yyyy-mm-dd>";
+        parse().ok_or_else(|| SubjectError { subject: subject.to_owned(), form })
     }
+}
+
+impl Connection {
+    /// The subject that this connection's events are published under.
+    pub fn subject(&self) -> String {
+        format!("{CONNECT}.{}.{}", self.account_id, self.integration_id)
+    }
+
+    /// The inverse of [`Connection::subject`].
+    pub fn parse(subject: &str) -> Result<Self, SubjectError> {
+        let parse = || {
+            let (account_id, integration_id) = subject.strip_prefix(CONNECT)?.strip_prefix('.')?.split_once('.')?;
+            Some(Connection { account_id: account_id.parse().ok()?, integration_id: integration_id.parse().ok()? })
+        };
+        let form = "meta.connect.<account uuid>.<integration uuid>";
+        parse().ok_or_else(|| SubjectError { subject: subject.to_owned(), form })
+    }
+}
+
+/// Where the bell rings for a run: `meta.sync.<priority>.<integration>`.
+pub fn sync_request(priority: Priority, integration_id: Uuid) -> String {
+    let priority = match priority {
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    };
+    format!("{SYNC}.{priority}.{integration_id}")
 }
 
 /// The filter that matches a tenant's, an ad account's or everybody's insights subjects.
@@ -69,6 +116,8 @@ mod tests {
             date: NaiveDate::from_ymd_opt(2026, 2, 28).expect("a day"),
         };
         assert_eq!(AccountDay::parse(&day.subject()), Ok(day));
+        let connection = Connection { account_id: Uuid::from_u128(1), integration_id: Uuid::from_u128(2) };
+        assert_eq!(Connection::parse(&connection.subject()), Ok(connection));
     }
 
     #[test]
@@ -84,6 +133,11 @@ mod tests {
             format!("meta.insights.{}.{id}.2026-02-03", id.simple()),
         ] {
             assert!(AccountDay::parse(&subject).is_err(), "{subject}");
+        }
+        for subject in
+            ["meta.connect.1.2".to_owned(), format!("meta.connect.{id}"), format!("meta.connect.{id}.{id}.x")]
+        {
+            assert!(Connection::parse(&subject).is_err(), "{subject}");
         }
     }
 }

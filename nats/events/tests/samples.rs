@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use events::subject::AccountDay;
-use events::{ControlTotal, InsightsData, InsightsFetched, headers, open_insights, payload};
+use events::{
+    AdAccountConnected, ConnectionEventKind, ControlTotal, InsightsData, InsightsFetched, SyncRequested, headers,
+    open_connection, open_insights, payload,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -64,6 +67,54 @@ fn insights_fetched_v1_is_read_as_it_was_meant() {
     assert_eq!(data.request.effective_status.as_deref(), Some(&["ACTIVE".into(), "PAUSED".into()][..]));
     assert_eq!(data.request.attribution_windows, ["1d_click", "7d_click", "1d_view"]);
     assert_eq!(data.control, Some(ControlTotal { spend: "151.22".into(), impressions: 10_401 }));
+}
+
+#[test]
+fn connections_v1_are_read_as_they_were_meant() {
+    for (event_type, kind, id) in [
+        (
+            "adledger.meta.ad_account.connected.v1",
+            ConnectionEventKind::Connected,
+            "0198c0de-5a00-7000-8000-0000000000c1",
+        ),
+        (
+            "adledger.meta.ad_account.reconnected.v1",
+            ConnectionEventKind::Reconnected,
+            "0198c0de-5a00-7000-8000-0000000000c2",
+        ),
+    ] {
+        let text = file(event_type);
+        let sample = sample(&text);
+        let event = open_connection(&sample.attributes(), &sample.subject).expect("the event is read");
+        assert_eq!((event.kind, event.event_id.as_str(), event.source.as_str()), (kind, id, "urn:adledger:accounts"));
+        let data: AdAccountConnected<'_> = serde_json::from_str(sample.data.get()).expect("its data is read");
+        assert_eq!(data.integration_id, event.connection.integration_id);
+        assert_eq!((&*data.ad_account.external_id, &*data.ad_account.currency), ("act_1094871203348821", "EUR"));
+        // And written again, it is the same event.
+        let again =
+            data.announce(id.parse().expect("a UUID"), kind == ConnectionEventKind::Reconnected).expect("is written");
+        assert_eq!(
+            (again.subject.as_str(), again.payload.as_slice()),
+            (&*sample.subject, sample.data.get().as_bytes())
+        );
+        assert!(again.headers.iter().all(|header| sample.headers.contains(header)), "{:?}", again.headers);
+    }
+}
+
+#[test]
+fn sync_requested_v1_is_read_as_it_was_meant() {
+    let text = file("adledger.meta.sync.requested.v1");
+    let sample = sample(&text);
+    let data: SyncRequested = serde_json::from_str(sample.data.get()).expect("its data is read");
+    assert_eq!(
+        (data.job_type.as_str(), data.run_id.to_string().as_str()),
+        ("meta_7d_fill", "0198c0de-3333-7000-8000-000000000033")
+    );
+    let id = "0198c0de-5b00-7000-8000-0000000000d1".parse().expect("a UUID");
+    let at = "2026-02-04T06:00:01.250Z".parse().expect("an instant");
+    let again = data.announce(id, at, events::subject::Priority::High).expect("is written");
+    assert_eq!((again.subject.as_str(), again.payload.as_slice()), (&*sample.subject, sample.data.get().as_bytes()));
+    assert!(again.headers.iter().all(|header| sample.headers.contains(header)), "{:?}", again.headers);
 }
 
 #[test]

@@ -25,9 +25,15 @@ pub use work::BatchLimits;
 
 /// The stream that holds every insights event.
 pub const META_INSIGHTS: &str = "META_INSIGHTS";
+/// The stream of what happens to connections.
+pub const META_CONNECT: &str = "META_CONNECT";
+/// The fetchers' doorbell.
+pub const META_SYNC: &str = "META_SYNC";
 /// The stream of parked messages.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
+/// How often an idle connection is asked whether it still stands; after two silences it is made anew.
+const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long one request to the server may take; a stream of many subjects is slow to describe.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,7 +70,10 @@ impl Wire {
     /// `credentials` is the text of a `.creds` file. The URL may hold a user and password; errors show it without them.
     pub async fn connect(url: &str, credentials: Option<&str>, name: &str) -> Result<Wire, WireError> {
         let failed = |reason: String| WireError::Connect { url: without_userinfo(url), reason };
-        let mut options = async_nats::ConnectOptions::new().name(name).connection_timeout(Duration::from_secs(5));
+        let mut options = async_nats::ConnectOptions::new()
+            .name(name)
+            .connection_timeout(Duration::from_secs(5))
+            .ping_interval(PING_EVERY);
         if let Some(text) = credentials {
             options = options.credentials(text).map_err(|e| failed(format!("NATS_CREDS cannot be used: {e}")))?;
         }

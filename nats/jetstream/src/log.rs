@@ -20,6 +20,13 @@ pub struct Level {
     pub last_sequence: u64,
 }
 
+impl Level {
+    /// Hardly a byte of the limit is left: the next event, or the one after it, will be refused.
+    pub fn is_full(&self) -> bool {
+        self.max_bytes.is_some_and(|max| max > 0 && self.bytes >= max - max / 100)
+    }
+}
+
 impl Wire {
     /// The stream of that name as a log.
     pub async fn log(&self, stream: &str) -> Result<Log, WireError> {

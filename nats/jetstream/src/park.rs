@@ -3,6 +3,7 @@
 use events::subject;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::publish::BUDGET;
 use crate::{Message, PublishError, Wire};
 
 /// A reason stays readable in a header, and no line break in it can end the header.
@@ -53,8 +54,10 @@ impl Wire {
         }
         let id = format!("{stream}:{consumer}:{}:{}", message.sequence, message.stored_at.timestamp_micros());
         let subject = subject::dead_letter(stream, consumer);
-        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone()).await {
-            Err(PublishError::TooLarge { .. }) => self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new()).await,
+        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone(), BUDGET).await {
+            Err(PublishError::TooLarge { .. }) => {
+                self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new(), BUDGET).await
+            }
             outcome => outcome,
         }?;
         tracing::warn!(stream, consumer, sequence = message.sequence, reason, "parked a message");

@@ -10,7 +10,7 @@ use crate::message::header_map;
 use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
-const BUDGET: Duration = Duration::from_secs(60);
+pub(crate) const BUDGET: Duration = Duration::from_secs(60);
 
 /// Where the log keeps a published event.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,8 @@ pub enum PublishError {
         "the log is full ({reason}): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or give the NATS server more room"
     )]
     Full { reason: String },
-    #[error("the log did not acknowledge the event within {} s: {reason}", BUDGET.as_secs())]
-    Unreachable { reason: String },
+    #[error("the log did not acknowledge the event within {} s: {reason}", within.as_secs())]
+    Unreachable { reason: String, within: Duration },
     #[error(
         "the event has {bytes} bytes, the NATS server takes {limit_bytes}: raise its max_payload (8MB is the advised maximum)"
     )]
@@ -45,15 +45,17 @@ impl Wire {
     /// acknowledgement lost on the way does not make two events of one.
     pub async fn publish(&self, subject: &str, attributes: &Event, payload: Bytes) -> Result<Published, PublishError> {
         let pairs = events::headers::to_pairs(attributes);
-        self.publish_pairs(subject, attributes.id(), &pairs, payload).await
+        self.publish_pairs(subject, attributes.id(), &pairs, payload, BUDGET).await
     }
 
-    pub(crate) async fn publish_pairs(
+    /// Like [`Wire::publish`], for an event whose headers were written down, and with a time of its own.
+    pub async fn publish_pairs(
         &self,
         subject: &str,
         message_id: &str,
         pairs: &[(String, String)],
         payload: Bytes,
+        within: Duration,
     ) -> Result<Published, PublishError> {
         let mut headers = header_map(pairs).ok_or(PublishError::Header)?;
         headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
@@ -63,16 +65,18 @@ impl Wire {
             return Err(PublishError::TooLarge { bytes, limit_bytes });
         }
         let mut delays = delays();
-        let deadline = tokio::time::Instant::now() + BUDGET;
+        let deadline = tokio::time::Instant::now() + within;
         loop {
-            let reason = match self.publish_once(subject, headers.clone(), payload.clone()).await {
-                Ok(published) => return Ok(published),
-                Err(Attempt::Final(error)) => return Err(error),
-                Err(Attempt::Again(reason)) => reason,
+            let publishing = self.publish_once(subject, headers.clone(), payload.clone());
+            let reason = match tokio::time::timeout_at(deadline, publishing).await {
+                Ok(Ok(published)) => return Ok(published),
+                Ok(Err(Attempt::Final(error))) => return Err(error),
+                Ok(Err(Attempt::Again(reason))) => reason,
+                Err(_) => "no answer".to_owned(),
             };
             let delay = delays.next().unwrap_or(Duration::from_secs(5));
             if tokio::time::Instant::now() + delay >= deadline {
-                return Err(PublishError::Unreachable { reason });
+                return Err(PublishError::Unreachable { reason, within });
             }
             tracing::warn!(subject, reason, delay_ms = delay.as_millis(), "the log did not acknowledge; trying again");
             tokio::time::sleep(delay).await;

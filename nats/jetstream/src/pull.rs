@@ -23,6 +23,8 @@ pub enum Disposition {
 /// A message on loan: until it is settled, the server will deliver it again.
 pub struct Delivery {
     pub message: Message,
+    /// How often the server has handed it out, this time included.
+    pub deliveries: u64,
     acker: async_nats::jetstream::message::Acker,
 }
 
@@ -157,12 +159,12 @@ impl Puller {
 }
 
 fn delivery(message: async_nats::jetstream::Message) -> Result<Delivery, WireError> {
-    let (sequence, stored_at) = {
+    let (sequence, stored_at, deliveries) = {
         let info = message.info().map_err(|e| WireError::request("reading a message's place", e))?;
-        (info.stream_sequence, info.published)
+        (info.stream_sequence, info.published, u64::try_from(info.delivered).unwrap_or(1))
     };
     let (message, acker) = message.split();
     let headers = message.headers.unwrap_or_default();
     let message = Message::new(message.subject.to_string(), sequence, stored_at, message.payload, headers);
-    Ok(Delivery { message, acker })
+    Ok(Delivery { message, deliveries, acker })
 }

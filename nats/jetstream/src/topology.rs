@@ -75,6 +75,7 @@ struct StreamFile {
     retention: RetentionPolicy,
     discard: DiscardPolicy,
     bounded_by_settings: bool,
+    max_messages_per_subject: Option<i64>,
     duplicate_window_seconds: u64,
     allow_direct: bool,
 }
@@ -108,7 +109,7 @@ fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
             storage: StorageType::File,
             max_bytes: if s.bounded_by_settings { limits.log_max_bytes.unwrap_or(-1) } else { -1 },
             max_messages: -1,
-            max_messages_per_subject: -1,
+            max_messages_per_subject: s.max_messages_per_subject.unwrap_or(-1),
             max_consumers: -1,
             max_message_size: -1,
             num_replicas: limits.replicas,

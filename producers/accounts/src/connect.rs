@@ -1,4 +1,5 @@
 use chrono::{DateTime, Utc};
+use events::AdAccountConnected;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -63,8 +64,8 @@ pub enum ConnectError {
     Database(#[from] sqlx::Error),
 }
 
-/// Connects an ad account to a tenant, or renews the connection it has: ad account, integration and sealed token in one
-/// transaction.
+/// Connects an ad account to a tenant, or renews the connection it has: ad account, integration, sealed token and the event
+/// that says so, in one transaction. What follows from a connection, follows from that event.
 ///
 /// The tenant's row is locked first, so that its currency cannot change between the check and the commit.
 pub async fn connect(
@@ -136,7 +137,7 @@ pub async fn connect(
          values ($1, $2, $3, 'meta', $4, 'connected')
          on conflict (account_id, ad_account_id, type)
          do update set status = 'connected', status_reason = null, connected_at = now()
-         returning id, source, (xmax <> 0) as "reconnected!""#,
+         returning id, source, connected_at, (xmax <> 0) as "reconnected!""#,
         account_id,
         Uuid::now_v7(),
         ad_account_id,
@@ -166,6 +167,20 @@ pub async fn connect(
     )
     .execute(&mut *tx)
     .await?;
+    let connected = AdAccountConnected {
+        account_id,
+        integration_id: integration.id,
+        ad_account: events::AdAccount {
+            id: ad_account_id,
+            external_id: external_id.into(),
+            currency: (&found.currency).into(),
+            timezone_name: (&found.timezone_name).into(),
+        },
+        connected_at: integration.connected_at,
+    };
+    let event = connected.announce(Uuid::now_v7(), integration.reconnected);
+    let event = event.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    outbox::announce(&mut tx, account_id, &event).await?;
     tx.commit().await?;
     Ok(Connected { integration_id: integration.id, ad_account_id, reconnected: integration.reconnected })
 }

@@ -129,14 +129,14 @@ pub async fn integration(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Integra
 }
 
 /// Says that an integration's jobs may no longer run, and why. It is about the connection that was read: one that was
-/// renewed meanwhile stays as it is, because nobody has seen the new token refused.
+/// renewed meanwhile stays as it is, because nobody has seen the new token refused; then the answer is `false`.
 pub async fn set_status(
     pool: &PgPool,
     integration: &Integration,
     status: Status,
     reason: Option<&str>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let marked = sqlx::query!(
         "update integrations set status = $3, status_reason = $4
          where account_id = $1 and id = $2 and connected_at = $5",
         integration.account_id,
@@ -146,8 +146,8 @@ pub async fn set_status(
         integration.connected_at,
     )
     .execute(pool)
-    .await
-    .map(drop)
+    .await?;
+    Ok(marked.rows_affected() == 1)
 }
 
 /// The ids of the ad accounts that are called so, by Meta (`act_…`) or by us: several where tenants share one.

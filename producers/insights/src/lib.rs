@@ -1,7 +1,8 @@
 //! From a run to events: plan (pure), fetch, translate (pure), publish.
 //!
 //! Read [`plan`] for which days a job asks for, [`source`] for who is asked (Meta, or the stub in `stub`), `translate`
-//! for how an answer becomes the data of one event, and [`Fetcher`] for the order in which all of it happens. What must
+//! for how an answer becomes the data of one event, [`Fetcher`] for who takes which run, `work` for the order in which one is
+//! done, and [`Scheduler`] for the runs that nobody has to ask for. What must
 //! not live here: SQL (that is `accounts` and `runs`), HTTP (`meta-api`), or what a number means.
 //!
 //! **What a crash costs.** The day's event is published first and the day is written down second. A worker that dies in
@@ -12,10 +13,13 @@ mod clock;
 mod day;
 mod fetcher;
 pub mod plan;
+mod schedule;
 pub mod source;
 mod stub;
 mod translate;
+mod work;
 
 pub use clock::Clock;
-pub use fetcher::{Fetcher, Step};
+pub use fetcher::{DURABLE, FetchError, Fetcher, Step};
+pub use schedule::Scheduler;
 pub use source::Sources;

@@ -10,6 +10,9 @@ pub fn oldest_day(today: NaiveDate) -> NaiveDate {
     today - Months::new(37) + Days::new(1)
 }
 
+/// Meta restates a day for 28 days: one day more, and its last word is on record.
+const OLDEST_AGE_DAYS: u64 = 29;
+
 /// The window of a job. `None` for a backfill, which is asked for with a window of its own.
 pub fn window(job: JobType, today: NaiveDate, attribution_window_days: i32) -> Option<Window> {
     let yesterday = today - Days::new(1);
@@ -19,6 +22,11 @@ pub fn window(job: JobType, today: NaiveDate, attribution_window_days: i32) -> O
             // A window of 1 is empty by the formula: then it is yesterday.
             let back = u64::try_from(attribution_window_days - 1).unwrap_or(0).max(1);
             Some(Window { since: today - Days::new(back), until: yesterday })
+        }
+        JobType::Settle => {
+            let since = today - Days::new(OLDEST_AGE_DAYS);
+            let youngest = u64::try_from(attribution_window_days).unwrap_or(1).clamp(1, OLDEST_AGE_DAYS);
+            Some(Window { since, until: today - Days::new(youngest) })
         }
         JobType::Backfill => None,
     }
@@ -85,6 +93,9 @@ mod tests {
             (JobType::Fresh, 28, "2026-10-14", "2026-11-09"),
             (JobType::Fresh, 2, "2026-11-09", "2026-11-09"),
             (JobType::Fresh, 1, "2026-11-09", "2026-11-09"),
+            (JobType::Settle, 7, "2026-10-12", "2026-11-03"),
+            (JobType::Settle, 1, "2026-10-12", "2026-11-09"),
+            (JobType::Settle, 28, "2026-10-12", "2026-10-13"),
         ] {
             let wanted = Window { since: day(since), until: day(until) };
             assert_eq!(window(job, day("2026-11-10"), attribution), Some(wanted), "{job} {attribution}");

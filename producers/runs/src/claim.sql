@@ -15,7 +15,8 @@ with next as (
           select from sync_runs other
           where other.account_id = r.account_id and other.integration_id = r.integration_id and other.id <> r.id
             and other.status = 'running' and other.lease_until > now())
-    order by r.job_type = 'meta_backfill', r.requested_at, r.id
+    -- What somebody waits for first; within one kind, who came to its place first.
+    order by array_position(array['meta_7d_fill', 'meta_fresh', 'meta_settle', 'meta_backfill'], r.job_type), r.queued_at, r.id
     limit 1
     for update skip locked
 )
@@ -30,4 +31,5 @@ set status = 'running',
     not_before = null
 from next
 where r.account_id = next.account_id and r.id = next.id
-returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.takeovers, r.lease_epoch
+returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.takeovers, r.lease_epoch,
+          r.days_total > 0 as "planned!"

@@ -23,8 +23,8 @@ pub async fn sync_cursor(pool: &PgPool, account_id: Uuid, integration_id: Uuid) 
 }
 
 /// The days that an integration still owes: planned and not published, or failed, or published and not folded for a while
-/// (then the event was parked, and another answer may be better). Those of a backfill that still waits or works are that
-/// one's business.
+/// (then the event was parked, and another answer may be better). Those of a backfill or settle run that still waits or works
+/// are that one's business.
 pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Vec<NaiveDate>> {
     sqlx::query_scalar!(
         r#"select d.date as "date!" from sync_days d
@@ -32,7 +32,7 @@ pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) ->
            and not exists (
                select from sync_runs r
                where r.account_id = d.account_id and r.integration_id = d.integration_id
-                 and r.job_type = 'meta_backfill' and r.status in ('queued', 'running', 'waiting')
+                 and r.job_type in ('meta_settle', 'meta_backfill') and r.status in ('queued', 'running', 'waiting')
                  and d.date between r.window_since and r.window_until)
          union
          select u.date from sync_days_unfolded u

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::NaiveDate;
+use events::subject::Priority;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,25 +11,37 @@ pub enum JobType {
     SevenDayFill,
     /// The attribution window up to yesterday, and every day still owed.
     Fresh,
+    /// Once a day, the days behind the attribution window that Meta still restates, so that each is observed at each age.
+    Settle,
     /// A range that was asked for; never moves the sync cursor.
     Backfill,
 }
 
 impl JobType {
-    pub const ALL: [JobType; 3] = [JobType::SevenDayFill, JobType::Fresh, JobType::Backfill];
+    pub const ALL: [JobType; 4] = [JobType::SevenDayFill, JobType::Fresh, JobType::Settle, JobType::Backfill];
 
     /// The name in tables and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             JobType::SevenDayFill => "meta_7d_fill",
             JobType::Fresh => "meta_fresh",
+            JobType::Settle => "meta_settle",
             JobType::Backfill => "meta_backfill",
+        }
+    }
+
+    /// How loud the bell rings for it. Who is claimed first is decided by `claim.sql`, which tells the jobs apart further.
+    pub fn priority(self) -> Priority {
+        match self {
+            JobType::SevenDayFill | JobType::Fresh => Priority::High,
+            JobType::Settle => Priority::Normal,
+            JobType::Backfill => Priority::Low,
         }
     }
 
     /// Whether the sync cursor follows this job.
     pub fn moves_cursor(self) -> bool {
-        !matches!(self, JobType::Backfill)
+        matches!(self, JobType::SevenDayFill | JobType::Fresh)
     }
 }
 
@@ -43,7 +56,7 @@ impl FromStr for JobType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|job| job.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is no job: it is meta_7d_fill, meta_fresh or meta_backfill"))
+        known.ok_or_else(|| format!("{text:?} is no job: it is meta_7d_fill, meta_fresh, meta_settle or meta_backfill"))
     }
 }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::enqueue::ring;
 use crate::job::{JobType, Window};
 
 /// A run on loan to this worker.
@@ -17,8 +18,10 @@ pub struct Lease {
     pub window: Option<Window>,
     /// How often the run was begun, this time included; waits for the log and orderly stops do not count.
     pub attempts: i32,
-    /// How often a holder before this one let the lease run out.
+    /// How many holders in a row let the lease run out without bringing a single day.
     pub takeovers: i32,
+    /// The days were written down by an earlier holder.
+    pub(crate) planned: bool,
     pub(crate) epoch: i64,
     pub(crate) duration: Duration,
 }
@@ -91,19 +94,23 @@ impl Lease {
         Ok(self.begin(pool).await?.commit().await?)
     }
 
-    /// Writes down which days the run owes, and returns those it still has to fetch: a run taken over from a worker that
-    /// died goes on behind the days that one published.
+    /// Writes down which days the run owes, once a run, and returns those that are still to be fetched.
+    ///
+    /// Who takes the run up later goes on where the holder before stopped: a day that was published since, by this run or by
+    /// another, is done, and one that failed in this run stays for the next run to try.
     pub async fn plan(&self, pool: &PgPool, window: Window, days: &[NaiveDate]) -> Result<Vec<NaiveDate>, LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
-            "insert into sync_days (account_id, integration_id, date, state)
-             select $1, $2, date, 'due' from unnest($3::date[]) as d (date)
-             on conflict (account_id, integration_id, date) do update set state = 'due', last_error = null
-             where sync_days.state <> 'published' or sync_days.run_id is distinct from $4",
+            "insert into sync_days (account_id, integration_id, date, state, run_id)
+             select $1, $2, date, 'due', $4 from unnest($3::date[]) as d (date)
+             on conflict (account_id, integration_id, date)
+             do update set state = 'due', last_error = null, run_id = excluded.run_id
+             where not $5",
             self.account_id,
             self.integration_id,
             days,
             self.run_id,
+            self.planned,
         )
         .execute(&mut *tx)
         .await?;
@@ -117,15 +124,21 @@ impl Lease {
         )
         .fetch_all(&mut *tx)
         .await?;
+        // The list of a run that is taken up again can have become shorter by days that were done meanwhile.
         sqlx::query!(
-            "update sync_runs set window_since = $3, window_until = $4, days_total = $5, days_done = $6
+            "update sync_runs r
+             set window_since = $3, window_until = $4, days_total = greatest(days_total, $5),
+                 days_done = greatest(days_total, $5) - $6 - (
+                     select count(*) from sync_days d
+                     where d.account_id = r.account_id and d.integration_id = r.integration_id
+                       and d.run_id = r.id and d.state = 'failed')::int
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
             window.since,
             window.until,
             days.len() as i32,
-            (days.len() - due.len()) as i32,
+            due.len() as i32,
         )
         .execute(&mut *tx)
         .await?;
@@ -152,7 +165,7 @@ impl Lease {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "update sync_runs set days_done = days_done + 1, rows_fetched = rows_fetched + $3
+            "update sync_runs set days_done = days_done + 1, rows_fetched = rows_fetched + $3, takeovers = 0
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
@@ -224,17 +237,30 @@ impl Lease {
         Ok(tx.commit().await?)
     }
 
-    /// Gives the run back untouched, to be taken at once: this worker is stopping.
+    /// Gives the run back untouched, to be taken at once: this worker is stopping, or what it knew is out of date.
     pub async fn give_back(&self, pool: &PgPool) -> Result<(), LeaseError> {
+        self.queue_again(pool, false).await
+    }
+
+    /// Gives the run back after a part of it: whatever is more urgent, or waited longer, goes first.
+    pub async fn give_way(&self, pool: &PgPool) -> Result<(), LeaseError> {
+        self.queue_again(pool, true).await
+    }
+
+    async fn queue_again(&self, pool: &PgPool, behind_others: bool) -> Result<(), LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
-            "update sync_runs set status = 'queued', lease_until = null, attempts = attempts - 1
+            "update sync_runs
+             set status = 'queued', lease_until = null, attempts = attempts - 1,
+                 queued_at = case when $3 then now() else queued_at end
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
+            behind_others,
         )
         .execute(&mut *tx)
         .await?;
+        ring(&mut tx, self.account_id, self.integration_id, self.run_id, self.job).await?;
         Ok(tx.commit().await?)
     }
 

@@ -1,21 +1,26 @@
 //! Work that is to be done: sync runs, the days they owe, how far the fetch has come, and who holds the lease.
 //!
 //! Here live: asking for a run ([`enqueue`]), taking one ([`claim`]) and everything that its holder writes ([`Lease`]).
-//! What must not live here: what a run fetches, HTTP, NATS. A message may one day ring the bell; the work is these rows.
+//! What must not live here: what a run fetches, HTTP, NATS. A message rings the bell, and is written to the outbox with the
+//! row; the work is these rows.
 //!
 //! **Why two workers never do one run.** A claim raises the run's `lease_epoch`, and every write of its holder names the
 //! epoch. A worker that slept past its lease finds its epoch gone, changes nothing, and learns it ([`LeaseError::Lost`]).
 
 mod claim;
+mod daily;
 mod days;
 mod enqueue;
 mod job;
+mod leader;
 mod lease;
 mod listing;
 
 pub use claim::claim;
+pub use daily::enqueue_daily;
 pub use days::{Cursor, day_parked, days_owed, sync_cursor, unfolded_days};
-pub use enqueue::{EnqueueError, Enqueued, enqueue};
+pub use enqueue::{EnqueueError, Enqueued, FillEvent, enqueue, enqueue_fill};
 pub use job::{JobType, Window};
+pub use leader::{lead, resign};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
 pub use listing::{Run, failed_days, run, runs};

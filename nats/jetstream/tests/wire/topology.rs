@@ -25,8 +25,9 @@ async fn an_empty_server_lacks_everything() -> Result<()> {
         wanted: "exists".to_owned(),
         found: "missing".to_owned(),
     };
-    let wanted = ["stream META_INSIGHTS", "stream DEAD_LETTERS", "consumer raw", "consumer projector"].map(missing);
-    assert_eq!(found, wanted);
+    let streams = ["stream META_INSIGHTS", "stream META_CONNECT", "stream META_SYNC", "stream DEAD_LETTERS"];
+    let consumers = ["consumer raw", "consumer projector", "consumer initial-fill", "consumer fetch"];
+    assert_eq!(found, [streams, consumers].concat().into_iter().map(missing).collect::<Vec<_>>());
     assert!(matches!(nats.wire.log(META_INSIGHTS).await, Err(WireError::NoStream { .. })), "a check makes nothing");
     Ok(())
 }

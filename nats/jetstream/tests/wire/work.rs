@@ -79,3 +79,41 @@ async fn a_loop_without_a_consumer_waits_for_one_and_ends_when_told() -> Result<
     let ((), outcome) = tokio::join!(work, made_late);
     outcome
 }
+
+#[tokio::test]
+async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_parked() -> Result<()> {
+    let nats = testkit::nats().await?;
+    for id in 1..=4 {
+        publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
+    }
+    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
+    let cancel = CancellationToken::new();
+    let (together, alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (together, alone) = (&together, &alone);
+    let limits = BatchLimits { handle_within: Duration::from_millis(30), ..BatchLimits::default() };
+    let work = nats.wire.work(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
+        if messages.iter().any(|message| message.sequence == 2) {
+            let count = if messages.len() == 1 { alone } else { together };
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()])
+    });
+    let settled = async {
+        let done = until("every message is settled", DEADLINE, || async {
+            let progress = puller.progress().await?;
+            Ok((progress.gap, progress.in_flight) == (0, 0))
+        });
+        let outcome = done.await;
+        cancel.cancel();
+        outcome
+    };
+    let ((), outcome) = tokio::join!(work, settled);
+    outcome?;
+    let (together, alone) = (together.load(Ordering::Relaxed), alone.load(Ordering::Relaxed));
+    // A redelivery may happen to come alone sooner.
+    assert!((1..=3).contains(&together) && together + alone == 20, "{together} and {alone}");
+    let letters = nats.wire.log(DEAD_LETTERS).await?;
+    assert_eq!(letters.level().await?.messages, 1, "its neighbours are handled");
+    Ok(())
+}

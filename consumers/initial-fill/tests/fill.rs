@@ -1,0 +1,82 @@
+//! From an event of META_CONNECT to a run, on real servers, whoever published the event.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jetstream::{DEAD_LETTERS, META_CONNECT};
+use testkit::{Database, Nats, Tenant, wait};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What any program with a NATS client publishes.
+async fn connected(nats: &Nats, tenant: &Tenant, event_type: &str, id: &str) -> Result<()> {
+    let subject = format!("meta.connect.{}.{}", tenant.account_id, tenant.integration_id);
+    let headers =
+        [("ce-specversion", "1.0"), ("ce-id", id), ("ce-source", "a-program-of-yours"), ("ce-type", event_type)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    nats.publish_foreign(&subject, &headers, b"{}").await
+}
+
+/// Handles everything that is in the stream, and ends.
+async fn handle_all(database: &Database, nats: &Nats) -> Result<()> {
+    let cancel = CancellationToken::new();
+    let filling = initial_fill::run(&database.pool, &nats.wire, &cancel);
+    let until_done = async {
+        let puller = nats.wire.puller(META_CONNECT, initial_fill::DURABLE).await?;
+        let waited = wait::until("every event is handled", Duration::from_secs(30), async || {
+            let progress = puller.progress().await?;
+            Ok(progress.gap + progress.in_flight == 0)
+        })
+        .await;
+        cancel.cancel();
+        waited
+    };
+    tokio::join!(filling, until_done).1
+}
+
+async fn fills(database: &Database) -> Result<i64> {
+    let query = "select count(*) from sync_runs where job_type = 'meta_7d_fill' and trigger = 'connect'";
+    Ok(sqlx::query_scalar(query).fetch_one(&database.pool).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_event_makes_one_fill_however_often_it_comes() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let tenant = Tenant::insert(&database.pool).await?;
+    for _ in 0..3 {
+        connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "first").await?;
+    }
+    handle_all(&database, &nats).await?;
+    assert_eq!(fills(&database).await?, 1);
+    // The fill is long done when the same event comes once more, and another one.
+    sqlx::query("update sync_runs set status = 'succeeded'").execute(&database.pool).await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "first").await?;
+    handle_all(&database, &nats).await?;
+    assert_eq!(fills(&database).await?, 1);
+    connected(&nats, &tenant, "adledger.meta.ad_account.reconnected.v1", "second").await?;
+    handle_all(&database, &nats).await?;
+    assert_eq!(fills(&database).await?, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_event_or_of_nobody_is_parked_with_its_reason() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let tenant = Tenant::insert(&database.pool).await?;
+    let stranger = Tenant { integration_id: Uuid::new_v4(), ..tenant };
+    let other_tenant = Tenant { account_id: Uuid::new_v4(), ..tenant };
+    connected(&nats, &stranger, "adledger.meta.ad_account.connected.v1", "1").await?;
+    connected(&nats, &other_tenant, "adledger.meta.ad_account.connected.v1", "2").await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.exploded.v1", "3").await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "nul%00").await?;
+    nats.publish_foreign("meta.connect.one.two", &[], b"hello").await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "good").await?;
+    handle_all(&database, &nats).await?;
+    assert_eq!(fills(&database).await?, 1);
+    let letters = nats.wire.log(DEAD_LETTERS).await?;
+    assert_eq!(letters.level().await?.messages, 5);
+    let letter = letters.next("dead.>", 1).await?.context("it is there")?;
+    let reason = letter.parked_reason().context("it says why")?;
+    ensure!(reason.contains("does not exist"), "{reason}");
+    Ok(())
+}
