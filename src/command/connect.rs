@@ -53,7 +53,11 @@ impl Connect {
                 found.status
             );
         }
-        eprintln!("Next: adledger sync --integration {} --job meta_7d_fill --wait", connected.integration_id);
+        eprintln!(
+            "Its last 7 days follow by themselves where `adledger serve` runs. To fetch them here and now:\n  \
+             adledger sync --integration {} --job meta_7d_fill --wait",
+            connected.integration_id
+        );
         Ok(Outcome::Done)
     }
 

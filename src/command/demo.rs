@@ -11,12 +11,12 @@ use uuid::Uuid;
 use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
+use crate::shutdown::Tasks;
 use crate::{daily_table, output, waiting};
 
 /// Try everything on embedded servers and stub data
 ///
-/// Makes a demo tenant with a stub ad account, fetches its last 7 days as `meta_7d_fill` does and the 28 before as
-/// backfilled history, prints the tables, and serves until Ctrl-C. Run again, it goes on from what is there.
+/// Makes a demo tenant, connects a stub ad account, whose last 7 days follow as a `meta_7d_fill`, backfills the 28 before, prints the tables, and serves until Ctrl-C. Run again, it goes on from what is there.
 #[derive(Args)]
 pub struct Demo {
     /// End after the tables were printed
@@ -29,16 +29,25 @@ const AD_ACCOUNT: &str = "act_1000000001";
 /// Days that the demo shows: seven filled, the rest backfilled.
 const DAYS_SHOWN: u64 = 35;
 const DEADLINE: Duration = Duration::from_secs(600);
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
 
 impl Demo {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         eprintln!("adledger demo: a shop's ad account, made up, through the real servers.");
         let servers = boot.servers().await?;
         boot.place().make_demo().context("the demo's key cannot be written into the data folder")?;
-        let (account_id, integration_id) = connect(boot, &servers.pool).await?;
-
-        let fill = ::runs::enqueue(&servers.pool, integration_id, JobType::SevenDayFill, "demo", None).await?;
-        let fill = waiting::until_folded(boot, &servers, fill.run_id, DEADLINE).await?;
+        let account_id = tenant(&servers.pool).await?;
+        let (integration_id, fill) = match connected(&servers.pool, account_id).await? {
+            Some(integration_id) => {
+                let fill = ::runs::enqueue(&servers.pool, integration_id, JobType::SevenDayFill, "demo", None).await?;
+                (integration_id, fill.run_id)
+            }
+            None => {
+                let integration_id = connect(boot, &servers.pool, account_id).await?;
+                (integration_id, fill_that_follows(boot, &servers, integration_id).await?)
+            }
+        };
+        let fill = waiting::until_folded(boot, &servers, fill, DEADLINE).await?;
         let last = fill.window_until.context("a run that went through has a window")?;
         if let Some(missing) = missing(&servers.pool, account_id, last).await? {
             let run = ::runs::enqueue(&servers.pool, integration_id, JobType::Backfill, "demo", Some(missing)).await?;
@@ -69,19 +78,46 @@ impl Demo {
     }
 }
 
-/// The demo's tenant and its integration, made at the first run.
-async fn connect(boot: &Boot, pool: &PgPool) -> Result<(Uuid, Uuid)> {
+/// The demo's tenant, made at the first run.
+async fn tenant(pool: &PgPool) -> Result<Uuid> {
     let known = sqlx::query_scalar!("select id from accounts where name = $1 order by id limit 1", TENANT);
-    let account_id = match known.fetch_optional(pool).await? {
-        Some(id) => id,
-        None => accounts::create_account(pool, TENANT, "USD", "America/New_York").await?,
-    };
+    match known.fetch_optional(pool).await? {
+        Some(id) => Ok(id),
+        None => Ok(accounts::create_account(pool, TENANT, "USD", "America/New_York").await?),
+    }
+}
+
+/// The integration of an earlier run.
+async fn connected(pool: &PgPool, account_id: Uuid) -> Result<Option<Uuid>> {
+    let is_ours = |i: &accounts::Integration| i.account_id == account_id && i.status == accounts::Status::Connected;
+    Ok(accounts::integrations(pool).await?.into_iter().find(is_ours).map(|integration| integration.id))
+}
+
+async fn connect(boot: &Boot, pool: &PgPool, account_id: Uuid) -> Result<Uuid> {
     let tenant = accounts::tenant(pool, account_id).await?;
     let token = "the stub takes any token".to_owned().into();
     let found = boot.settings.sources()?.ad_account(&token, AD_ACCOUNT, &tenant).await?;
     let keys = boot.settings.key_ring(boot.place())?;
-    let connected = accounts::connect(pool, &keys, account_id, &found, &token, None).await?;
-    Ok((account_id, connected.integration_id))
+    Ok(accounts::connect(pool, &keys, account_id, &found, &token, None).await?.integration_id)
+}
+
+/// The fill that a connection's event makes, as it does in a service: outbox, relay, META_CONNECT, its consumer.
+async fn fill_that_follows(boot: &Boot, servers: &Servers, integration_id: Uuid) -> Result<Uuid> {
+    let mut tasks = Tasks::new();
+    roles::spawn(&mut tasks, Role::Relay, boot, servers)?;
+    roles::spawn(&mut tasks, Role::Fill, boot, servers)?;
+    let fill = tokio::time::timeout(FOLLOWS_WITHIN, async {
+        loop {
+            let fill = ::runs::newest(&servers.pool, integration_id, JobType::SevenDayFill).await?;
+            if let Some(fill) = fill {
+                break Ok::<_, anyhow::Error>(fill.id);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let fill = fill.await.context("no fill followed from the connection")?;
+    tasks.end().await?;
+    fill
 }
 
 /// The range from the first to the last day of those shown that have no row yet.

@@ -33,6 +33,9 @@ enum Job {
     /// The attribution window up to yesterday, and every day still owed
     #[value(name = "meta_fresh")]
     Fresh,
+    /// The days behind the attribution window that Meta still restates; `serve` does it once a day
+    #[value(name = "meta_settle")]
+    Settle,
 }
 
 /// Whether and how long to wait; shared by the commands that enqueue.
@@ -51,6 +54,7 @@ impl Sync {
         let job = match self.job {
             Job::SevenDayFill => JobType::SevenDayFill,
             Job::Fresh => JobType::Fresh,
+            Job::Settle => JobType::Settle,
         };
         let servers = boot.servers().await?;
         let integration = integration(&servers, self.integration).await?;

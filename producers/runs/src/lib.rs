@@ -23,4 +23,4 @@ pub use enqueue::{EnqueueError, Enqueued, FillEvent, enqueue, enqueue_fill};
 pub use job::{JobType, Window};
 pub use leader::{lead, resign};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
-pub use listing::{Run, failed_days, run, runs};
+pub use listing::{Run, failed_days, newest, run, runs};

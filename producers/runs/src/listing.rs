@@ -3,6 +3,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::job::JobType;
+
 /// A run as its row says, for people and for programs that wait for it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
@@ -59,6 +61,19 @@ pub async fn runs(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
 
 pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
     Ok(load(pool, Some(id), 1).await?.pop())
+}
+
+/// The newest run of an integration and job.
+pub async fn newest(pool: &PgPool, integration_id: Uuid, job: JobType) -> sqlx::Result<Option<Run>> {
+    let id = sqlx::query_scalar!(
+        "select id from sync_runs where integration_id = $1 and job_type = $2 order by requested_at desc, id desc limit 1",
+        integration_id,
+        job.as_str(),
+    );
+    match id.fetch_optional(pool).await? {
+        Some(id) => run(pool, id).await,
+        None => Ok(None),
+    }
 }
 
 /// Days that failed and are tried again with the next `meta_fresh`: how many, and one of the reasons.
