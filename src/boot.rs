@@ -4,6 +4,7 @@
 //! streams are brought up to date. A command joins the process that runs in the data folder already; a service and the
 //! demo want the folder for themselves.
 
+mod otlp;
 mod place;
 mod servers;
 mod settings;
@@ -11,8 +12,9 @@ mod tracing_setup;
 
 use anyhow::{Context, Result};
 
+pub use otlp::Traces;
 pub use place::Place;
-pub use servers::{Servers, check_tables, migrate};
+pub use servers::{Servers, check_tables, migrate, pool_options};
 pub use settings::Settings;
 
 use crate::exit::usage;
@@ -20,6 +22,8 @@ use crate::exit::usage;
 /// What every command begins with.
 pub struct Boot {
     pub settings: Settings,
+    /// Where spans go; to be flushed before the process ends.
+    pub traces: Traces,
     place: Place,
     manner: Manner,
 }
@@ -39,12 +43,13 @@ impl Boot {
     /// Reads the settings and starts tracing.
     pub fn new(place: Place, manner: Manner) -> Result<Boot> {
         let settings = Settings::read(&place, manner == Manner::Demo).map_err(usage)?;
-        tracing_setup::start(&settings, manner == Manner::Service).map_err(usage)?;
         // async-nats, sqlx and reqwest share one TLS provider.
         rustls::crypto::ring::default_provider()
             .install_default()
             .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))
             .context("a bug of adledger's")?;
-        Ok(Boot { settings, place, manner })
+        let traces = settings.otlp_endpoint.as_ref().map(Traces::to_collector).transpose()?.unwrap_or_default();
+        tracing_setup::start(&settings, manner == Manner::Service, &traces).map_err(usage)?;
+        Ok(Boot { settings, traces, place, manner })
     }
 }

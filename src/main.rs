@@ -3,12 +3,14 @@
 mod boot;
 mod command;
 mod daily_table;
+mod durables;
 mod exit;
 mod output;
 mod progress;
 mod roles;
 mod shutdown;
 mod waiting;
+mod web;
 
 use std::process::ExitCode;
 
@@ -55,7 +57,9 @@ async fn main() -> ExitCode {
         Command::Serve(_) => Manner::Service,
         _ => Manner::Command,
     };
-    let outcome = match Boot::new(cli.place, manner) {
+    let boot = Boot::new(cli.place, manner);
+    let traces = boot.as_ref().map(|boot| boot.traces.clone()).unwrap_or_default();
+    let outcome = match boot {
         Err(error) => Err(error),
         Ok(boot) => match cli.command {
             Command::Demo(command) => command.run(&boot).await,
@@ -72,5 +76,6 @@ async fn main() -> ExitCode {
             Command::Doctor(command) => command.run(&boot).await,
         },
     };
+    traces.flush().await;
     exit::code(outcome)
 }

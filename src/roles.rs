@@ -12,6 +12,7 @@ use projector::Projector;
 use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::shutdown::Tasks;
+use crate::web;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -27,6 +28,8 @@ pub enum Role {
     Relay,
     /// Asks for the daily jobs; of all processes that may, one does
     Schedule,
+    /// Says over HTTP how the service is: health, readiness, metrics
+    Web,
     /// All of them
     All,
 }
@@ -37,7 +40,7 @@ impl Role {
     }
 }
 
-/// Starts what the role consists of.
+/// Starts what the role consists of, but for HTTP, which only a service serves.
 pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> Result<()> {
     if role.plays(Role::Raw) {
         let (pool, wire, cancel) = (servers.pool.clone(), servers.wire.clone(), tasks.cancel().clone());
@@ -72,6 +75,11 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
 /// Plays the role until a signal, or until a server of this process's own is gone; then ends in order.
 pub async fn serve(role: Role, boot: &Boot, servers: Servers) -> Result<Outcome> {
     let mut tasks = Tasks::new();
+    if role.plays(Role::Web) {
+        let listener = web::Listener::open(boot.settings.http_addr, role == Role::Web).await?;
+        let (router, cancel) = (web::router(&servers), tasks.cancel().clone());
+        tasks.spawn("web", async move { listener.serve(router, &cancel).await });
+    }
     spawn(&mut tasks, role, boot, &servers)?;
     tracing::info!("serving");
     let ended = tasks.until_signal(servers.ended()).await;

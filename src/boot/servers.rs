@@ -31,6 +31,27 @@ pub struct Servers {
     embedded: Option<embedded::Servers>,
 }
 
+/// The servers that could be reached, or why not.
+pub struct Reached {
+    database_url: SecretString,
+    nats_url: String,
+    pub pool: Result<PgPool>,
+    pub wire: Result<Wire>,
+    embedded: Option<embedded::Servers>,
+}
+
+impl Reached {
+    /// Ends the connections and, if they are our own, the servers.
+    pub async fn close(self) {
+        if let Ok(pool) = self.pool {
+            let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;
+        }
+        if let Some(servers) = self.embedded {
+            servers.stop().await;
+        }
+    }
+}
+
 /// Which servers a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
@@ -58,22 +79,27 @@ impl Boot {
         Ok(servers)
     }
 
-    /// PostgreSQL and NATS, for whoever wants to look at them. Those started here have their tables and streams.
-    pub async fn servers_as_they_are(&self) -> Result<Servers> {
+    /// PostgreSQL and NATS as they are. Those started here have their tables and streams.
+    async fn servers_as_they_are(&self) -> Result<Servers> {
+        let Reached { database_url, nats_url, pool, wire, embedded } = self.reach().await?;
+        Ok(Servers { database_url, nats_url, pool: pool?, wire: wire?, embedded })
+    }
+
+    /// What of the two can be reached, for whoever wants to look at them: that one is away says nothing about the other.
+    pub async fn reach(&self) -> Result<Reached> {
         let found = self.find(Needs::Both).await?;
         let database_url = found.database_url.context("PostgreSQL was asked for")?;
         let nats_url = found.nats_url.context("NATS was asked for")?;
-        let pool = self.connect(&database_url).await?;
-        let wire = self.wire(&nats_url).await?;
+        let (pool, wire) = (self.connect(&database_url).await, self.wire(&nats_url).await);
         if let Some(embedded) = &found.embedded {
-            if embedded.database_url().is_some() {
-                migrate(&pool).await?;
+            if let (Some(_), Ok(pool)) = (embedded.database_url(), &pool) {
+                migrate(pool).await?;
             }
-            if embedded.nats_url().is_some() {
-                self.make_streams(&wire).await?;
+            if let (Some(_), Ok(wire)) = (embedded.nats_url(), &wire) {
+                self.make_streams(wire).await?;
             }
         }
-        Ok(Servers { database_url, nats_url, pool, wire, embedded: found.embedded })
+        Ok(Reached { database_url, nats_url, pool, wire, embedded: found.embedded })
     }
 
     /// A command makes what is missing, and leaves alone what a service has set: its own settings may be none.
@@ -234,7 +260,7 @@ impl Servers {
 /// A connection that is half open never says that it is: it is asked, with a deadline, before it is used and after. On the
 /// server's side, a session whose process is stopped in the middle of a transaction is ended, so that its locks are free, and
 /// one whose client is gone does not work on.
-fn pool_options() -> PgPoolOptions {
+pub fn pool_options() -> PgPoolOptions {
     async fn is_alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
         let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
         answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)

@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use insights::source::Asked;
 use insights::{Clock, Sources};
 use jetstream::topology;
 use meta_api::{ClientConfig, MetaApi};
+use reqwest::Url;
 use secrecy::SecretString;
 
 use super::Place;
@@ -22,6 +24,9 @@ pub struct Settings {
     pub lease: Duration,
     /// Sync runs that one process works on at a time.
     pub fetch_workers: usize,
+    pub http_addr: SocketAddr,
+    /// The collector that traces go to; none are kept without one.
+    pub otlp_endpoint: Option<Url>,
     pub log_format: LogFormat,
     pub rust_log: Option<String>,
     pub asked: Asked,
@@ -119,6 +124,8 @@ impl Settings {
             },
             lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 15, 3..=3600)?),
             fetch_workers: usize::try_from(number("ADLEDGER_FETCH_WORKERS", 4, 1..=64)?).unwrap_or(1),
+            http_addr: http_addr()?,
+            otlp_endpoint: otlp_endpoint()?,
             log_format,
             rust_log: variable("RUST_LOG")?,
             asked: asked(&client.api_version)?,
@@ -175,6 +182,19 @@ fn url(name: &str, schemes: &[&str]) -> Result<Option<String>, String> {
         return Ok(Some(text));
     }
     Err(format!("{name} is no {0} URL: write it like {0}://user:password@host:port/…", schemes[0]))
+}
+
+fn http_addr() -> Result<SocketAddr, String> {
+    let text = variable("HTTP_ADDR")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    text.parse().map_err(|_| {
+        format!("HTTP_ADDR is {text:?}: write an IP address and a port, such as 127.0.0.1:8080 or [::]:8080")
+    })
+}
+
+fn otlp_endpoint() -> Result<Option<Url>, String> {
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let Some(text) = url(name, &["http", "https"])? else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| format!("{name} is no URL: write it like http://127.0.0.1:4318"))
 }
 
 fn client() -> Result<ClientConfig, String> {

@@ -1,10 +1,11 @@
 use anyhow::{Context, Result};
 use clap::Args;
-use jetstream::{DEAD_LETTERS, META_INSIGHTS, Wire, topology};
+use jetstream::{DEAD_LETTERS, LogFill, Verdict, Wire, topology};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::boot::Boot;
+use crate::durables::{DURABLES, Durable};
 use crate::exit::{self, Outcome};
 use crate::output;
 
@@ -18,8 +19,6 @@ pub struct Doctor {
 
 /// The oldest PostgreSQL that is supported, as the server numbers its versions.
 const OLDEST_POSTGRES: i32 = 150_000;
-/// A log this full, in percent, is about to stop the fetch.
-const FULL_PERCENT: u64 = 80;
 
 #[derive(Serialize)]
 struct Check {
@@ -47,11 +46,17 @@ impl Doctor {
         let mut checks = Checks::default();
         settings(boot, &mut checks);
         // One start for both where the servers are embedded: two would want the same folder.
-        match boot.servers_as_they_are().await {
-            Ok(servers) => {
-                database(boot, &servers.pool, &mut checks).await;
-                wire(boot, &servers.wire, &mut checks).await;
-                servers.close().await;
+        match boot.reach().await {
+            Ok(reached) => {
+                match &reached.pool {
+                    Ok(pool) => database(boot, pool, &mut checks).await,
+                    Err(error) => checks.add("PostgreSQL", Err(anyhow::anyhow!(exit::sentence(error)))),
+                }
+                match &reached.wire {
+                    Ok(wire) => nats(boot, wire, &mut checks).await,
+                    Err(error) => checks.add("NATS", Err(anyhow::anyhow!(exit::sentence(error)))),
+                }
+                reached.close().await;
             }
             Err(error) => checks.add("servers", Err(error)),
         }
@@ -97,6 +102,8 @@ async fn database(boot: &Boot, pool: &PgPool, checks: &mut Checks) {
         checks.add("sealed tokens", sealed(boot, pool).await);
         checks.add("integrations", integrations(pool).await);
         checks.add("days", days(pool).await);
+        checks.add("runs", waiting(pool).await);
+        checks.add("outbox", outbox(pool).await);
     }
 }
 
@@ -148,7 +155,31 @@ async fn days(pool: &PgPool) -> Result<String> {
     Ok("none has failed, all are in the tables".to_owned())
 }
 
-async fn wire(boot: &Boot, wire: &Wire, checks: &mut Checks) {
+/// A wait for Meta is Meta's business; one for the log is somebody's here.
+async fn waiting(pool: &PgPool) -> Result<String> {
+    let waiting = ::runs::waiting(pool, 1000).await?;
+    let for_log = |run: &&::runs::Run| run.wait_reason.as_deref().is_some_and(|reason| reason.starts_with("log_"));
+    if let Some(run) = waiting.iter().find(for_log) {
+        anyhow::bail!(
+            "{} runs wait for the log, {} first ({}): {}",
+            waiting.iter().filter(for_log).count(),
+            run.id,
+            run.wait_reason.as_deref().unwrap_or_default(),
+            run.error_message.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(format!("{} wait, none for the log", waiting.len()))
+}
+
+async fn outbox(pool: &PgPool) -> Result<String> {
+    let waiting = ::outbox::waiting(pool).await?;
+    if let Some(error) = waiting.last_error {
+        anyhow::bail!("{} events wait to be published, and one could not be: {error}", waiting.events);
+    }
+    Ok(format!("{} events wait to be published", waiting.events))
+}
+
+async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     let version = topology::check_server(wire).map(|()| {
         let mb = wire.max_payload_bytes() >> 20;
         let advice = if mb < 8 { "; days of many ads need more, set max_payload: 8MB" } else { "" };
@@ -170,23 +201,15 @@ async fn wire(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     );
     checks.add("log", log_level(wire).await);
     checks.add("dead letters", dead_letters(wire).await);
-    for (what, durable) in [("raw", raw::DURABLE), ("projector", projector::DURABLE)] {
-        checks.add(what, gap(wire, durable).await);
+    for durable in DURABLES {
+        checks.add(durable.name, gap(wire, durable).await);
     }
 }
 
 async fn log_level(wire: &Wire) -> Result<String> {
-    let level = wire.log(META_INSIGHTS).await?.level().await?;
-    let Some(max) = level.max_bytes.filter(|max| *max > 0) else {
-        return Ok(format!("{} events, {} bytes, without a limit of its own", level.messages, level.bytes));
-    };
-    let percent = level.bytes.saturating_mul(100) / max;
-    anyhow::ensure!(
-        percent < FULL_PERCENT,
-        "the log is {percent}% full ({} of {max} bytes): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`",
-        level.bytes
-    );
-    Ok(format!("{} events, {percent}% of {max} bytes", level.messages))
+    let fill = LogFill::ask(wire).await?;
+    anyhow::ensure!(fill.verdict() == Verdict::Room, fill.sentence());
+    Ok(fill.sentence())
 }
 
 async fn dead_letters(wire: &Wire) -> Result<String> {
@@ -200,7 +223,7 @@ async fn dead_letters(wire: &Wire) -> Result<String> {
     Ok("none".to_owned())
 }
 
-async fn gap(wire: &Wire, durable: &str) -> Result<String> {
-    let progress = wire.puller(META_INSIGHTS, durable).await?.progress().await?;
+async fn gap(wire: &Wire, durable: &Durable) -> Result<String> {
+    let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
     Ok(format!("{} messages wait, {} are in flight", progress.gap, progress.in_flight))
 }

@@ -1,12 +1,14 @@
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
-use jetstream::META_INSIGHTS;
+use jetstream::{LogFill, META_INSIGHTS, Verdict, Wire};
 use serde::Serialize;
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::boot::{Boot, Servers};
-use crate::exit::Outcome;
+use crate::boot::{self, Boot};
+use crate::durables::DURABLES;
+use crate::exit::{self, Outcome};
 use crate::output::{self, or_dash};
 
 /// Show integrations, how fresh their days are, and what waits to be folded
@@ -20,7 +22,24 @@ pub struct Status {
 #[derive(Serialize)]
 struct Report {
     integrations: Vec<Freshness>,
+    /// Runs that wait, each with its reason.
+    waiting: Vec<Waiting>,
+    /// Events that are written and not published yet.
+    outbox_events: i64,
     consumers: Vec<Gap>,
+    log: Option<LogFill>,
+    /// Why nothing is known of consumers and log.
+    nats_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    run_id: Uuid,
+    integration_id: Uuid,
+    job_type: String,
+    wait_reason: Option<String>,
+    not_before: Option<DateTime<Utc>>,
+    message: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -48,20 +67,37 @@ struct Gap {
 
 impl Status {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let servers = boot.servers().await?;
-        let report = Report { integrations: freshness(&servers).await?, consumers: gaps(&servers).await? };
+        let mut reached = boot.reach().await?;
+        let pool = reached.pool.as_ref().map_err(|error| anyhow::anyhow!(exit::sentence(error)))?;
+        boot::check_tables(pool).await?;
+        // Why a run waits for the log is seen where the log cannot be.
+        let stream = match std::mem::replace(&mut reached.wire, Err(anyhow::anyhow!("taken"))) {
+            Ok(wire) => stream(&wire).await,
+            Err(error) => Err(error),
+        };
+        let (consumers, log, nats_error) = match stream {
+            Ok((consumers, log)) => (consumers, Some(log), None),
+            Err(error) => (Vec::new(), None, Some(exit::sentence(&error))),
+        };
+        let report = Report {
+            integrations: freshness(pool).await?,
+            waiting: waiting(pool).await?,
+            outbox_events: outbox::waiting(pool).await?.events,
+            consumers,
+            log,
+            nats_error,
+        };
         if self.json {
             output::json(&report)?;
         } else {
             print(&report)?;
         }
-        servers.close().await;
+        reached.close().await;
         Ok(Outcome::Done)
     }
 }
 
-async fn freshness(servers: &Servers) -> Result<Vec<Freshness>> {
-    let pool = &servers.pool;
+async fn freshness(pool: &PgPool) -> Result<Vec<Freshness>> {
     let mut all = Vec::new();
     for i in accounts::integrations(pool).await? {
         let days = sqlx::query!(
@@ -90,17 +126,31 @@ async fn freshness(servers: &Servers) -> Result<Vec<Freshness>> {
     Ok(all)
 }
 
-async fn gaps(servers: &Servers) -> Result<Vec<Gap>> {
+async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
+    let runs = ::runs::waiting(pool, 1000).await?.into_iter();
+    Ok(runs
+        .map(|run| Waiting {
+            run_id: run.id,
+            integration_id: run.integration_id,
+            job_type: run.job_type,
+            wait_reason: run.wait_reason,
+            not_before: run.not_before,
+            message: run.error_message,
+        })
+        .collect())
+}
+
+async fn stream(wire: &Wire) -> Result<(Vec<Gap>, LogFill)> {
     let mut gaps = Vec::new();
-    for durable in [raw::DURABLE, projector::DURABLE] {
-        let progress = servers.wire.puller(META_INSIGHTS, durable).await?.progress().await?;
+    for durable in DURABLES {
+        let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
         gaps.push(Gap {
-            consumer: durable.to_owned(),
+            consumer: durable.name.to_owned(),
             messages_waiting: progress.gap,
             messages_in_flight: progress.in_flight,
         });
     }
-    Ok(gaps)
+    Ok((gaps, LogFill::ask(wire).await?))
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -135,10 +185,48 @@ fn print(report: &Report) -> Result<()> {
         }
         output::line(&table.to_string())?;
     }
+    print_waiting(report)?;
+    let Some(log) = &report.log else {
+        return output::line(report.nats_error.as_deref().unwrap_or("Nothing is known of the log."));
+    };
     let mut table = output::table(&["consumer", "messages waiting", "in flight"]);
     output::right(&mut table, [1, 2]);
     for gap in &report.consumers {
         table.add_row([gap.consumer.clone(), gap.messages_waiting.to_string(), gap.messages_in_flight.to_string()]);
     }
-    output::line(&table.to_string())
+    output::line(&table.to_string())?;
+    let mut table = output::table(&["log", "events", "bytes", "of", "full"]);
+    output::right(&mut table, [1, 2, 3, 4]);
+    table.add_row([
+        META_INSIGHTS.to_owned(),
+        log.messages.to_string(),
+        log.bytes.to_string(),
+        or_dash(log.max_bytes),
+        or_dash(log.percent.map(|percent| format!("{percent}%"))),
+    ]);
+    output::line(&table.to_string())?;
+    if log.verdict() != Verdict::Room {
+        output::line(&log.sentence())?;
+    }
+    Ok(())
+}
+
+fn print_waiting(report: &Report) -> Result<()> {
+    if !report.waiting.is_empty() {
+        let mut table = output::table(&["waiting run", "job", "for", "until", "because"]);
+        for run in &report.waiting {
+            table.add_row([
+                run.run_id.to_string(),
+                run.job_type.clone(),
+                or_dash(run.wait_reason.as_ref()),
+                or_dash(run.not_before.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC"))),
+                or_dash(run.message.as_ref()),
+            ]);
+        }
+        output::line(&table.to_string())?;
+    }
+    match report.outbox_events {
+        0 => Ok(()),
+        events => output::line(&format!("{events} events wait for the relay to publish them.")),
+    }
 }

@@ -1,9 +1,10 @@
 //! Tests only: real servers ([`database`], [`nats`]), random histories ([`history`]), a second fold written apart from
-//! the first ([`oracle`]), and a fake Graph API ([`graph`]).
+//! the first ([`oracle`]), a fake Graph API ([`graph`]), and a collector of traces ([`Collector`]).
 //!
 //! The oracle never calls `projections`: it is slow, plain, and made from the invariants alone. What must not live here:
 //! anything that the binary needs.
 
+mod collector;
 pub mod graph;
 pub mod history;
 pub mod oracle;
@@ -11,5 +12,6 @@ mod servers;
 mod tenants;
 pub mod wait;
 
+pub use collector::Collector;
 pub use servers::{Database, LIMITS, Nats, database, nats, nats_without_streams, options};
 pub use tenants::Tenant;

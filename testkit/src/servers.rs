@@ -21,7 +21,7 @@ pub struct Nats {
     pub wire: Wire,
     pub url: String,
     _servers: Servers,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// The streams' limits in tests: as the defaults, on one server.
@@ -98,6 +98,18 @@ impl Nats {
         Ok(())
     }
 
+    /// The program that runs, for a test that wants another one with a configuration of its own.
+    pub fn program(&self) -> Result<PathBuf> {
+        let pid = std::fs::read_to_string(self.folder.path().join("nats/nats.pid"))?;
+        Ok(std::fs::read_link(Path::new("/proc").join(pid.trim()).join("exe"))?)
+    }
+
+    /// Deletes a stream with all that is in it, as no program of ours would.
+    pub async fn delete_stream(&self, stream: &str) -> Result<()> {
+        async_nats::jetstream::new(self.client().await?).delete_stream(stream).await?;
+        Ok(())
+    }
+
     async fn client(&self) -> Result<async_nats::Client> {
         let address: async_nats::ServerAddr = self.url.parse()?;
         let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
@@ -121,7 +133,7 @@ pub async fn nats_without_streams() -> Result<Nats> {
     let servers = Servers::start(options).await?;
     let url = servers.nats_url().context("nats-server was asked for")?.to_owned();
     let wire = Wire::connect(&url, None, "test").await?;
-    Ok(Nats { wire, url, _servers: servers, _folder: folder })
+    Ok(Nats { wire, url, _servers: servers, folder })
 }
 
 /// Options of embedded servers in `data_dir`, with the user's own cache.

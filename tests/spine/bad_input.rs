@@ -49,14 +49,19 @@ async fn servers_that_do_not_answer_are_named_without_their_passwords() -> Resul
         ),
         ("NATS_URL", "nats://u:hunter2@127.0.0.1:1", "cannot connect to NATS at nats://127.0.0.1:1"),
     ] {
-        let mut command = shop.command(&["status"]);
+        let mut command = shop.command(&["replay", "--since", "2026-03-01", "--until", "2026-03-01"]);
         command.env(name, value);
         let ran = run(command, None).await?;
         check(&ran, 1, words)?;
         assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
     }
-    let empty = testkit::nats_without_streams().await?;
     let mut command = shop.command(&["status"]);
+    command.env("NATS_URL", "nats://u:hunter2@127.0.0.1:1");
+    let ran = run(command, None).await?;
+    assert!(ran.stdout.contains("cannot connect to NATS at nats://127.0.0.1:1"), "the tables are shown: {ran:?}");
+    assert!(ran.code == 0 && !ran.stdout.contains("hunter2") && !ran.stderr.contains("hunter2"), "{ran:?}");
+    let empty = testkit::nats_without_streams().await?;
+    let mut command = shop.command(&["replay", "--since", "2026-03-01", "--until", "2026-03-01"]);
     command.env("NATS_URL", &empty.url);
     check(&run(command, None).await?, 1, "run `adledger streams apply`")?;
     sqlx::raw_sql("create database empty").execute(&shop.database.pool).await?;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use events::payload;
 use jetstream::{DEAD_LETTERS, META_INSIGHTS};
+use testkit::Collector;
 use testkit::graph::{Endpoint, Failure};
 
 use crate::shop::{Ran, Shop, TOKEN, days_ago, run};
@@ -10,22 +11,23 @@ use crate::shop::{Ran, Shop, TOKEN, days_ago, run};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
     let shop = Shop::open().await?;
+    let collector = Collector::start().await?;
     let mut said = Vec::new();
     // The server quotes the token in each of these, too.
     shop.graph.fail(Failure::account_throttle(0).times(1).on(Endpoint::AdRows));
     shop.graph.fail(Failure::refusal(500, 2, None, "Oops, {token} broke").times(1).on(Endpoint::AccountRow));
-    said.push(traced(&shop, &["--job", "meta_7d_fill"]).await?);
+    said.push(traced(&shop, &collector, &["--job", "meta_7d_fill"]).await?);
     let row = format!(
         r#"{{"data":[{{"ad_id":"1","spend":"a lot","account_currency":"EUR","date_start":"{0}","date_stop":"{0}"}}]}}"#,
         days_ago(1)
     );
     shop.graph.fail(Failure::body(200, &row).times(1).on(Endpoint::AdRows).on_date(days_ago(1)));
-    let parked = traced(&shop, &["--job", "meta_fresh"]).await?;
+    let parked = traced(&shop, &collector, &["--job", "meta_fresh"]).await?;
     ensure!(parked.code == 1 && parked.stderr.contains("first: row 1 of the event: ad 1: spend"), "{}", end(&parked));
     said.push(parked);
     shop.graph.heal();
     shop.graph.fail(Failure::token_expired());
-    let expired = traced(&shop, &["--job", "meta_fresh"]).await?;
+    let expired = traced(&shop, &collector, &["--job", "meta_fresh"]).await?;
     ensure!(expired.code == 1 && expired.stderr.contains("connect again with a new token"), "{}", end(&expired));
     said.push(expired);
     for command in [["status"].as_slice(), &["runs"], &["doctor"], &["runs", "--json"]] {
@@ -37,6 +39,11 @@ async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
         check("what a command said", &ran.stdout, &needles)?;
         check("what a command said", &ran.stderr, &needles)?;
     }
+    for body in collector.bodies() {
+        check("a trace", &String::from_utf8_lossy(&body), &needles)?;
+    }
+    let asked = collector.spans().into_iter().filter(|span| span.name == "ask_meta").count();
+    ensure!(asked > 20, "{asked} spans of calls to Meta were looked through");
     check_tables(&shop, &needles).await?;
     let letters = check_stream(&shop, DEAD_LETTERS, "dead.>", &needles).await?;
     let events = check_stream(&shop, META_INSIGHTS, &events::subject::insights_filter(None, None), &needles).await?;
@@ -51,13 +58,13 @@ fn end(ran: &Ran) -> &str {
     ran.stderr.trim().lines().last().unwrap_or_default()
 }
 
-/// A sync with every log line there is.
-async fn traced(shop: &Shop, job: &[&str]) -> Result<Ran> {
+/// A sync with every log line and every span there is.
+async fn traced(shop: &Shop, collector: &Collector, job: &[&str]) -> Result<Ran> {
     let integration = shop.integration_id.to_string();
     let mut arguments = vec!["sync", "--integration", &integration, "--wait", "--deadline-seconds", "60"];
     arguments.extend(job);
     let mut command = shop.command(&arguments);
-    command.env("RUST_LOG", "trace");
+    command.env("RUST_LOG", "trace").env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
     run(command, None).await
 }
 

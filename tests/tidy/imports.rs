@@ -32,8 +32,18 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
         &["jetstream", TESTS],
         "go through jetstream, which decides what is retried, parked and acknowledged",
     ),
-    ("reqwest", &["meta-api"], "go through meta-api, which keeps the token out of URLs, errors and redirects"),
-    ("axum", &[TESTS], "no room serves HTTP yet; when one does, add it here"),
+    (
+        "reqwest",
+        &["meta-api", BINARY],
+        "go through meta-api, which keeps the token out of URLs, errors and redirects; the binary sends spans with it, and \
+         nothing else",
+    ),
+    (
+        "opentelemetry",
+        &["jetstream", BINARY],
+        "rooms speak tracing; where spans go is the binary's business, and which event they belong to jetstream's",
+    ),
+    ("axum", &["connect", TESTS, BINARY], "HTTP is served by the web role and by the rooms whose routes it merges"),
     (
         "sqlx",
         &[
@@ -209,7 +219,7 @@ mod violations {
             ("insights", "reqwest", None, "insights depends on reqwest"),
             ("events", "sqlx", None, "events depends on sqlx"),
             ("projections", "tokio", None, "projections depends on tokio"),
-            ("adledger", "axum", None, "adledger depends on axum"),
+            ("raw", "axum", None, "raw depends on axum"),
         ] {
             let said = said(about, &[(import, kind)]);
             assert!(said.starts_with(expected), "{about} -> {import}: {said:?}");

@@ -65,6 +65,9 @@ impl Parts {
 
 impl Projector {
     pub(crate) async fn handle(&self, messages: Vec<Message>) -> Result<Vec<Disposition>, FoldError> {
+        let _spans = jetstream::spans(&messages, |message| {
+            tracing::info_span!("fold", otel.kind = "consumer", subject = message.subject, sequence = message.sequence)
+        });
         let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
         let mut decoded = Decoded::default();
         for (place, message) in messages.iter().enumerate() {

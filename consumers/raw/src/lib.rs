@@ -33,6 +33,9 @@ pub enum HandleError {
 }
 
 async fn handle(pool: &PgPool, wire: &Wire, messages: Vec<Message>) -> Result<Vec<Disposition>, HandleError> {
+    let _spans = jetstream::spans(&messages, |message| {
+        tracing::info_span!("append", otel.kind = "consumer", subject = message.subject, sequence = message.sequence)
+    });
     // Asked for each batch, because a stream can be recreated while this process runs.
     let incarnation = wire.log(META_INSIGHTS).await?.incarnation();
     let appended = match append_all(pool, incarnation, &messages).await {

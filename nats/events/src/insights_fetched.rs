@@ -40,6 +40,8 @@ pub struct Circumstances {
     pub codec: Codec,
     /// Extension `databytes`: size of the data before compression.
     pub uncompressed_bytes: Option<i64>,
+    /// Extension `traceparent`: the span that the event was fetched in, in the W3C's form; absent when no traces are kept.
+    pub traceparent: Option<String>,
 }
 
 /// The data of `adledger.meta.insights.fetched.v1`: one ad account, one day, and every row Meta gave, as received.
@@ -114,6 +116,7 @@ impl InsightsFetched {
                 page_count: Some(page_count),
                 codec,
                 uncompressed_bytes,
+                traceparent: None,
             },
             day: AccountDay { account_id: data.account_id, ad_account_id: data.ad_account.id, date: data.date },
             payload,
@@ -132,6 +135,9 @@ impl InsightsFetched {
             .extension("datacodec", c.codec.to_string());
         if let Some(run_id) = c.run_id {
             builder = builder.extension("runid", run_id.to_string());
+        }
+        if let Some(traceparent) = &c.traceparent {
+            builder = builder.extension("traceparent", traceparent.clone());
         }
         for (name, value) in [
             ("rowcount", c.row_count.map(i64::from)),

@@ -104,9 +104,22 @@ pub fn dead_letter(stream: &str, consumer: &str) -> String {
     format!("dead.{stream}.{consumer}")
 }
 
+/// The stream and the consumer that a dead letter's subject names, whatever follows them.
+pub fn of_dead_letter(subject: &str) -> Option<(&str, &str)> {
+    let mut tokens = subject.strip_prefix("dead.")?.split('.');
+    Some((tokens.next()?, tokens.next()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dead_letter_says_who_could_not_use_it() {
+        assert_eq!(of_dead_letter(&dead_letter("META_INSIGHTS", "raw")), Some(("META_INSIGHTS", "raw")));
+        assert_eq!(of_dead_letter("dead.S.c.more.of.it"), Some(("S", "c")));
+        assert_eq!((of_dead_letter("dead.S"), of_dead_letter("meta.S.c")), (None, None));
+    }
 
     #[test]
     fn parse_is_the_inverse_of_build() {

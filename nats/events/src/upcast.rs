@@ -39,6 +39,7 @@ pub fn open_insights(attributes: &Event) -> Result<Circumstances, EventError> {
         page_count: headers::optional("pagecount", extension("pagecount"), "a whole number")?,
         codec: extension("datacodec").map_or(Ok(Codec::Plain), |name| name.parse())?,
         uncompressed_bytes: headers::optional("databytes", extension("databytes"), "a whole number")?,
+        traceparent: extension("traceparent"),
     })
 }
 

@@ -105,6 +105,18 @@ fn the_headers_name_the_event_as_cloudevents_does() {
 }
 
 #[test]
+fn the_trace_travels_as_an_attribute_and_only_where_there_is_one() {
+    let mut event = fetched(7, at(1_770_000_000_000_001), None, 1);
+    assert!(pairs_of(&event).iter().all(|(name, _)| name != "ce-traceparent"));
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    event.circumstances.traceparent = Some(traceparent.to_owned());
+    let pairs = pairs_of(&event);
+    assert!(pairs.contains(&("ce-traceparent".to_owned(), traceparent.to_owned())), "{pairs:?}");
+    let circumstances = open_insights(&read(&pairs).expect("it is read")).expect("and understood");
+    assert_eq!(circumstances.traceparent.as_deref(), Some(traceparent));
+}
+
+#[test]
 fn header_names_are_read_in_any_case_and_other_families_passed_over() {
     let event = fetched(7, at(1_770_000_000_000_001), Some(Uuid::from_u128(9)), 1);
     let mut pairs: Pairs = pairs_of(&event).into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();

@@ -1,26 +1,33 @@
 //! The way to and from JetStream, and the only crate that names its client.
 //!
 //! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable consumer
-//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), dead letters, and
-//! the topology (streams and consumers as data). What must not live here: SQL, what an event means, or a decision about
-//! one. Nothing here creates or changes a stream but [`topology::apply`].
+//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), dead letters, the
+//! trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams and consumers as data). What
+//! must not live here: SQL, what an event means, or a decision about one. Nothing here creates or changes a stream but
+//! [`topology::apply`].
 
+mod fill;
+mod lag;
 mod log;
 mod message;
 mod park;
 mod publish;
 mod pull;
 pub mod topology;
+mod trace;
 mod work;
 
 use std::time::Duration;
 
 use async_nats::jetstream;
 
-pub use log::{Level, Log};
+pub use fill::{LogFill, Verdict};
+pub use lag::Lag;
+pub use log::{Level, Log, Storage};
 pub use message::Message;
 pub use publish::{PublishError, Published};
 pub use pull::{Delivery, Disposition, Progress, Puller};
+pub use trace::{spans, traceparent};
 pub use work::BatchLimits;
 
 /// The stream that holds every insights event.

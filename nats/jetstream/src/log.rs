@@ -20,14 +20,23 @@ pub struct Level {
     pub last_sequence: u64,
 }
 
-impl Level {
-    /// Hardly a byte of the limit is left: the next event, or the one after it, will be refused.
-    pub fn is_full(&self) -> bool {
-        self.max_bytes.is_some_and(|max| max > 0 && self.bytes >= max - max / 100)
-    }
+/// What the account's streams take together.
+#[derive(Debug, Clone, Copy)]
+pub struct Storage {
+    pub bytes: u64,
+    /// `None` when the account has no limit; then it is the server's disk.
+    pub max_bytes: Option<u64>,
 }
 
 impl Wire {
+    /// What all streams of the account take on disk, and how much they may.
+    pub async fn storage(&self) -> Result<Storage, WireError> {
+        let account =
+            self.context.query_account().await.map_err(|e| WireError::request("asking for the account", e))?;
+        let max_bytes = account.limits.max_storage.and_then(|max| u64::try_from(max).ok()).filter(|max| *max > 0);
+        Ok(Storage { bytes: account.storage, max_bytes })
+    }
+
     /// The stream of that name as a log.
     pub async fn log(&self, stream: &str) -> Result<Log, WireError> {
         Ok(Log { stream: self.stream(stream).await? })
@@ -57,6 +66,13 @@ impl Log {
         let failed = |e: async_nats::jetstream::stream::InfoError| WireError::request("listing subjects", e);
         let subjects = self.stream.info_with_subjects(filter).await.map_err(failed)?;
         subjects.map_ok(|(subject, _)| subject).try_collect().await.map_err(failed)
+    }
+
+    /// How many messages each subject that matches `filter` holds.
+    pub async fn counts(&self, filter: &str) -> Result<Vec<(String, u64)>, WireError> {
+        let failed = |e: async_nats::jetstream::stream::InfoError| WireError::request("counting messages", e);
+        let counts = self.stream.info_with_subjects(filter).await.map_err(failed)?;
+        counts.map_ok(|(subject, count)| (subject, count as u64)).try_collect().await.map_err(failed)
     }
 
     /// The first message of `subject` at or after `sequence`; `None` past the last one.

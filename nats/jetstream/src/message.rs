@@ -34,6 +34,14 @@ impl Message {
         events::headers::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
+    /// The trace that the event belongs to, as it travelled. Asked for each message, so it copies nothing.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let is_traceparent = |name: &str| name.eq_ignore_ascii_case("ce-traceparent");
+        let (_, values) = headers.find(|(name, _)| is_traceparent(name.as_ref()))?;
+        values.first().map(|value| value.as_str())
+    }
+
     /// The headers that belong to the event; those that say how the message travelled are left out.
     pub fn event_header_pairs(&self) -> Vec<(String, String)> {
         let is_transport = |name: &str| name.to_ascii_lowercase().starts_with("nats-");

@@ -4,6 +4,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
 use bytes::Bytes;
 use cloudevents::{AttributesReader, Event};
+use tracing::Instrument;
 
 use crate::Wire;
 use crate::message::header_map;
@@ -45,7 +46,22 @@ impl Wire {
     /// acknowledgement lost on the way does not make two events of one.
     pub async fn publish(&self, subject: &str, attributes: &Event, payload: Bytes) -> Result<Published, PublishError> {
         let pairs = events::headers::to_pairs(attributes);
-        self.publish_pairs(subject, attributes.id(), &pairs, payload, BUDGET).await
+        let span = tracing::info_span!(
+            "publish",
+            otel.kind = "producer",
+            otel.status_code = tracing::field::Empty,
+            subject,
+            event_id = attributes.id(),
+            bytes = payload.len(),
+            sequence = tracing::field::Empty,
+        );
+        let publishing = self.publish_pairs(subject, attributes.id(), &pairs, payload, BUDGET);
+        let published = publishing.instrument(span.clone()).await;
+        match &published {
+            Ok(published) => span.record("sequence", published.sequence),
+            Err(_) => span.record("otel.status_code", "ERROR"),
+        };
+        published
     }
 
     /// Like [`Wire::publish`], for an event whose headers were written down, and with a time of its own.

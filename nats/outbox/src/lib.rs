@@ -10,9 +10,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use events::Announcement;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 /// An event that waits to be published.
@@ -91,17 +90,19 @@ pub async fn postponed(conn: &mut PgConnection, row: &Row, pause: Duration, erro
 #[derive(Debug, Clone, Default)]
 pub struct Waiting {
     pub events: i64,
-    pub oldest_written_at: Option<DateTime<Utc>>,
+    pub oldest_age_seconds: f64,
     /// Why one of them could not be published.
     pub last_error: Option<String>,
 }
 
 /// What waits, of all tenants.
-pub async fn waiting(pool: &PgPool) -> sqlx::Result<Waiting> {
+pub async fn waiting(executor: impl PgExecutor<'_>) -> sqlx::Result<Waiting> {
     sqlx::query_as!(
         Waiting,
-        r#"select count(*) as "events!", min(written_at) as oldest_written_at, max(last_error) as last_error from outbox"#
+        r#"select count(*) as "events!", max(last_error) as last_error,
+                  coalesce(extract(epoch from now() - min(written_at)), 0)::float8 as "oldest_age_seconds!"
+           from outbox"#
     )
-    .fetch_one(pool)
+    .fetch_one(executor)
     .await
 }

@@ -8,6 +8,7 @@ use jetstream::{Delivery, Disposition, META_SYNC, Puller, Wire, WireError};
 use runs::{Ending, Lease, LeaseError};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::Clock;
@@ -113,7 +114,8 @@ impl Fetcher {
         let run_id = lease.run_id;
         tracing::info!(%run_id, job = %lease.job, attempt = lease.attempts, "working on a sync run");
         let mut window = lease.window;
-        match self.work(lease, &mut window, cancel).await {
+        let span = tracing::info_span!("run", %run_id, job = %lease.job, attempt = lease.attempts);
+        match self.work(lease, &mut window, cancel).instrument(span).await {
             Ok(()) => self.answered(lease.finish(&self.pool, window, &Ending::Through)).await,
             Err(Stop::GiveUp { code, message }) => {
                 tracing::warn!(%run_id, code, message, "a sync run is given up");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accounts::{Integration, Status, VersionError};
 use chrono_tz::Tz;
-use jetstream::{META_INSIGHTS, PublishError};
+use jetstream::{LogFill, PublishError, Verdict};
 use meta_api::{Observer, Progress};
 use runs::{JobType, Lease, WaitReason, Window};
 use secrecy::SecretString;
@@ -139,23 +139,15 @@ impl Fetcher {
 
     /// Whether it makes sense to ask Meta: what is fetched while the log takes nothing is fetched for nothing.
     async fn log_takes_events(&self) -> Result<(), Stop> {
-        let level = match self.wire.log(META_INSIGHTS).await {
-            Ok(log) => log.level().await,
-            Err(error) => Err(error),
-        };
-        match level {
-            Ok(level) if level.is_full() => Err(Stop::Wait {
-                reason: WaitReason::LogFull,
-                pause: LOG_FULL_PAUSE,
-                message: PublishError::Full { reason: "nearly every byte of its limit is taken".to_owned() }
-                    .to_string(),
-            }),
+        match LogFill::ask(&self.wire).await {
+            Ok(fill) if fill.verdict() == Verdict::Full => {
+                Err(Stop::Wait { reason: WaitReason::LogFull, pause: LOG_FULL_PAUSE, message: fill.sentence() })
+            }
             Ok(_) => Ok(()),
-            Err(error) => Err(Stop::Wait {
-                reason: WaitReason::LogUnreachable,
-                pause: LOG_UNREACHABLE_PAUSE,
-                message: error.to_string(),
-            }),
+            Err(error) => {
+                let (reason, pause) = (WaitReason::LogUnreachable, LOG_UNREACHABLE_PAUSE);
+                Err(Stop::Wait { reason, pause, message: error.to_string() })
+            }
         }
     }
 

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Response, Url};
+use tracing::{Instrument, field};
 
 use crate::authorization::Authorization;
 use crate::classify::{Class, classify};
@@ -66,6 +67,24 @@ impl Transport {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer, Failure> {
+        // The query is left out: it is long, and a call that is made otherwise one day may hold a token in it.
+        let span = tracing::info_span!(
+            "ask_meta",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            path,
+            status = field::Empty,
+            class = field::Empty,
+        );
+        let answer = self.exchange(auth, path, query).instrument(span.clone()).await;
+        if let Err(failure) = &answer {
+            span.record("otel.status_code", "ERROR").record("class", field::debug(failure.class));
+            span.record("status", failure.refusal.status);
+        }
+        answer
+    }
+
+    async fn exchange(&self, auth: &Authorization, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
         let mut url = self.root.clone();
         url.set_path(&format!("{}{path}", self.root.path()));
         let sent = self.http.get(url).query(query).header(AUTHORIZATION, auth.header()).send().await;

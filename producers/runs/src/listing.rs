@@ -63,6 +63,21 @@ pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
     Ok(load(pool, Some(id), 1).await?.pop())
 }
 
+/// The runs that wait for something, and say what for; those that were asked for first come first.
+pub async fn waiting(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
+    let ids = sqlx::query_scalar!(
+        "select id from sync_runs where status = 'waiting' order by requested_at, id limit $1",
+        i64::from(limit),
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.extend(run(pool, id).await?);
+    }
+    Ok(runs)
+}
+
 /// The newest run of an integration and job.
 pub async fn newest(pool: &PgPool, integration_id: Uuid, job: JobType) -> sqlx::Result<Option<Run>> {
     let id = sqlx::query_scalar!(

@@ -3,6 +3,7 @@
 mod connect;
 mod dead_letters;
 mod event;
+mod lag;
 mod log;
 mod old_server;
 mod publish;

@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use events::subject;
+use jetstream::{DEAD_LETTERS, Lag, LogFill, Wire};
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Watched, exposition};
+use crate::durables::{DURABLES, Durable};
+use crate::exit;
+
+/// How long an answer is good for: however often it is asked for, the servers are asked this rarely.
+const GOOD_FOR: Duration = Duration::from_secs(5);
+/// How long one of the two servers may take to answer; it is left out then.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// The last answer. Who asks while it is made waits for it, and asks the servers nothing.
+#[derive(Default)]
+pub struct Scrapes {
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+/// What PostgreSQL and JetStream know, and so the truth about every process there is; `None` for who did not answer.
+pub struct Figures {
+    pub database: Option<(runs::Figures, outbox::Waiting)>,
+    pub stream: Option<StreamFigures>,
+}
+
+/// What JetStream knows.
+pub struct StreamFigures {
+    pub lags: Vec<(Durable, Lag)>,
+    /// Parked messages by stream and consumer.
+    pub parked: Vec<(String, String, u64)>,
+    pub log: LogFill,
+}
+
+pub async fn scrape(State(watched): State<Watched>) -> Response {
+    let mut last = watched.scrapes.last.lock().await;
+    let text = match last.as_ref() {
+        Some((made_at, text)) if made_at.elapsed() < GOOD_FOR => text.clone(),
+        _ => {
+            let (database, stream) = tokio::join!(
+                within("PostgreSQL", ask_database(&watched.pool)),
+                within("JetStream", ask_stream(&watched.wire)),
+            );
+            let text = exposition::text(Figures { database, stream });
+            *last = Some((Instant::now(), text.clone()));
+            text
+        }
+    };
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+/// The answer, if it comes in time.
+async fn within<T>(whom: &'static str, asking: impl Future<Output = Result<T>>) -> Option<T> {
+    let answer = tokio::time::timeout(DEADLINE, asking).await.context("no answer in time");
+    match answer.and_then(|answer| answer) {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            tracing::debug!(whom, error = exit::sentence(&error), "left out of the metrics");
+            None
+        }
+    }
+}
+
+async fn ask_database(pool: &PgPool) -> Result<(runs::Figures, outbox::Waiting)> {
+    let mut transaction = pool.begin().await?;
+    // PostgreSQL gives up when we do. A count that nobody waits for would go on beside the next one.
+    let limit = format!("set local statement_timeout = {}", DEADLINE.as_millis());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut *transaction).await?;
+    Ok((runs::figures(&mut transaction).await?, outbox::waiting(&mut *transaction).await?))
+}
+
+async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
+    let mut lags = Vec::new();
+    for durable in DURABLES {
+        lags.push((*durable, wire.lag(durable.stream, durable.name).await?));
+    }
+    Ok(StreamFigures { lags, parked: parked(wire).await?, log: LogFill::ask(wire).await? })
+}
+
+/// Each durable has its number, also where it is none: an alert can only compare what is there.
+async fn parked(wire: &Wire) -> Result<Vec<(String, String, u64)>> {
+    let mut parked: Vec<(String, String, u64)> =
+        DURABLES.iter().map(|durable| (durable.stream.to_owned(), durable.name.to_owned(), 0)).collect();
+    for (subject, count) in wire.log(DEAD_LETTERS).await?.counts("dead.>").await? {
+        let Some((stream, consumer)) = subject::of_dead_letter(&subject) else { continue };
+        match parked.iter_mut().find(|(s, c, _)| s == stream && c == consumer) {
+            Some((_, _, sum)) => *sum += count,
+            None => parked.push((stream.to_owned(), consumer.to_owned(), count)),
+        }
+    }
+    Ok(parked)
+}
