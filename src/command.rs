@@ -1,6 +1,7 @@
 //! The commands, one file each: they assemble parts and print; no business rule lives here.
 
 pub mod account;
+pub mod audit;
 pub mod backfill;
 pub mod connect;
 pub mod demo;

@@ -9,3 +9,4 @@ mod misfortune;
 mod serve;
 mod shop;
 mod tables;
+mod two_logs;

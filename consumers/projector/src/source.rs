@@ -41,7 +41,8 @@ impl Source {
                 Ok(days.filter(|day| (range.since..=range.until).contains(&day.date)).collect())
             }
             Source::Raw(pool) => {
-                let days = raw::days(pool, range.account_id, range.ad_account_id, range.since, range.until).await?;
+                let (since, until) = (Some(range.since), Some(range.until));
+                let days = raw::days(pool, range.account_id, range.ad_account_id, since, until).await?;
                 Ok(days.into_iter().collect())
             }
         }

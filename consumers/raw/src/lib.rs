@@ -1,11 +1,13 @@
 //! The second log: appends every insights event to `meta_insights_raw`, its bytes as they travelled, and reads it back.
 //!
-//! Here live the consumer that writes the log ([`run`]) and the reader that a replay uses ([`days`], [`events_of_day`]).
-//! What must not live here: what a row means. An event that no fold can use is appended like any other, as long as its
+//! Here live the consumer that writes the log ([`run`]), the reader that a replay uses ([`days`], [`events_of_day`]), the
+//! comparison of the two logs ([`audit`]), and what may leave the stream because this one has it ([`Trim`]). What must not live here: what a row means. An event that no fold can use is appended like any other, as long as its
 //! envelope says which event of which day it is.
 
 mod append;
+pub mod audit;
 mod read;
+mod trim;
 
 use chrono::{DateTime, Utc};
 use jetstream::{BatchLimits, Disposition, META_INSIGHTS, Message, Wire};
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use append::{Appended, append};
 pub use read::{Recorded, days, events_of_day};
+pub use trim::{Trim, TrimError, Trimmed};
 
 /// The durable consumer of this room.
 pub const DURABLE: &str = "raw";
@@ -38,10 +41,7 @@ async fn handle(pool: &PgPool, wire: &Wire, messages: Vec<Message>) -> Result<Ve
     });
     // Asked for each batch, because a stream can be recreated while this process runs.
     let incarnation = wire.log(META_INSIGHTS).await?.incarnation();
-    let appended = match append_all(pool, incarnation, &messages).await {
-        Err(error) if refuses_data(&error) => one_by_one(pool, incarnation, &messages).await?,
-        outcome => outcome?,
-    };
+    let appended = append_each(pool, incarnation, &messages).await?;
     Ok(appended
         .into_iter()
         .map(|outcome| match outcome {
@@ -49,6 +49,14 @@ async fn handle(pool: &PgPool, wire: &Wire, messages: Vec<Message>) -> Result<Ve
             Appended::Refused(reason) => Disposition::Park { reason },
         })
         .collect())
+}
+
+/// Appends what can be appended, and says of each of the others why not.
+async fn append_each(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
+    match append_all(pool, incarnation, messages).await {
+        Err(error) if refuses_data(&error) => one_by_one(pool, incarnation, messages).await,
+        outcome => outcome,
+    }
 }
 
 async fn append_all(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {

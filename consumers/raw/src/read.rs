@@ -19,13 +19,13 @@ pub async fn days(
     pool: &PgPool,
     account_id: Option<Uuid>,
     ad_account_id: Option<Uuid>,
-    since: NaiveDate,
-    until: NaiveDate,
+    since: Option<NaiveDate>,
+    until: Option<NaiveDate>,
 ) -> sqlx::Result<Vec<AccountDay>> {
     let rows = sqlx::query!(
         "select distinct account_id, ad_account_id, date from meta_insights_raw
          where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
-           and date between $3 and $4",
+           and ($3::date is null or date >= $3) and ($4::date is null or date <= $4)",
         account_id,
         ad_account_id,
         since,

@@ -88,7 +88,10 @@ impl LogFill {
                 "the streams' storage is {is}, {of}: raise the NATS account's max_file or the server's max_file_store, {so}"
             ),
             _ => {
-                format!("the log is {is}, {of}: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, {so}")
+                format!(
+                    "the log is {is}, {of}: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days \
+                     out with `adledger streams trim`, {so}"
+                )
             }
         }
     }

@@ -61,6 +61,11 @@ impl Wire {
         Ok(Lag { oldest_age, ..lag })
     }
 
+    /// The sequence up to which this durable consumer has settled every message. It lags behind what was settled out of order.
+    pub async fn ack_floor(&self, stream: &str, durable: &str) -> Result<u64, WireError> {
+        Ok(self.consumer_info(stream, durable).await?.ack_floor.stream_seq)
+    }
+
     async fn consumer_info(&self, stream: &str, durable: &str) -> Result<Info, WireError> {
         let subject = format!("CONSUMER.INFO.{stream}.{durable}");
         let answer = self.context.request(subject, &serde_json::json!({})).await;

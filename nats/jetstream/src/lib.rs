@@ -25,7 +25,7 @@ pub use fill::{LogFill, Verdict};
 pub use lag::Lag;
 pub use log::{Level, Log, Storage};
 pub use message::Message;
-pub use publish::{PublishError, Published};
+pub use publish::{PUBLISH_WITHIN, PublishError, Published};
 pub use pull::{Delivery, Disposition, Progress, Puller};
 pub use trace::{spans, traceparent};
 pub use work::BatchLimits;

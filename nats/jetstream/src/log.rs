@@ -1,4 +1,5 @@
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::stream::{DeleteMessageError, DeleteMessageErrorKind, DirectGetErrorKind, Stream};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
@@ -46,8 +47,13 @@ impl Wire {
 impl Log {
     /// When the stream was created: a recreated stream counts its sequences anew, and this tells the two apart.
     pub fn incarnation(&self) -> DateTime<Utc> {
-        let created = self.stream.cached_info().created;
-        DateTime::from_timestamp_micros(created.timestamp_micros()).unwrap_or(created)
+        microseconds(self.stream.cached_info().created)
+    }
+
+    /// Like [`Log::incarnation`], asked anew.
+    pub async fn incarnation_now(&self) -> Result<DateTime<Utc>, WireError> {
+        let info = self.stream.get_info().await.map_err(|e| WireError::request("asking for a stream", e))?;
+        Ok(microseconds(info.created))
     }
 
     /// What the stream holds now.
@@ -89,4 +95,22 @@ impl Log {
             Err(error) => Err(WireError::request("reading the log", error)),
         }
     }
+
+    /// Deletes one message. One that is gone already is no error.
+    pub async fn delete(&self, sequence: u64) -> Result<(), WireError> {
+        match self.stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(WireError::request("deleting a message", error)),
+        }
+    }
+}
+
+fn is_gone(error: &DeleteMessageError) -> bool {
+    matches!(error.kind(), DeleteMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND)
+}
+
+/// What PostgreSQL keeps of an instant.
+fn microseconds(instant: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
 }

@@ -3,7 +3,7 @@
 use events::subject;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::publish::BUDGET;
+use crate::publish::PUBLISH_WITHIN;
 use crate::{Message, PublishError, Wire};
 
 /// A reason stays readable in a header, and no line break in it can end the header.
@@ -54,9 +54,9 @@ impl Wire {
         }
         let id = format!("{stream}:{consumer}:{}:{}", message.sequence, message.stored_at.timestamp_micros());
         let subject = subject::dead_letter(stream, consumer);
-        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone(), BUDGET).await {
+        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone(), PUBLISH_WITHIN).await {
             Err(PublishError::TooLarge { .. }) => {
-                self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new(), BUDGET).await
+                self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new(), PUBLISH_WITHIN).await
             }
             outcome => outcome,
         }?;

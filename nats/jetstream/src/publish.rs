@@ -11,7 +11,7 @@ use crate::message::header_map;
 use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
-pub(crate) const BUDGET: Duration = Duration::from_secs(60);
+pub const PUBLISH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the log keeps a published event.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,8 @@ pub struct Published {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error(
-        "the log is full ({reason}): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or give the NATS server more room"
+        "the log is full ({reason}): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, take old days out with \
+         `adledger streams trim`, or give the NATS server more room"
     )]
     Full { reason: String },
     #[error("the log did not acknowledge the event within {} s: {reason}", within.as_secs())]
@@ -55,7 +56,7 @@ impl Wire {
             bytes = payload.len(),
             sequence = tracing::field::Empty,
         );
-        let publishing = self.publish_pairs(subject, attributes.id(), &pairs, payload, BUDGET);
+        let publishing = self.publish_pairs(subject, attributes.id(), &pairs, payload, PUBLISH_WITHIN);
         let published = publishing.instrument(span.clone()).await;
         match &published {
             Ok(published) => span.record("sequence", published.sequence),

@@ -1,0 +1,128 @@
+//! Writing back what one log lacks, from the other.
+//!
+//! Nothing here decides which side is right: the sha256 that was recorded when the event came does. Each step may be
+//! repeated: an append finds its row, bytes are put where their own sha256 says, and a message that is published a second
+//! time is an event that every consumer has seen. A process that dies in between leaves differences, and the next audit
+//! finds them.
+
+use bytes::Bytes;
+use events::subject::AccountDay;
+use jetstream::{Message, PUBLISH_WITHIN, PublishError};
+
+use super::compare::{Compared, Difference, InStream, Kind};
+use super::{AuditError, Healer, read};
+use crate::append::Appended;
+use crate::append_each;
+
+/// Events appended in one transaction.
+const APPEND_AT_ONCE: usize = 32;
+
+impl Healer<'_> {
+    /// Does for each difference of the day what can be done. Whether it helped, the next comparison says; what is known
+    /// of why it did not is returned.
+    pub(super) async fn heal(
+        &self,
+        day: AccountDay,
+        compared: &Compared,
+        stream: &[InStream],
+    ) -> Result<Vec<(Difference, String)>, AuditError> {
+        let mut refused = Vec::new();
+        let missing: Vec<&Difference> = compared.differences.iter().filter(|d| d.kind == Kind::MissingInRaw).collect();
+        for some in missing.chunks(APPEND_AT_ONCE) {
+            self.append(day, some, &mut refused).await?;
+        }
+        for difference in &compared.differences {
+            let done = match difference.kind {
+                Kind::MissingInRaw => Ok(()),
+                Kind::MissingInStream => self.republish(day, difference).await?,
+                Kind::DamagedInRaw => {
+                    self.put_bytes(day, difference).await?;
+                    Ok(())
+                }
+                Kind::DamagedInStream => {
+                    let has_true_copy = stream
+                        .iter()
+                        .any(|copy| copy.event_id == difference.event_id && compared.proven.contains(&copy.sequence));
+                    let published = if has_true_copy { Ok(()) } else { self.republish(day, difference).await? };
+                    // The true copy is stored before the false one goes.
+                    if let (Ok(()), Some(sequence)) = (&published, difference.sequence) {
+                        self.log.delete(sequence).await?;
+                    }
+                    published
+                }
+                Kind::DamagedInBoth => Err("no copy has the bytes that came: fetch the day again".to_owned()),
+                Kind::OtherHeaders => Err("nothing proves which headers are right: look at both".to_owned()),
+            };
+            if let Err(reason) = done {
+                refused.push((difference.clone(), reason));
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Appends what raw lacks, as its consumer would.
+    async fn append(
+        &self,
+        day: AccountDay,
+        missing: &[&Difference],
+        refused: &mut Vec<(Difference, String)>,
+    ) -> Result<(), AuditError> {
+        let (mut found, mut messages) = (Vec::new(), Vec::new());
+        for difference in missing {
+            if let Some(message) = self.message(day, difference).await? {
+                found.push(*difference);
+                messages.push(message);
+            }
+        }
+        let appended = append_each(self.pool, self.log.incarnation(), &messages).await?;
+        for (difference, outcome) in found.into_iter().zip(appended) {
+            if let Appended::Refused(reason) = outcome {
+                refused.push((difference.clone(), reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the stream's bytes in the place of the damaged ones; their sha256 is the one that was recorded.
+    async fn put_bytes(&self, day: AccountDay, difference: &Difference) -> Result<(), AuditError> {
+        let Some(message) = self.message(day, difference).await? else { return Ok(()) };
+        sqlx::query!(
+            "insert into meta_payloads (account_id, payload_sha256, payload) values ($1, sha256($2), $2)
+             on conflict (account_id, payload_sha256) do update set payload = excluded.payload",
+            day.account_id,
+            &message.payload[..],
+        )
+        .execute(self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn message(&self, day: AccountDay, difference: &Difference) -> Result<Option<Message>, AuditError> {
+        let Some(sequence) = difference.sequence else { return Ok(None) };
+        let next = self.log.next(&day.subject(), sequence).await?;
+        Ok(next.filter(|message| message.sequence == sequence))
+    }
+
+    /// Publishes raw's copy: the same headers and bytes. The message id is one of this audit's own, because the stream
+    /// remembers for a while the id of a message that it has lost.
+    async fn republish(&self, day: AccountDay, difference: &Difference) -> Result<Result<(), String>, AuditError> {
+        let recorded = sqlx::query!(
+            "select r.headers, p.payload from meta_insights_raw r join meta_payloads p using (account_id, payload_sha256)
+             where r.account_id = $1 and r.ad_account_id = $2 and r.date = $3 and r.event_id = $4",
+            day.account_id,
+            day.ad_account_id,
+            day.date,
+            difference.event_id,
+        )
+        .fetch_one(self.pool)
+        .await?;
+        let id = format!("audit:{}:{}", difference.event_id, self.from_sequence);
+        let (subject, headers) = (day.subject(), read::pairs(&recorded.headers));
+        let payload = Bytes::from(recorded.payload);
+        match self.wire.publish_pairs(&subject, &id, &headers, payload, PUBLISH_WITHIN).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error @ (PublishError::Full { .. } | PublishError::Unreachable { .. })) => Err(error.into()),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! One day, read from either log for a comparison: the bytes become a sha256 where they are, and memory holds one event's.
+
+use std::collections::BTreeMap;
+
+use events::open_insights;
+use events::subject::AccountDay;
+use jetstream::{Log, Message};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::AuditError;
+use super::compare::{InRaw, InStream, Trim};
+
+/// A day's messages in the order of their sequences, and how many of them are no events.
+pub(super) async fn stream(log: &Log, day: AccountDay) -> Result<(Vec<InStream>, u64), AuditError> {
+    let subject = day.subject();
+    let (mut events, mut no_events) = (Vec::new(), 0);
+    let mut sequence = 1;
+    while let Some(message) = log.next(&subject, sequence).await? {
+        sequence = message.sequence + 1;
+        match event_id(&message) {
+            Some(event_id) => events.push(in_stream(event_id, &message)),
+            None => no_events += 1,
+        }
+    }
+    Ok((events, no_events))
+}
+
+/// The id, where the envelope is one that the raw log takes.
+fn event_id(message: &Message) -> Option<Uuid> {
+    Some(open_insights(&message.attributes().ok()?).ok()?.event_id)
+}
+
+fn in_stream(event_id: Uuid, message: &Message) -> InStream {
+    let headers: BTreeMap<_, _> = message.event_header_pairs().into_iter().collect();
+    let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    InStream {
+        event_id,
+        sequence: message.sequence,
+        sha256: Sha256::digest(&message.payload).to_vec(),
+        headers,
+        bytes: (header_bytes + message.payload.len()) as u64,
+    }
+}
+
+/// A day's rows. PostgreSQL hashes the bytes, so that they need not travel.
+pub(super) async fn raw(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<InRaw>> {
+    let rows = sqlx::query!(
+        r#"select r.event_id, r.payload_sha256, sha256(p.payload) as "sha256?", r.headers, r.stream_incarnation, r.stream_sequence
+           from meta_insights_raw r left join meta_payloads p using (account_id, payload_sha256)
+           where r.account_id = $1 and r.ad_account_id = $2 and r.date = $3"#,
+        day.account_id,
+        day.ad_account_id,
+        day.date,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| InRaw {
+            event_id: r.event_id,
+            recorded_sha256: r.payload_sha256,
+            sha256: r.sha256,
+            headers: pairs(&r.headers).into_iter().collect(),
+            incarnation: r.stream_incarnation,
+            sequence: r.stream_sequence,
+        })
+        .collect())
+}
+
+/// Headers as the raw log keeps them.
+pub(super) fn pairs(recorded: &serde_json::Value) -> Vec<(String, String)> {
+    let recorded = recorded.as_object().into_iter().flatten();
+    recorded.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// What was trimmed so far.
+pub(super) async fn trims(pool: &PgPool) -> sqlx::Result<Vec<Trim>> {
+    let rows = sqlx::query!("select stream_incarnation, up_to_sequence, before from log_trims").fetch_all(pool).await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| Trim { incarnation: r.stream_incarnation, up_to_sequence: r.up_to_sequence, before: r.before })
+        .collect())
+}

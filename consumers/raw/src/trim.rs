@@ -1,0 +1,160 @@
+//! Making room in the stream: what is in raw byte for byte, and behind every consumer, may leave it.
+
+use chrono::NaiveDate;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jetstream::{META_INSIGHTS, Wire, WireError};
+use serde::Serialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::audit::{Audit, AuditError, Kind, Range};
+
+/// Messages that are deleted at once: each deletion is a round trip and a write of the server's.
+const DELETES: usize = 8;
+
+/// What may be taken out of the stream, proven message by message.
+pub struct Trim<'a> {
+    pool: &'a PgPool,
+    audit: Audit<'a>,
+    before: NaiveDate,
+    /// Ascending.
+    sequences: Vec<u64>,
+    trimmed: Trimmed,
+}
+
+/// How much it is.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Trimmed {
+    pub days: u64,
+    pub events: u64,
+    /// Headers and payloads.
+    pub bytes: u64,
+    /// Messages of those days that are no events: they were parked when they came, and stay.
+    pub no_events: u64,
+}
+
+/// Why nothing was trimmed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrimError {
+    #[error(
+        "nothing was trimmed: {findings} events of those days are not proven to be in meta_insights_raw, the first \
+         ({event_id}) is {words}: `adledger audit` lists them, and `adledger audit --heal` mends what can be mended"
+    )]
+    Unproven { findings: usize, words: &'static str, event_id: Uuid },
+    #[error(
+        "nothing was trimmed: {events} events of those days are still on their way to meta_insights_raw; let `adledger \
+         serve` append them first"
+    )]
+    OnTheirWay { events: u64 },
+    #[error(
+        "nothing was trimmed: consumer {consumer} has yet to settle message {sequence}; let `adledger serve` work it off first"
+    )]
+    Unsettled { consumer: String, sequence: u64 },
+    #[error("nothing more was trimmed: the stream was created anew in between")]
+    Recreated,
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("PostgreSQL failed, and nothing was trimmed")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+impl<'a> Trim<'a> {
+    /// Audits every day before `before`. Refuses unless each event that would go is in raw, and settled by all of
+    /// `consumers`. Memory holds the sequences of what may go.
+    pub async fn prove(
+        pool: &'a PgPool,
+        wire: &'a Wire,
+        before: NaiveDate,
+        consumers: &[&str],
+        progress: impl Fn(u64, u64),
+    ) -> Result<Trim<'a>, TrimError> {
+        let mut floors = Vec::new();
+        for consumer in consumers {
+            floors.push((*consumer, wire.ack_floor(META_INSIGHTS, consumer).await?));
+        }
+        let audit = Audit::open(pool, wire).await?;
+        let Gathered { mut sequences, mut trimmed, unproven, on_their_way } = gather(&audit, before, progress).await?;
+        if let Some((kind, event_id)) = unproven.first() {
+            return Err(TrimError::Unproven { findings: unproven.len(), words: kind.words(), event_id: *event_id });
+        }
+        if on_their_way > 0 {
+            return Err(TrimError::OnTheirWay { events: on_their_way });
+        }
+        sequences.sort_unstable();
+        for (consumer, floor) in floors {
+            if let Some(sequence) = sequences.iter().find(|sequence| **sequence > floor) {
+                return Err(TrimError::Unsettled { consumer: consumer.to_owned(), sequence: *sequence });
+            }
+        }
+        trimmed.events = sequences.len() as u64;
+        Ok(Trim { pool, audit, before, sequences, trimmed })
+    }
+
+    /// What would leave the stream.
+    pub fn trimmed(&self) -> &Trimmed {
+        &self.trimmed
+    }
+
+    /// Writes the trim down, then deletes exactly what was proven. A process that dies in between leaves messages which the
+    /// next trim takes, and an audit misses none of those that are gone.
+    pub async fn carry_out(self, progress: impl Fn(u64, u64)) -> Result<Trimmed, TrimError> {
+        let Some(last) = self.sequences.last() else { return Ok(self.trimmed) };
+        let log = self.audit.log();
+        sqlx::query!(
+            "insert into log_trims (stream_incarnation, up_to_sequence, before, events, bytes) values ($1, $2, $3, $4, $5)
+             on conflict do nothing",
+            log.incarnation(),
+            i64::try_from(*last).unwrap_or(i64::MAX),
+            self.before,
+            i64::try_from(self.trimmed.events).unwrap_or(i64::MAX),
+            i64::try_from(self.trimmed.bytes).unwrap_or(i64::MAX),
+        )
+        .execute(self.pool)
+        .await?;
+        if log.incarnation_now().await? != log.incarnation() {
+            return Err(TrimError::Recreated);
+        }
+        let total = self.sequences.len() as u64;
+        let mut deletions =
+            stream::iter(&self.sequences).map(|sequence| log.delete(*sequence)).buffer_unordered(DELETES);
+        let mut done = 0;
+        while let Some(()) = deletions.try_next().await? {
+            done += 1;
+            progress(done, total);
+        }
+        Ok(self.trimmed)
+    }
+}
+
+/// What the audit says of the days that would go.
+#[derive(Default)]
+struct Gathered {
+    sequences: Vec<u64>,
+    trimmed: Trimmed,
+    unproven: Vec<(Kind, Uuid)>,
+    on_their_way: u64,
+}
+
+async fn gather(audit: &Audit<'_>, before: NaiveDate, progress: impl Fn(u64, u64)) -> Result<Gathered, AuditError> {
+    let range = Range { until: before.pred_opt(), ..Range::default() };
+    let (days, no_events) = audit.days(&range).await?;
+    let total = days.len() as u64;
+    let mut all = Gathered { trimmed: Trimmed { no_events, ..Trimmed::default() }, ..Gathered::default() };
+    let mut reads = std::pin::pin!(audit.compare_days(days));
+    let mut done = 0;
+    while let Some(read) = reads.try_next().await? {
+        all.trimmed.days += u64::from(!read.compared.proven.is_empty());
+        all.trimmed.no_events += read.no_events;
+        all.trimmed.bytes += read.bytes_of(&read.compared.proven);
+        all.on_their_way += read.compared.on_their_way;
+        // What the stream lacks already needs no proof to leave it.
+        let in_stream = read.compared.differences.iter().filter(|d| d.kind != Kind::MissingInStream);
+        all.unproven.extend(in_stream.map(|d| (d.kind, d.event_id)));
+        all.sequences.extend(read.compared.proven);
+        done += 1;
+        progress(done, total);
+    }
+    Ok(all)
+}
