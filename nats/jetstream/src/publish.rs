@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
 use bytes::Bytes;
@@ -73,10 +74,25 @@ impl Wire {
         payload: Bytes,
         within: Duration,
     ) -> Result<Published, PublishError> {
-        let mut headers = header_map(pairs).ok_or(PublishError::Header)?;
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
+        let headers = header_map(pairs).ok_or(PublishError::Header)?;
+        self.publish_headers(subject, message_id, headers, payload, within).await
+    }
+
+    /// Like [`Wire::publish_pairs`], for headers that came over the wire.
+    pub(crate) async fn publish_headers(
+        &self,
+        subject: &str,
+        message_id: &str,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Published, PublishError> {
         let limit_bytes = self.max_payload_bytes();
-        let bytes = payload.len() + pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>() + 128;
+        let values = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        let header_bytes: usize =
+            values.map(|(name, value)| AsRef::<str>::as_ref(name).len() + value.as_str().len() + 4).sum();
+        let bytes = payload.len() + header_bytes + 128;
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
         if bytes > limit_bytes {
             return Err(PublishError::TooLarge { bytes, limit_bytes });
         }
@@ -102,7 +118,7 @@ impl Wire {
     async fn publish_once(
         &self,
         subject: &str,
-        headers: async_nats::HeaderMap,
+        headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Published, Attempt> {
         let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
