@@ -72,7 +72,7 @@ impl Message {
 }
 
 /// Whether a header, its name in lower case, says how the message travelled.
-fn is_transport(name: &str) -> bool {
+pub(crate) fn is_transport(name: &str) -> bool {
     name.starts_with("nats-")
 }
 

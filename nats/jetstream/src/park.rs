@@ -67,7 +67,8 @@ impl Wire {
                 headers.insert(LEFT_OUT, left_out);
             }
             outcome = self.publish_headers(&subject, &id, headers, payload, BUDGET).await.map(drop);
-            if !matches!(outcome, Err(PublishError::TooLarge { .. })) {
+            // JetStream refuses headers of more than 64 kB in words of its own.
+            if !matches!(outcome, Err(PublishError::TooLarge { .. } | PublishError::Refused { .. })) {
                 break;
             }
         }

@@ -8,11 +8,14 @@ use cloudevents::{AttributesReader, Event};
 use tracing::Instrument;
 
 use crate::Wire;
-use crate::message::header_map;
+use crate::message::{header_map, is_transport};
 use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 pub(crate) const BUDGET: Duration = Duration::from_secs(60);
+
+/// Room for the headers that say how a message travels: its id, and the stream that it is for.
+const TRANSPORT_HEADERS_BYTES: usize = 128;
 
 /// Where the log keeps a published event.
 #[derive(Debug, Clone, Copy)]
@@ -88,10 +91,7 @@ impl Wire {
         within: Duration,
     ) -> Result<Published, PublishError> {
         let limit_bytes = self.max_payload_bytes();
-        let values = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-        let header_bytes: usize =
-            values.map(|(name, value)| AsRef::<str>::as_ref(name).len() + value.as_str().len() + 4).sum();
-        let bytes = payload.len() + header_bytes + 128;
+        let bytes = payload.len() + event_header_bytes(&headers) + TRANSPORT_HEADERS_BYTES;
         headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
         if bytes > limit_bytes {
             return Err(PublishError::TooLarge { bytes, limit_bytes });
@@ -132,6 +132,14 @@ impl Wire {
             }),
         }
     }
+}
+
+fn event_header_bytes(headers: &HeaderMap) -> usize {
+    let of = |name: &str, values: &[async_nats::HeaderValue]| {
+        values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
+    };
+    let events = headers.iter().map(|(name, values)| (AsRef::<str>::as_ref(name), values));
+    events.filter(|(name, _)| !is_transport(&name.to_ascii_lowercase())).map(|(name, values)| of(name, values)).sum()
 }
 
 /// What an error of the stream's means for the event.
