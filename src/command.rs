@@ -3,6 +3,7 @@
 pub mod account;
 pub mod backfill;
 pub mod connect;
+pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod migrate;

@@ -46,6 +46,7 @@ enum Command {
     Status(command::status::Status),
     Runs(command::runs::Runs),
     Replay(command::replay::Replay),
+    DeadLetters(command::dead_letters::DeadLetters),
     Doctor(command::doctor::Doctor),
 }
 
@@ -73,6 +74,7 @@ async fn main() -> ExitCode {
             Command::Status(command) => command.run(&boot).await,
             Command::Runs(command) => command.run(&boot).await,
             Command::Replay(command) => command.run(&boot).await,
+            Command::DeadLetters(command) => command.run(&boot).await,
             Command::Doctor(command) => command.run(&boot).await,
         },
     };
