@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn text_of_others_moves_no_cursor() {
-        for (text, most, shown) in [("ä\u{1b}[31m\nb", 20, "ä\\u{1b}[31m\\nb"), ("äöüß", 3, "äöü…"), ("äöü", 3, "äöü")] {
+        for (text, most, shown) in [("ä\u{1b}[31m\nb", 20, "ä\\u{1b}[31m\\nb"), ("äöüß", 3, "äöü…"), ("äöü", 3, "äöü")]
+        {
             assert_eq!(shortened(text, most), shown);
         }
     }

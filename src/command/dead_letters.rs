@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use jetstream::{DeadLetters as Letters, Letter, LetterError, Which};
 use serde::Serialize;
 use uuid::Uuid;
@@ -55,7 +55,8 @@ enum Action {
     Retry(Chosen),
     /// Delete letters
     ///
-    /// Only the letters: the messages stay in their stream, and in meta_insights_raw where they had arrived.
+    /// Only the letters: the messages stay in their stream, and in meta_insights_raw where they had arrived. (META_SYNC keeps
+    /// no bell that was parked; the run that it rang for is in PostgreSQL, and is rung for again.)
     Drop(Chosen),
 }
 
@@ -74,9 +75,10 @@ struct Of {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("chosen").args(["ids", "all"]).required(true)))]
 struct Chosen {
     /// The letters' ids, from `dead-letters list`
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with_all = ["all", "stream", "consumer", "account"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["stream", "consumer", "account"])]
     ids: Vec<u64>,
     /// All letters there are now; or those of a stream, a consumer, a tenant
     #[arg(long)]
@@ -87,7 +89,8 @@ struct Chosen {
 
 /// A name as it stands in a subject.
 fn token(text: &str) -> Result<String, &'static str> {
-    let is_token = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>".contains(c));
+    let is_token =
+        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>".contains(c));
     if is_token { Ok(text.to_owned()) } else { Err("a name has no spaces, dots, * or >") }
 }
 

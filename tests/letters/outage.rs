@@ -72,7 +72,7 @@ async fn servers_that_are_away_park_nothing_and_lose_nothing() -> Result<()> {
     redeliver(&nats).await?;
     nats_line.set_up(false);
     for service in &mut services[..2] {
-        service.says("event: disconnected").await?;
+        service.says("expected INFO, got nothing").await?;
     }
     assert_eq!(counts(&database).await?, (5, 5));
 

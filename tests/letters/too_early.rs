@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use insights::Clock;
 use jetstream::Which;
 use testkit::history::{History, Random};
@@ -33,17 +33,21 @@ async fn an_event_from_the_future_is_folded_when_its_time_has_come() -> Result<(
     let reason = letter.reason.context("it says why")?;
     assert!(letter.consumer == projector::DURABLE && reason.contains("more than 2 minutes after"), "{reason}");
 
-    // Until then, a retry has it parked again.
     let folded = async || -> Result<i64> {
         Ok(sqlx::query_scalar("select count(*) from observations").fetch_one(&database.pool).await?)
     };
-    wait::until("a retry is folded", DEADLINE, async || {
+    let mut retries = 0;
+    while folded().await? == 0 {
         let ran = run(command(&["dead-letters", "retry", "--all"]), None).await?;
-        anyhow::ensure!(ran.code == 0, "{ran:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        Ok(folded().await? == 1)
-    })
-    .await?;
+        ensure!(ran.code == 0 && retries < 200, "{ran:?}");
+        retries += 1;
+        // Until its time has come, it is parked anew.
+        wait::until("it is folded or parked", DEADLINE, async || {
+            Ok(folded().await? == 1 || letters.count(&Which::default()).await? == 1)
+        })
+        .await?;
+    }
+    ensure!(retries > 1, "it was too early once more");
     assert_eq!(letters.count(&Which::default()).await?, 0);
 
     // Both logs still hold the copy that was too early, and a replay knows better.
@@ -51,7 +55,10 @@ async fn an_event_from_the_future_is_folded_when_its_time_has_come() -> Result<(
     for from in ["stream", "raw"] {
         let Ran { code, stdout, stderr } =
             run(command(&["replay", "--since", &date, "--until", &date, "--from", from]), None).await?;
-        assert!(code == 0 && stdout.contains("1 events") && stderr.is_empty(), "{from}: {stdout} {stderr}");
+        assert!(
+            code == 0 && stdout.contains("1 events") && !stderr.contains("cannot be folded"),
+            "{from}: {stdout} {stderr}"
+        );
         assert_eq!(folded().await?, 1);
     }
     raw.end().await?;

@@ -256,7 +256,14 @@ impl Replay {
         for source in std::iter::once(&self.from).chain(&self.other) {
             let before = batch.snapshots.len();
             let read = self
-                .read_from(currencies, source, day, batch, |id| missing.contains(&id) && !found.contains(&id), come_true)
+                .read_from(
+                    currencies,
+                    source,
+                    day,
+                    batch,
+                    |id| missing.contains(&id) && !found.contains(&id),
+                    come_true,
+                )
                 .await;
             match read {
                 Ok(()) => {}

@@ -70,7 +70,9 @@ pub struct Original {
 /// Why a letter cannot be read in full, or not be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
-    #[error("letter {id} does not say where its message came from: something else wrote it, and it can only be dropped")]
+    #[error(
+        "letter {id} does not say where its message came from: something else wrote it, and it can only be dropped"
+    )]
     NoOrigin { id: u64 },
     #[error("letter {id} names subject {subject:?}, which stream {stream} does not take: it can only be dropped")]
     Elsewhere { id: u64, stream: String, subject: String },
@@ -178,9 +180,7 @@ impl DeadLetters {
         let found = self.wire.log(&letter.stream).await?.at(origin.sequence).await?;
         match found.filter(|found| found.stored_at == origin.stored_at && found.subject == origin.subject) {
             Some(found) => Ok(of(&found)),
-            None => {
-                Err(LetterError::Gone { id: letter.id, stream: letter.stream.clone(), sequence: origin.sequence })
-            }
+            None => Err(LetterError::Gone { id: letter.id, stream: letter.stream.clone(), sequence: origin.sequence }),
         }
     }
 
@@ -202,8 +202,7 @@ impl DeadLetters {
         }
         let Original { payload, mut headers } = self.original(letter).await?;
         headers.insert(async_nats::header::NATS_EXPECTED_STREAM, letter.stream.as_str());
-        let message_id =
-            format!("retry:{}:{}:{}", letter.stream, origin.sequence, origin.stored_at.timestamp_micros());
+        let message_id = format!("retry:{}:{}:{}", letter.stream, origin.sequence, origin.stored_at.timestamp_micros());
         let publishing = self.wire.publish_headers(&origin.subject, &message_id, headers, payload, BUDGET);
         let published = publishing.await.map_err(|source| LetterError::Publish { id: letter.id, source })?;
         self.log.delete(letter.id).await.map_err(|source| LetterError::Stays {
@@ -290,9 +289,10 @@ impl Letter {
 impl Original {
     /// The headers that the publisher gave it, by name.
     pub fn headers(&self) -> Vec<(String, String)> {
-        let named = self.headers.iter().flat_map(|(name, values)| {
-            values.iter().map(move |value| (name.to_string(), value.to_string()))
-        });
+        let named = self
+            .headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())));
         let mut headers: Vec<_> = named.collect();
         headers.sort();
         headers

@@ -107,13 +107,9 @@ impl Log {
 
 fn found(answer: Result<StreamMessage, DirectGetError>) -> Result<Option<Message>, WireError> {
     match answer {
-        Ok(found) => Ok(Some(Message::new(
-            found.subject.to_string(),
-            found.sequence,
-            found.time,
-            found.payload,
-            found.headers,
-        ))),
+        Ok(found) => {
+            Ok(Some(Message::new(found.subject.to_string(), found.sequence, found.time, found.payload, found.headers)))
+        }
         Err(error) if matches!(error.kind(), DirectGetErrorKind::NotFound) => Ok(None),
         Err(error) => Err(WireError::request("reading the log", error)),
     }

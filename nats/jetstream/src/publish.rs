@@ -115,12 +115,7 @@ impl Wire {
         }
     }
 
-    async fn publish_once(
-        &self,
-        subject: &str,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<Published, Attempt> {
+    async fn publish_once(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Published, Attempt> {
         let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
         let ack =
             self.context.publish_with_headers(subject.to_owned(), headers, payload).await.map_err(|e| again(&e))?.await;

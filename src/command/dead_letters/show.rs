@@ -47,7 +47,8 @@ fn as_json(letter: &Letter, original: Option<&Original>, missing: Option<String>
     let mut shown = serde_json::to_value(Entry::from(letter))?;
     if let Some(original) = original {
         // A header may have several values.
-        shown["headers"] = original.headers().into_iter().map(|(name, value)| serde_json::json!([name, value])).collect();
+        shown["headers"] =
+            original.headers().into_iter().map(|(name, value)| serde_json::json!([name, value])).collect();
         match read(original) {
             Ok(data) => shown["data"] = data,
             Err(reason) => shown["not_json"] = reason.into(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use events::subject::{AccountDay, bare_dead_letter_filter};
 use jetstream::{
-    DEAD_LETTERS, DeadLetters, Delivery, Disposition, Letter, LetterError, META_CONNECT, META_INSIGHTS, META_SYNC, Which,
+    DEAD_LETTERS, DeadLetters, Delivery, Disposition, Letter, LetterError, META_CONNECT, META_INSIGHTS, META_SYNC,
+    Which,
 };
 use testkit::Nats;
 use uuid::Uuid;
@@ -140,7 +141,8 @@ async fn letters_are_found_by_stream_consumer_and_tenant_the_old_ones_too() -> R
     }
     // As earlier versions wrote them, without what has been added since; and what something else wrote.
     for day in [&other, &tenant] {
-        let headers = [("subject", day.subject()), ("sequence", "1".into()), ("stored-at", "2026-02-03T04:05:06Z".into())];
+        let headers =
+            [("subject", day.subject()), ("sequence", "1".into()), ("stored-at", "2026-02-03T04:05:06Z".into())];
         let headers = headers.map(|(name, value)| (format!("adledger-parked-{name}"), value));
         nats.publish_foreign(&bare_dead_letter_filter(Some(META_INSIGHTS), Some("projector")), &headers, b"{}").await?;
     }
