@@ -152,10 +152,9 @@ impl DeadLetters {
 
 async fn list(letters: &Letters, which: &Which, limit: u32, json: bool) -> Result<()> {
     let mut found = Vec::new();
-    let mut from = 1;
+    let mut reading = letters.read(which, 1);
     while found.len() < limit as usize {
-        let Some(letter) = letters.next(which, from).await? else { break };
-        from = letter.id + 1;
+        let Some(letter) = reading.next().await? else { break };
         found.push(Entry::from(&letter));
     }
     // Asked afterwards: what is parked meanwhile is among those that are left.
@@ -216,10 +215,10 @@ async fn each(
     let mut failures = Failures::default();
     if chosen.all {
         // Up to the newest there is now: what is parked again meanwhile would make this endless.
-        let (which, last) = (chosen.of.which(), letters.last_id().await?);
-        let (mut from, mut count) = (1, 0);
-        while let Some(letter) = letters.next(&which, from).await?.filter(|letter| letter.id <= last) {
-            from = letter.id + 1;
+        let last = letters.last_id().await?;
+        let mut reading = letters.read(&chosen.of.which(), 1);
+        let mut count = 0;
+        while let Some(letter) = reading.next().await?.filter(|letter| letter.id <= last) {
             count += 1;
             failures.note(act(letters, &letter).await)?;
         }

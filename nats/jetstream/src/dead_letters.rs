@@ -27,6 +27,7 @@ pub struct Which {
 }
 
 /// A filter of subjects.
+#[derive(Debug)]
 struct Filter {
     subject: String,
     /// Whether every letter that it matches is meant.
@@ -117,28 +118,15 @@ impl DeadLetters {
         Ok(self.log.at(id).await?.map(Letter::open))
     }
 
-    /// The first of these letters whose id is `from` or above.
-    pub async fn next(&self, which: &Which, from: u64) -> Result<Option<Letter>, WireError> {
-        let mut first: Option<Letter> = None;
-        for filter in which.filters() {
-            if let Some(letter) = self.next_of(&filter, which, from).await?
-                && first.as_ref().is_none_or(|first| letter.id < first.id)
-            {
-                first = Some(letter);
-            }
-        }
-        Ok(first)
+    /// These letters, from this id on.
+    pub fn read(&self, which: &Which, from: u64) -> Reading {
+        let ahead = which.filters().into_iter().map(|filter| (filter, Ahead::From(from))).collect();
+        Reading { log: self.log.clone(), which: which.clone(), ahead }
     }
 
-    async fn next_of(&self, filter: &Filter, which: &Which, mut from: u64) -> Result<Option<Letter>, WireError> {
-        while let Some(message) = self.log.next(&filter.subject, from).await? {
-            from = message.sequence + 1;
-            let letter = Letter::open(message);
-            if which.means(&letter) {
-                return Ok(Some(letter));
-            }
-        }
-        Ok(None)
+    /// The first of these letters whose id is `from` or above.
+    pub async fn next(&self, which: &Which, from: u64) -> Result<Option<Letter>, WireError> {
+        self.read(which, from).next().await
     }
 
     /// How many of these letters there are.
@@ -147,9 +135,9 @@ impl DeadLetters {
         for filter in which.filters() {
             if !filter.is_exact {
                 // The server counts by subject, and these do not say there whose they are.
-                let mut from = 0;
-                while let Some(letter) = self.next_of(&filter, which, from).await? {
-                    from = letter.id + 1;
+                let ahead = vec![(filter, Ahead::From(1))];
+                let mut reading = Reading { log: self.log.clone(), which: which.clone(), ahead };
+                while reading.next().await?.is_some() {
                     count += 1;
                 }
                 continue;
@@ -217,6 +205,51 @@ impl DeadLetters {
     /// Deletes the letter, and nothing else.
     pub async fn discard(&self, letter: &Letter) -> Result<(), WireError> {
         self.log.delete(letter.id).await
+    }
+}
+
+/// Letters in the order of their ids. Where two filters are asked, the next letter of each is held.
+#[derive(Debug)]
+pub struct Reading {
+    log: Log,
+    which: Which,
+    ahead: Vec<(Filter, Ahead)>,
+}
+
+/// What is known of a filter's next letter.
+#[derive(Debug)]
+enum Ahead {
+    /// Its id is this one or above.
+    From(u64),
+    Letter(Box<Letter>),
+    /// There is none. Not asked again, because a server looks through all subjects for it.
+    End,
+}
+
+impl Reading {
+    pub async fn next(&mut self) -> Result<Option<Letter>, WireError> {
+        for (filter, ahead) in &mut self.ahead {
+            while let Ahead::From(from) = *ahead {
+                *ahead = match self.log.next(&filter.subject, from).await?.map(Letter::open) {
+                    None => Ahead::End,
+                    Some(letter) if self.which.means(&letter) => Ahead::Letter(Box::new(letter)),
+                    Some(letter) => Ahead::From(letter.id + 1),
+                };
+            }
+        }
+        let id = |ahead: &Ahead| match ahead {
+            Ahead::Letter(letter) => letter.id,
+            Ahead::From(_) | Ahead::End => u64::MAX,
+        };
+        let Some((_, first)) = self.ahead.iter_mut().min_by_key(|(_, ahead)| id(ahead)) else { return Ok(None) };
+        let next = Ahead::From(id(first).saturating_add(1));
+        match std::mem::replace(first, next) {
+            Ahead::Letter(letter) => Ok(Some(*letter)),
+            end => {
+                *first = end;
+                Ok(None)
+            }
+        }
     }
 }
 

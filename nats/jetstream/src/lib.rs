@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
-pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Which};
+pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Reading, Which};
 pub use fill::{LogFill, Verdict};
 pub use lag::Lag;
 pub use log::{Level, Log, Storage};

@@ -22,10 +22,10 @@ async fn park(nats: &Nats, stream: &str, durable: &str, reason: &str) -> Result<
 }
 
 async fn ids(letters: &DeadLetters, which: &Which) -> Result<Vec<u64>> {
-    let (mut ids, mut from) = (Vec::new(), 0);
-    while let Some(letter) = letters.next(which, from).await? {
+    let (mut ids, mut reading) = (Vec::new(), letters.read(which, 1));
+    while let Some(letter) = reading.next().await? {
+        assert_eq!(letters.next(which, letter.id).await?.map(|letter| letter.id), Some(letter.id));
         ids.push(letter.id);
-        from = letter.id + 1;
     }
     assert_eq!(letters.count(which).await?, ids.len() as u64, "{which:?}");
     Ok(ids)
