@@ -4,6 +4,7 @@ pub mod account;
 pub mod audit;
 pub mod backfill;
 pub mod connect;
+pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod migrate;

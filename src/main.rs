@@ -47,6 +47,7 @@ enum Command {
     Runs(command::runs::Runs),
     Replay(command::replay::Replay),
     Audit(command::audit::Audit),
+    DeadLetters(command::dead_letters::DeadLetters),
     Doctor(command::doctor::Doctor),
 }
 
@@ -75,6 +76,7 @@ async fn main() -> ExitCode {
             Command::Runs(command) => command.run(&boot).await,
             Command::Replay(command) => command.run(&boot).await,
             Command::Audit(command) => command.run(&boot).await,
+            Command::DeadLetters(command) => command.run(&boot).await,
             Command::Doctor(command) => command.run(&boot).await,
         },
     };

@@ -44,6 +44,18 @@ pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
+/// Text of others on one line of a terminal: what would move its cursor or colour it is escaped.
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
+/// The same, of so many characters at most.
+pub fn shortened(text: &str, most: usize) -> String {
+    let cut = text.char_indices().nth(most).map(|(end, _)| format!("{}…", &text[..end]));
+    printable(cut.as_deref().unwrap_or(text))
+}
+
 /// A number with a comma between thousands and so many decimals.
 pub fn thousands(number: &Decimal, decimals: u32) -> String {
     let text = format!("{:.*}", decimals as usize, number.round_dp(decimals));
@@ -56,6 +68,14 @@ pub fn thousands(number: &Decimal, decimals: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_moves_no_cursor() {
+        for (text, most, shown) in [("ä\u{1b}[31m\nb", 20, "ä\\u{1b}[31m\\nb"), ("äöüß", 3, "äöü…"), ("äöü", 3, "äöü")]
+        {
+            assert_eq!(shortened(text, most), shown);
+        }
+    }
 
     #[test]
     fn thousands_are_told_apart() {

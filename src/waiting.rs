@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
 use events::{headers, subject};
-use jetstream::{DEAD_LETTERS, META_INSIGHTS, Wire};
+use jetstream::{META_INSIGHTS, Which, Wire};
 use runs::Run;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -137,31 +137,31 @@ async fn overdue(pool: &PgPool, run_id: Uuid, deadline: Duration) -> Result<anyh
 
 /// Dead letters that came while the command waited.
 struct Parked {
-    next: Vec<(String, u64)>,
+    which: Which,
+    next: u64,
     /// Days of the run, each with the reason.
     days: BTreeMap<NaiveDate, String>,
 }
 
 impl Parked {
     async fn from_now(wire: &Wire) -> Result<Self> {
-        let last = wire.log(DEAD_LETTERS).await?.level().await?.last_sequence;
-        let subjects = [projector::DURABLE, raw::DURABLE].map(|durable| subject::dead_letter(META_INSIGHTS, durable));
-        Ok(Parked { next: subjects.map(|subject| (subject, last + 1)).into(), days: BTreeMap::new() })
+        let next = wire.dead_letters().await?.last_id().await? + 1;
+        let which = Which { stream: Some(META_INSIGHTS.to_owned()), ..Which::default() };
+        Ok(Parked { which, next, days: BTreeMap::new() })
     }
 
     /// Looks for further letters, and keeps those of this run.
     async fn look(&mut self, wire: &Wire, run_id: Uuid) -> Result<()> {
-        let log = wire.log(DEAD_LETTERS).await?;
-        for (subject, next) in &mut self.next {
-            while let Some(letter) = log.next(subject, *next).await? {
-                *next = letter.sequence + 1;
-                let of_run = letter
-                    .attributes()
-                    .is_ok_and(|event| headers::extension(&event, "runid").is_some_and(|id| id == run_id.to_string()));
-                let day = letter.parked_subject().and_then(|subject| subject::AccountDay::parse(&subject).ok());
-                if let (true, Some(day), Some(reason)) = (of_run, day, letter.parked_reason()) {
-                    self.days.insert(day.date, reason);
-                }
+        let letters = wire.dead_letters().await?;
+        while let Some(letter) = letters.next(&self.which, self.next).await? {
+            self.next = letter.id + 1;
+            let of_run = letter
+                .attributes()
+                .is_ok_and(|event| headers::extension(&event, "runid").is_some_and(|id| id == run_id.to_string()));
+            let by_log_or_fold = [projector::DURABLE, raw::DURABLE].contains(&letter.consumer.as_str());
+            let day = letter.origin.and_then(|origin| subject::AccountDay::parse(&origin.subject).ok());
+            if let (true, true, Some(day), Some(reason)) = (of_run, by_log_or_fold, day, letter.reason) {
+                self.days.insert(day.date, reason);
             }
         }
         Ok(())

@@ -149,7 +149,7 @@ async fn days(pool: &PgPool) -> Result<String> {
     let unfolded = ::runs::unfolded_days(pool, 5).await?;
     anyhow::ensure!(
         unfolded.is_empty(),
-        "days were published and are in no table: {}: look into the dead letters, and sync again",
+        "days were published and are in no table: {}: look at `adledger dead-letters list`, and sync again",
         unfolded.iter().map(|(ad_account, date)| format!("{ad_account} on {date}")).collect::<Vec<_>>().join(", ")
     );
     Ok("none has failed, all are in the tables".to_owned())
@@ -216,8 +216,7 @@ async fn dead_letters(wire: &Wire) -> Result<String> {
     let level = wire.log(DEAD_LETTERS).await?.level().await?;
     anyhow::ensure!(
         level.messages == 0,
-        "{} messages are parked in the stream {DEAD_LETTERS}: the header adledger-parked-reason says why; mend the cause, and \
-         fetch or replay their days",
+        "{} messages are parked: `adledger dead-letters list` says which and why, and `retry` publishes them again",
         level.messages
     );
     Ok("none".to_owned())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use jetstream::{DEAD_LETTERS, META_CONNECT};
+use jetstream::{META_CONNECT, Which};
 use testkit::{Database, Nats, Tenant, wait};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -73,10 +73,12 @@ async fn what_is_no_event_or_of_nobody_is_parked_with_its_reason() -> Result<()>
     connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "good").await?;
     handle_all(&database, &nats).await?;
     assert_eq!(fills(&database).await?, 1);
-    let letters = nats.wire.log(DEAD_LETTERS).await?;
-    assert_eq!(letters.level().await?.messages, 5);
-    let letter = letters.next("dead.>", 1).await?.context("it is there")?;
-    let reason = letter.parked_reason().context("it says why")?;
+    let letters = nats.wire.dead_letters().await?;
+    assert_eq!(letters.count(&Which::default()).await?, 5);
+    let of_other = Which { account_id: Some(other_tenant.account_id), ..Which::default() };
+    assert_eq!(letters.count(&of_other).await?, 1);
+    let letter = letters.next(&Which::default(), 1).await?.context("it is there")?;
+    let reason = letter.reason.context("it says why")?;
     ensure!(reason.contains("does not exist"), "{reason}");
     Ok(())
 }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::batch::{Class, TRIES, class};
+use crate::batch::{Class, Parts, TRIES, class};
 use crate::source::Source;
 
 /// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
@@ -78,7 +78,7 @@ pub struct Report {
 struct Batch {
     days: BTreeSet<AccountDay>,
     snapshots: Vec<Snapshot>,
-    unfoldable: Vec<(AccountDay, String)>,
+    unfoldable: Vec<(AccountDay, Option<Uuid>, String)>,
     /// Days taken out of the batch for good: they stay as they are.
     left: Vec<(AccountDay, Uuid)>,
 }
@@ -157,7 +157,7 @@ impl Replay {
     /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces.
     async fn read(&self, currencies: &Currencies, day: AccountDay, batch: &mut Batch) -> Result<(), ReplayError> {
         batch.days.insert(day);
-        self.read_from(currencies, &self.from, day, batch, |_| true).await
+        self.read_from(currencies, &self.from, day, batch, |_| true, |_| {}).await
     }
 
     async fn read_from(
@@ -167,6 +167,7 @@ impl Replay {
         day: AccountDay,
         batch: &mut Batch,
         wanted: impl Fn(Uuid) -> bool,
+        amend: impl Fn(&mut Parts),
     ) -> Result<(), ReplayError> {
         let mut snapshots = Vec::new();
         let mut unfoldable = Vec::new();
@@ -174,15 +175,19 @@ impl Replay {
         source
             .each_event(day, |parts| match parts {
                 Ok(parts) if !wanted(parts.circumstances.event_id) || !seen.insert(parts.circumstances.event_id) => {}
-                Ok(parts) => match parts.decode(&self.folds, self.max_event_bytes) {
-                    // Refused before it can take a row from an older snapshot.
-                    Ok(snapshot) => match currencies.refusal(&snapshot) {
-                        None => projections::snapshot::push_trimmed(&mut snapshots, snapshot),
-                        Some(refusal) => unfoldable.push((day, refusal.to_string())),
-                    },
-                    Err(reason) => unfoldable.push((day, reason.to_string())),
-                },
-                Err(reason) => unfoldable.push((day, reason.to_string())),
+                Ok(mut parts) => {
+                    amend(&mut parts);
+                    let event_id = Some(parts.circumstances.event_id);
+                    match parts.decode(&self.folds, self.max_event_bytes) {
+                        // Refused before it can take a row from an older snapshot.
+                        Ok(snapshot) => match currencies.refusal(&snapshot) {
+                            None => projections::snapshot::push_trimmed(&mut snapshots, snapshot),
+                            Some(refusal) => unfoldable.push((day, event_id, refusal.to_string())),
+                        },
+                        Err(reason) => unfoldable.push((day, event_id, reason.to_string())),
+                    }
+                }
+                Err(reason) => unfoldable.push((day, None, reason.to_string())),
             })
             .await?;
         batch.snapshots.append(&mut snapshots);
@@ -207,7 +212,9 @@ impl Replay {
         report.events += folded.events;
         report.rows += folded.rows;
         report.left.append(&mut batch.left);
-        report.unfoldable.append(&mut batch.unfoldable);
+        let folded: HashSet<Uuid> = batch.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
+        batch.unfoldable.retain(|(_, event_id, _)| event_id.is_none_or(|id| !folded.contains(&id)));
+        report.unfoldable.extend(batch.unfoldable.into_iter().map(|(day, _, reason)| (day, reason)));
         Ok(())
     }
 
@@ -249,7 +256,14 @@ impl Replay {
         for source in std::iter::once(&self.from).chain(&self.other) {
             let before = batch.snapshots.len();
             let read = self
-                .read_from(currencies, source, day, batch, |id| missing.contains(&id) && !found.contains(&id))
+                .read_from(
+                    currencies,
+                    source,
+                    day,
+                    batch,
+                    |id| missing.contains(&id) && !found.contains(&id),
+                    come_true,
+                )
                 .await;
             match read {
                 Ok(()) => {}
@@ -267,6 +281,12 @@ impl Replay {
         }
         Ok(found)
     }
+}
+
+/// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of it, which is
+/// all that meta_insights_raw keeps, still stands where it was too early.
+fn come_true(observed: &mut Parts) {
+    observed.stored_at = observed.stored_at.max(observed.circumstances.fetched_at);
 }
 
 /// For each day, the observed events that are not among the snapshots.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jetstream::{BatchLimits, DEAD_LETTERS};
+use jetstream::{BatchLimits, DEAD_LETTERS, Which};
 use testkit::history::{History, Random};
 use testkit::wait;
 use tokio_util::sync::CancellationToken;
@@ -35,13 +35,9 @@ async fn a_message_that_postgres_refuses_stops_nothing() -> Result<()> {
     .await?;
     cancel.cancel();
     appending.await?;
-    let letter = nats
-        .wire
-        .log(DEAD_LETTERS)
-        .await?
-        .next(&events::subject::dead_letter("META_INSIGHTS", raw::DURABLE), 1)
-        .await?;
-    let reason = letter.context("it is there")?.parked_reason().context("it says why")?;
+    let letter = nats.wire.dead_letters().await?.next(&Which::default(), 1).await?.context("it is there")?;
+    assert_eq!((letter.consumer.as_str(), letter.origin.is_some()), (raw::DURABLE, true));
+    let reason = letter.reason.context("it says why")?;
     assert!(reason.contains("PostgreSQL refuses it"), "{reason}");
     Ok(())
 }

@@ -34,6 +34,10 @@ pub enum Priority {
 const INSIGHTS: &str = "meta.insights";
 const CONNECT: &str = "meta.connect";
 const SYNC: &str = "meta.sync";
+const DEAD: &str = "dead";
+
+/// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes.
+const LONGEST_PARKED_BYTES: usize = 1000;
 
 /// A subject that is none of ours, or not in the form its family has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -99,15 +103,39 @@ pub fn insights_filter(account_id: Option<Uuid>, ad_account_id: Option<Uuid>) ->
     format!("{INSIGHTS}.{}.{}.*", token(account_id), token(ad_account_id))
 }
 
-/// Where a message is parked that `consumer` of `stream` could not use.
-pub fn dead_letter(stream: &str, consumer: &str) -> String {
-    format!("dead.{stream}.{consumer}")
+/// Where a message is parked that `consumer` of `stream` could not use: `dead.<stream>.<consumer>.<its subject>`, so that
+/// a filter finds a tenant's or a day's.
+pub fn dead_letter(stream: &str, consumer: &str, subject: &str) -> String {
+    let parked_by = format!("{DEAD}.{stream}.{consumer}");
+    if subject.len() > LONGEST_PARKED_BYTES { parked_by } else { format!("{parked_by}.{subject}") }
 }
 
 /// The stream and the consumer that a dead letter's subject names, whatever follows them.
 pub fn of_dead_letter(subject: &str) -> Option<(&str, &str)> {
-    let mut tokens = subject.strip_prefix("dead.")?.split('.');
+    let mut tokens = subject.strip_prefix(DEAD)?.strip_prefix('.')?.split('.');
     Some((tokens.next()?, tokens.next()?))
+}
+
+/// The filter that matches the dead letters of a stream, a consumer, a tenant, or all.
+pub fn dead_letter_filter(stream: Option<&str>, consumer: Option<&str>, account_id: Option<Uuid>) -> String {
+    // Insights and connections name the tenant in the same place; a bell names none.
+    let messages = account_id.map_or_else(|| ">".to_owned(), |id| format!("*.*.{id}.>"));
+    match (stream, consumer, account_id) {
+        (None, None, None) => format!("{DEAD}.>"),
+        _ => format!("{}.{messages}", bare_dead_letter_filter(stream, consumer)),
+    }
+}
+
+/// The filter that matches, beside those of [`dead_letter_filter`], the letters without the subject of their message: it
+/// was too long, or an earlier version wrote them.
+pub fn bare_dead_letter_filter(stream: Option<&str>, consumer: Option<&str>) -> String {
+    format!("{DEAD}.{}.{}", stream.unwrap_or("*"), consumer.unwrap_or("*"))
+}
+
+/// The tenant that a subject of ours names.
+pub fn account_of(subject: &str) -> Option<Uuid> {
+    let day = AccountDay::parse(subject).map(|day| day.account_id);
+    day.or_else(|_| Connection::parse(subject).map(|connection| connection.account_id)).ok()
 }
 
 #[cfg(test)]
@@ -115,10 +143,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_letter_says_who_could_not_use_it() {
-        assert_eq!(of_dead_letter(&dead_letter("META_INSIGHTS", "raw")), Some(("META_INSIGHTS", "raw")));
-        assert_eq!(of_dead_letter("dead.S.c.more.of.it"), Some(("S", "c")));
-        assert_eq!((of_dead_letter("dead.S"), of_dead_letter("meta.S.c")), (None, None));
+    fn a_dead_letter_says_who_could_not_use_what() {
+        let subject = dead_letter("META_INSIGHTS", "raw", "meta.insights.a.b.c");
+        assert_eq!(subject, "dead.META_INSIGHTS.raw.meta.insights.a.b.c");
+        assert_eq!(of_dead_letter(&subject), Some(("META_INSIGHTS", "raw")));
+        // A subject that is too long to be repeated; and letters of earlier versions look alike.
+        let subject = dead_letter("META_INSIGHTS", "raw", &"x".repeat(4000));
+        assert_eq!(subject, "dead.META_INSIGHTS.raw");
+        assert_eq!(of_dead_letter(&subject), Some(("META_INSIGHTS", "raw")));
+        for none in ["dead.S", "meta.S.c", "deadly.S.c", "dead"] {
+            assert_eq!(of_dead_letter(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_found_by_filter() {
+        let id = Uuid::from_u128(1);
+        for (stream, consumer, account_id, filter) in [
+            (None, None, None, "dead.>".to_owned()),
+            (Some("S"), None, None, "dead.S.*.>".to_owned()),
+            (None, Some("c"), None, "dead.*.c.>".to_owned()),
+            (Some("S"), Some("c"), Some(id), format!("dead.S.c.*.*.{id}.>")),
+        ] {
+            assert_eq!(dead_letter_filter(stream, consumer, account_id), filter);
+        }
+        assert_eq!(bare_dead_letter_filter(Some("S"), None), "dead.S.*");
+    }
+
+    #[test]
+    fn a_subject_names_its_tenant() {
+        let (id, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        for (subject, account_id) in [
+            (format!("meta.insights.{id}.{other}.2026-02-03"), Some(id)),
+            (format!("meta.connect.{id}.{other}"), Some(id)),
+            (sync_request(Priority::Low, other), None),
+            (format!("meta.insights.{id}"), None),
+        ] {
+            assert_eq!(account_of(&subject), account_id, "{subject}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The way to and from JetStream, and the only crate that names its client.
 //!
 //! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable consumer
-//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), dead letters, the
-//! trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams and consumers as data). What
-//! must not live here: SQL, what an event means, or a decision about one. Nothing here creates or changes a stream but
-//! [`topology::apply`].
+//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), parked
+//! messages ([`DeadLetters`]), the trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams
+//! and consumers as data). What must not live here: SQL, what an event means, or a decision about one. Nothing here
+//! creates or changes a stream but [`topology::apply`].
 
+mod dead_letters;
 mod fill;
 mod lag;
 mod log;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
+pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Reading, Which};
 pub use fill::{LogFill, Verdict};
 pub use lag::Lag;
 pub use log::{Level, Log, Storage};

@@ -1,5 +1,5 @@
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::{DeleteMessageError, DeleteMessageErrorKind, DirectGetErrorKind, Stream};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind, Stream};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
@@ -81,36 +81,82 @@ impl Log {
         counts.map_ok(|(subject, count)| (subject, count as u64)).try_collect().await.map_err(failed)
     }
 
-    /// The first message of `subject` at or after `sequence`; `None` past the last one.
+    /// The first message of `subject` at or after `sequence`; `None` past the last one. The subject may hold wildcards.
     pub async fn next(&self, subject: &str, sequence: u64) -> Result<Option<Message>, WireError> {
-        match self.stream.direct_get_next_for_subject(subject, Some(sequence.max(1))).await {
-            Ok(found) => Ok(Some(Message::new(
-                found.subject.to_string(),
-                found.sequence,
-                found.time,
-                found.payload,
-                found.headers,
-            ))),
-            Err(error) if matches!(error.kind(), DirectGetErrorKind::NotFound) => Ok(None),
-            Err(error) => Err(WireError::request("reading the log", error)),
-        }
+        found(self.stream.direct_get_next_for_subject(subject, Some(sequence.max(1))).await)
     }
 
-    /// Deletes one message. One that is gone already is no error.
+    /// The message at this place; `None` where there is none, or none any more.
+    pub async fn at(&self, sequence: u64) -> Result<Option<Message>, WireError> {
+        // To the server, no sequence at all.
+        if sequence == 0 {
+            return Ok(None);
+        }
+        found(self.stream.direct_get(sequence).await)
+    }
+
+    /// Whether the stream takes messages of this subject.
+    pub(crate) fn takes(&self, subject: &str) -> bool {
+        self.stream.cached_info().config.subjects.iter().any(|filter| matches(filter, subject))
+    }
+
+    /// Deletes the message at this place. That it is gone already is no error.
     pub async fn delete(&self, sequence: u64) -> Result<(), WireError> {
         match self.stream.delete_message(sequence).await {
             Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => Ok(()),
+            Err(_) if self.at(sequence).await?.is_none() => Ok(()),
             Err(error) => Err(WireError::request("deleting a message", error)),
         }
     }
 }
 
-fn is_gone(error: &DeleteMessageError) -> bool {
-    matches!(error.kind(), DeleteMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND)
-}
-
 /// What PostgreSQL keeps of an instant.
 fn microseconds(instant: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
+}
+
+fn found(answer: Result<StreamMessage, DirectGetError>) -> Result<Option<Message>, WireError> {
+    match answer {
+        Ok(found) => {
+            Ok(Some(Message::new(found.subject.to_string(), found.sequence, found.time, found.payload, found.headers)))
+        }
+        Err(error) if matches!(error.kind(), DirectGetErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(WireError::request("reading the log", error)),
+    }
+}
+
+/// Whether a subject is one of those that the filter means, as the server has it.
+fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            (_, None) => return false,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn filters_mean_what_they_mean_to_the_server() {
+        for (filter, subject, meant) in [
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.b.c.d", false),
+            ("a.*", "a", false),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.b", "a.b", true),
+            ("a.b", "a.c", false),
+            ("meta.insights.*.*.*", "$JS.API.STREAM.DELETE.META_INSIGHTS", false),
+        ] {
+            assert_eq!(matches(filter, subject), meant, "{filter} {subject}");
+        }
+    }
 }

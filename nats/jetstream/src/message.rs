@@ -42,10 +42,21 @@ impl Message {
         values.first().map(|value| value.as_str())
     }
 
+    /// The headers that belong to the event, each with all its values.
+    pub(crate) fn event_headers(&self, is_ours: impl Fn(&str) -> bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, values) in self.headers.iter() {
+            let lower_case = AsRef::<str>::as_ref(name).to_ascii_lowercase();
+            if !is_transport(&lower_case) && !is_ours(&lower_case) {
+                values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
+            }
+        }
+        headers
+    }
+
     /// The headers that belong to the event; those that say how the message travelled are left out.
     pub fn event_header_pairs(&self) -> Vec<(String, String)> {
-        let is_transport = |name: &str| name.to_ascii_lowercase().starts_with("nats-");
-        self.header_pairs().into_iter().filter(|(name, _)| !is_transport(name)).collect()
+        self.header_pairs().into_iter().filter(|(name, _)| !is_transport(&name.to_ascii_lowercase())).collect()
     }
 
     /// The headers as they travelled, the first value of each.
@@ -58,6 +69,11 @@ impl Message {
         pairs.sort();
         pairs
     }
+}
+
+/// Whether a header, its name in lower case, says how the message travelled.
+pub(crate) fn is_transport(name: &str) -> bool {
+    name.starts_with("nats-")
 }
 
 /// The headers of an event's attributes. `None` when one holds what a NATS header cannot (a line break, say).

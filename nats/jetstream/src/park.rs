@@ -1,7 +1,9 @@
-//! Dead letters: a message nobody can use is kept with the reason, and the rest goes on.
+//! Parking: a message nobody can use is kept with the reason, and the rest goes on.
 
+use async_nats::HeaderMap;
+use bytes::Bytes;
 use events::subject;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::publish::PUBLISH_WITHIN;
 use crate::{Message, PublishError, Wire};
@@ -9,31 +11,29 @@ use crate::{Message, PublishError, Wire};
 /// A reason stays readable in a header, and no line break in it can end the header.
 const READABLE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b' ').remove(b'.').remove(b',').remove(b'_').remove(b'-').remove(b':');
+/// A reason may quote what it complains of, and that may be anything.
+const LONGEST_REASON: usize = 1000;
 
-const REASON: &str = "adledger-parked-reason";
-const SUBJECT: &str = "adledger-parked-subject";
+pub(crate) const REASON: &str = "adledger-parked-reason";
+pub(crate) const STREAM: &str = "adledger-parked-stream";
+pub(crate) const CONSUMER: &str = "adledger-parked-consumer";
+pub(crate) const SEQUENCE: &str = "adledger-parked-sequence";
+pub(crate) const SUBJECT: &str = "adledger-parked-subject";
+pub(crate) const STORED_AT: &str = "adledger-parked-stored-at";
+/// How many bytes the message's payload has.
+pub(crate) const BYTES: &str = "adledger-parked-bytes";
+/// What did not fit into the letter. It is where the message came from, as long as that is kept.
+pub(crate) const LEFT_OUT: &str = "adledger-parked-left-out";
 
-impl Message {
-    /// Why this message was parked; `None` for one that was not.
-    pub fn parked_reason(&self) -> Option<String> {
-        let reason = self.header(REASON)?;
-        Some(percent_decode_str(&reason).decode_utf8_lossy().into_owned())
-    }
-
-    /// The subject that a parked message came under.
-    pub fn parked_subject(&self) -> Option<String> {
-        self.header(SUBJECT)
-    }
-
-    fn header(&self, wanted: &str) -> Option<String> {
-        let (_, value) = self.header_pairs().into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        Some(value)
-    }
+/// Whether a header, its name in lower case, is one that parking adds.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with("adledger-parked-")
 }
 
 impl Wire {
     /// Copies `message` to the dead letters, once however often it is parked: its place in the stream is the copy's
-    /// message id. A message that does not fit any more leaves its place instead of its bytes.
+    /// message id. A message that does not fit any more leaves its place instead of its bytes, and at worst instead of its
+    /// headers too.
     pub(crate) async fn park(
         &self,
         stream: &str,
@@ -41,26 +41,46 @@ impl Wire {
         message: &Message,
         reason: &str,
     ) -> Result<(), PublishError> {
-        let mut pairs = message.event_header_pairs();
-        for (name, value) in [
-            (REASON, utf8_percent_encode(reason, READABLE).to_string()),
-            ("adledger-parked-stream", stream.to_owned()),
-            ("adledger-parked-consumer", consumer.to_owned()),
-            ("adledger-parked-sequence", message.sequence.to_string()),
-            (SUBJECT, message.subject.clone()),
-            ("adledger-parked-stored-at", message.stored_at.to_rfc3339()),
-        ] {
-            pairs.push((name.to_owned(), value));
-        }
         let id = format!("{stream}:{consumer}:{}:{}", message.sequence, message.stored_at.timestamp_micros());
-        let subject = subject::dead_letter(stream, consumer);
-        match self.publish_pairs(&subject, &id, &pairs, message.payload.clone(), PUBLISH_WITHIN).await {
-            Err(PublishError::TooLarge { .. }) => {
-                self.publish_pairs(&subject, &id, &pairs, bytes::Bytes::new(), PUBLISH_WITHIN).await
+        let subject = subject::dead_letter(stream, consumer, &message.subject);
+        let place = [
+            (REASON, utf8_percent_encode(&shortened(reason), READABLE).to_string()),
+            (STREAM, stream.to_owned()),
+            (CONSUMER, consumer.to_owned()),
+            (SEQUENCE, message.sequence.to_string()),
+            (SUBJECT, message.subject.clone()),
+            (STORED_AT, message.stored_at.to_rfc3339()),
+            (BYTES, message.payload.len().to_string()),
+        ];
+        let headers = || message.event_headers(is_ours);
+        let letters: [(HeaderMap, Bytes, Option<&str>); 3] = [
+            (headers(), message.payload.clone(), None),
+            (headers(), Bytes::new(), Some("payload")),
+            (HeaderMap::new(), Bytes::new(), Some("headers, payload")),
+        ];
+        let mut outcome = Ok(());
+        for (mut headers, payload, left_out) in letters {
+            for (name, value) in &place {
+                headers.insert(*name, value.as_str());
             }
-            outcome => outcome,
-        }?;
+            if let Some(left_out) = left_out {
+                headers.insert(LEFT_OUT, left_out);
+            }
+            outcome = self.publish_headers(&subject, &id, headers, payload, PUBLISH_WITHIN).await.map(drop);
+            // JetStream refuses headers of more than 64 kB in words of its own.
+            if !matches!(outcome, Err(PublishError::TooLarge { .. } | PublishError::Refused { .. })) {
+                break;
+            }
+        }
+        outcome?;
         tracing::warn!(stream, consumer, sequence = message.sequence, reason, "parked a message");
         Ok(())
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
 use bytes::Bytes;
@@ -7,11 +8,14 @@ use cloudevents::{AttributesReader, Event};
 use tracing::Instrument;
 
 use crate::Wire;
-use crate::message::header_map;
+use crate::message::{header_map, is_transport};
 use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 pub const PUBLISH_WITHIN: Duration = Duration::from_secs(60);
+
+/// Room for the headers that say how a message travels: its id, and the stream that it is for.
+const TRANSPORT_HEADERS_BYTES: usize = 128;
 
 /// Where the log keeps a published event.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +78,22 @@ impl Wire {
         payload: Bytes,
         within: Duration,
     ) -> Result<Published, PublishError> {
-        let mut headers = header_map(pairs).ok_or(PublishError::Header)?;
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
+        let headers = header_map(pairs).ok_or(PublishError::Header)?;
+        self.publish_headers(subject, message_id, headers, payload, within).await
+    }
+
+    /// Like [`Wire::publish_pairs`], for headers that came over the wire.
+    pub(crate) async fn publish_headers(
+        &self,
+        subject: &str,
+        message_id: &str,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Published, PublishError> {
         let limit_bytes = self.max_payload_bytes();
-        let bytes = payload.len() + pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>() + 128;
+        let bytes = payload.len() + event_header_bytes(&headers) + TRANSPORT_HEADERS_BYTES;
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
         if bytes > limit_bytes {
             return Err(PublishError::TooLarge { bytes, limit_bytes });
         }
@@ -100,12 +116,7 @@ impl Wire {
         }
     }
 
-    async fn publish_once(
-        &self,
-        subject: &str,
-        headers: async_nats::HeaderMap,
-        payload: Bytes,
-    ) -> Result<Published, Attempt> {
+    async fn publish_once(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Published, Attempt> {
         let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
         let ack =
             self.context.publish_with_headers(subject.to_owned(), headers, payload).await.map_err(|e| again(&e))?.await;
@@ -117,6 +128,14 @@ impl Wire {
             }),
         }
     }
+}
+
+fn event_header_bytes(headers: &HeaderMap) -> usize {
+    let of = |name: &str, values: &[async_nats::HeaderValue]| {
+        values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
+    };
+    let events = headers.iter().map(|(name, values)| (AsRef::<str>::as_ref(name), values));
+    events.filter(|(name, _)| !is_transport(&name.to_ascii_lowercase())).map(|(name, values)| of(name, values)).sum()
 }
 
 /// What an error of the stream's means for the event.

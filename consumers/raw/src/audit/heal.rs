@@ -29,7 +29,7 @@ impl Healer<'_> {
         let mut refused = Vec::new();
         let missing: Vec<&Difference> = compared.differences.iter().filter(|d| d.kind == Kind::MissingInRaw).collect();
         for some in missing.chunks(APPEND_AT_ONCE) {
-            self.append(day, some, &mut refused).await?;
+            self.append(some, &mut refused).await?;
         }
         for difference in &compared.differences {
             let done = match difference.kind {
@@ -63,13 +63,12 @@ impl Healer<'_> {
     /// Appends what raw lacks, as its consumer would.
     async fn append(
         &self,
-        day: AccountDay,
         missing: &[&Difference],
         refused: &mut Vec<(Difference, String)>,
     ) -> Result<(), AuditError> {
         let (mut found, mut messages) = (Vec::new(), Vec::new());
         for difference in missing {
-            if let Some(message) = self.message(day, difference).await? {
+            if let Some(message) = self.message(difference).await? {
                 found.push(*difference);
                 messages.push(message);
             }
@@ -85,7 +84,7 @@ impl Healer<'_> {
 
     /// Puts the stream's bytes in the place of the damaged ones; their sha256 is the one that was recorded.
     async fn put_bytes(&self, day: AccountDay, difference: &Difference) -> Result<(), AuditError> {
-        let Some(message) = self.message(day, difference).await? else { return Ok(()) };
+        let Some(message) = self.message(difference).await? else { return Ok(()) };
         sqlx::query!(
             "insert into meta_payloads (account_id, payload_sha256, payload) values ($1, sha256($2), $2)
              on conflict (account_id, payload_sha256) do update set payload = excluded.payload",
@@ -97,10 +96,9 @@ impl Healer<'_> {
         Ok(())
     }
 
-    async fn message(&self, day: AccountDay, difference: &Difference) -> Result<Option<Message>, AuditError> {
+    async fn message(&self, difference: &Difference) -> Result<Option<Message>, AuditError> {
         let Some(sequence) = difference.sequence else { return Ok(None) };
-        let next = self.log.next(&day.subject(), sequence).await?;
-        Ok(next.filter(|message| message.sequence == sequence))
+        Ok(self.log.at(sequence).await?)
     }
 
     /// Publishes raw's copy: the same headers and bytes. The message id is one of this audit's own, because the stream

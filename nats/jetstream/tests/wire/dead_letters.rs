@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use events::subject::dead_letter;
-use jetstream::{DEAD_LETTERS, Delivery, Disposition, META_INSIGHTS, Message, Puller};
+use jetstream::{DEAD_LETTERS, Delivery, Disposition, META_INSIGHTS, Message, Puller, Which};
 use testkit::wait::until;
 
 use crate::event::{day, publish};
@@ -39,9 +39,10 @@ async fn a_parked_message_keeps_its_bytes_its_place_and_the_reason() -> Result<(
     puller.settle(&last, Disposition::Ack).await;
 
     let log = nats.wire.log(DEAD_LETTERS).await?;
-    let letter = log.next(&dead_letter(META_INSIGHTS, "raw"), 1).await?.context("it was parked")?;
+    let letter = log.next(&dead_letter(META_INSIGHTS, "raw", &day.subject()), 1).await?.context("it was parked")?;
     assert_eq!(letter.payload, delivery.message.payload);
     for (name, value) in [
+        ("adledger-parked-bytes", "12".to_owned()),
         ("adledger-parked-stream", META_INSIGHTS.to_owned()),
         ("adledger-parked-consumer", "raw".to_owned()),
         ("adledger-parked-sequence", parked.sequence.to_string()),
@@ -77,7 +78,7 @@ async fn a_message_is_parked_once_however_often_it_comes() -> Result<()> {
     projector.settle(&one(&projector).await?, Disposition::Park { reason: "third".to_owned() }).await;
     let log = nats.wire.log(DEAD_LETTERS).await?;
     assert_eq!(log.level().await?.messages, 2);
-    let letter = log.next(&dead_letter(META_INSIGHTS, "raw"), 1).await?.context("parked")?;
+    let letter = log.next(&dead_letter(META_INSIGHTS, "raw", "*.>"), 1).await?.context("parked")?;
     assert_eq!(header(&letter, "adledger-parked-reason").as_deref(), Some("first"));
     Ok(())
 }
@@ -96,9 +97,35 @@ async fn a_message_that_does_not_fit_with_its_reason_leaves_its_place() -> Resul
     let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     puller.settle(&one(&puller).await?, Disposition::Park { reason: "too deep".to_owned() }).await;
     let log = nats.wire.log(DEAD_LETTERS).await?;
-    let letter = log.next(&dead_letter(META_INSIGHTS, "raw"), 1).await?.context("parked")?;
+    let letter = log.next(&dead_letter(META_INSIGHTS, "raw", &day.subject()), 1).await?.context("parked")?;
     assert_eq!(letter.payload.len(), 0);
     assert_eq!(header(&letter, "adledger-parked-sequence").as_deref(), Some("1"));
     assert_eq!(header(&letter, "adledger-parked-subject"), Some(day.subject()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_a_message_is_made_of_it_can_be_parked() -> Result<()> {
+    let nats = testkit::nats().await?;
+    let day = day(1)?;
+    let long = "long".repeat(900);
+    let header = |name: &str, value: String| vec![(name.to_owned(), value)];
+    // Headers as large as JetStream takes them; a subject that fills a line; and what somebody says it was parked for.
+    nats.publish_foreign(&day.subject(), &header("x-note", "x".repeat(65_400)), b"").await?;
+    nats.publish_foreign(&format!("meta.insights.a.b.{long}"), &[], b"hello").await?;
+    nats.publish_foreign(&day.subject(), &header("Adledger-Parked-Reason", "none".into()), b"{}").await?;
+    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
+    for _ in 0..3 {
+        puller.settle(&one(&puller).await?, Disposition::Park { reason: "\u{1b}[31m ".repeat(100_000) }).await;
+    }
+    let letters = nats.wire.dead_letters().await?;
+    for (id, size, is_whole) in [(1, 0, false), (2, 5, true), (3, 2, true)] {
+        let letter = letters.letter(id).await?.context("it is parked")?;
+        assert_eq!((letter.bytes, letter.is_whole), (Some(size), is_whole), "{id}");
+        assert_eq!(letters.original(&letter).await?.payload.len(), size);
+        assert!(letter.reason.is_some_and(|reason| reason.starts_with("\u{1b}[31m ") && reason.ends_with('…')));
+    }
+    let raw = Which { stream: Some(META_INSIGHTS.into()), consumer: Some("raw".into()), account_id: None };
+    assert_eq!(letters.count(&raw).await?, 3);
     Ok(())
 }

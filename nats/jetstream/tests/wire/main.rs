@@ -7,5 +7,6 @@ mod lag;
 mod log;
 mod old_server;
 mod publish;
+mod retry;
 mod topology;
 mod work;
