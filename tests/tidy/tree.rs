@@ -59,7 +59,11 @@ fn walk(folder: &str, found: &mut Vec<TextFile>) -> anyhow::Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
         let kind = entry.file_type()?;
-        if kind.is_dir() && !is_skipped(folder, &name) {
+        // In a second working tree, `.git` is a file.
+        if is_skipped(folder, &name) {
+            continue;
+        }
+        if kind.is_dir() {
             walk(&path, found)?;
         } else if kind.is_file() {
             match fs::read_to_string(entry.path()) {

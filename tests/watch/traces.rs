@@ -50,12 +50,16 @@ fn traceparent(message: &Message) -> Option<String> {
 async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Result<()> {
     let shop = Shop::open().await?;
     let collector = Collector::start().await?;
-    let mut command = shop.command(&["serve"]);
-    command.env("HTTP_ADDR", "127.0.0.1:0").env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/", collector.url));
     // An event of another program, which keeps no traces.
     let foreign = subject::AccountDay { account_id: shop.account_id, ad_account_id: Uuid::now_v7(), date: days_ago(9) };
     shop.nats.publish_foreign(&foreign.subject(), &[], b"no event").await?;
-    let mut service = Service::start(command)?;
+    // In processes of their own, and nobody who would ask for further runs.
+    let serve = |role: &str| {
+        let mut command = shop.command(&["serve", "--role", role]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/", collector.url));
+        Service::start(command)
+    };
+    let mut services = [serve("fetch")?, serve("raw")?, serve("project")?];
     let integration = shop.integration_id.to_string();
     shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill"]).await?;
     wait::until("the fill is in the tables and acknowledged", DEADLINE, async || {
@@ -68,7 +72,9 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
         Ok(shop.check_sums(days_ago(7), days_ago(1)).await.is_ok())
     })
     .await?;
-    service.end().await?;
+    for service in &mut services {
+        service.end().await?;
+    }
 
     let spans = collector.spans();
     assert!(collector.services().iter().all(|name| name.contains("\"adledger\"")), "{:?}", collector.services());
@@ -113,7 +119,7 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
         assert!(path.starts_with("act_") && !path.contains('?'), "{path}");
     }
     // The log has its lines as ever: no span stands in front of them.
-    let log = service.log();
+    let log = services[0].log();
     assert!(log.contains(" INFO insights::fetcher: working on a sync run run_id="), "{log}");
     assert!(!log.contains("run{") && !log.contains("day{"), "{log}");
     replays_start_no_trace(&shop, &collector).await

@@ -61,11 +61,7 @@ impl Healer<'_> {
     }
 
     /// Appends what raw lacks, as its consumer would.
-    async fn append(
-        &self,
-        missing: &[&Difference],
-        refused: &mut Vec<(Difference, String)>,
-    ) -> Result<(), AuditError> {
+    async fn append(&self, missing: &[&Difference], refused: &mut Vec<(Difference, String)>) -> Result<(), AuditError> {
         let (mut found, mut messages) = (Vec::new(), Vec::new());
         for difference in missing {
             if let Some(message) = self.message(difference).await? {
