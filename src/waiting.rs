@@ -75,13 +75,12 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
         tokio::time::sleep(POLL).await;
     };
     drop(progress);
-    let days = u64::try_from(run.days_done)?;
     let mut progress = Progress::new("days folded");
     loop {
-        let folded = days_in_tables(&servers.pool, &run).await?;
-        progress.at(folded.min(days), days, "");
+        let days = runs::days_folded(&servers.pool, &run).await?;
+        progress.at(days.folded, days.published, "");
         parked.look(&servers.wire, run.id).await?;
-        if folded + parked.days.len() as u64 >= days {
+        if days.folded + parked.days.len() as u64 >= days.published {
             break;
         }
         tokio::time::sleep(POLL).await;
@@ -106,21 +105,6 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
             run.error_message.as_deref().unwrap_or("no reason was written down")
         ),
     }
-}
-
-/// Days of which an event of this run is in the raw log and folded.
-async fn days_in_tables(pool: &PgPool, run: &Run) -> Result<u64> {
-    let days = sqlx::query_scalar!(
-        r#"select count(distinct r.date) as "days!"
-           from meta_insights_raw r
-           join observations o using (account_id, ad_account_id, date, event_id)
-           where r.account_id = $1 and r.run_id = $2"#,
-        run.account_id,
-        run.id,
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(days.try_into()?)
 }
 
 async fn overdue(pool: &PgPool, run_id: Uuid, deadline: Duration) -> Result<anyhow::Error> {

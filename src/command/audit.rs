@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use chrono::NaiveDate;
 use clap::Args;
-use raw::audit::{Finding, Kind, Range, Report};
+use raw::Range;
+use raw::audit::{Finding, Kind, Report};
 use serde::Serialize;
 use uuid::Uuid;
 

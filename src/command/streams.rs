@@ -103,7 +103,7 @@ async fn trim(servers: &Servers, before: NaiveDate, dry_run: bool, json: bool) -
         return Ok(Outcome::Done);
     }
     if trimmed.no_events > 0 {
-        output::line(&format!("{} messages of those days are no events; they stay.", trimmed.no_events))?;
+        output::line(&format!("{} messages are no events; they stay.", trimmed.no_events))?;
     }
     output::line(&format!(
         "{} {} events of {} days before {before}, {} bytes; meta_insights_raw holds each byte for byte.",

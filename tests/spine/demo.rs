@@ -151,7 +151,7 @@ async fn a_service_whose_server_dies_ends_and_says_which() -> Result<()> {
     let mut lines = BufReader::new(serving.stderr.take().context("a pipe was asked for")?).lines();
     let (mut said, deadline) = (String::new(), tokio::time::Instant::now() + Duration::from_secs(120));
     while let Some(line) = tokio::time::timeout_at(deadline, lines.next_line()).await?? {
-        if line.contains("serving") {
+        if line.ends_with(": serving") {
             let pid: i32 = std::fs::read_to_string(folder.path().join("nats").join("nats.pid"))?.trim().parse()?;
             kill(Pid::from_raw(pid), Signal::SIGKILL)?;
         }

@@ -75,6 +75,22 @@ async fn a_connected_ad_account_fills_and_settles_by_itself_in_roles_of_their_ow
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_waits_for_days_that_another_run_fetched() -> Result<()> {
+    let shop = Shop::open().await?;
+    // The fill and the settle run come between the chunks of the backfill, and take days of its window.
+    let integration = shop.integration_id.to_string();
+    let (since, until) = (days_ago(40).to_string(), days_ago(1).to_string());
+    let backfill = ["backfill", "--integration", &integration, "--since", &since, "--until", &until];
+    shop.done(&backfill).await?;
+    let mut service = start(&shop, "all")?;
+    shop.done(&[&backfill[..], &["--wait", "--deadline-seconds", "60"]].concat()).await?;
+    shop.check_sums(days_ago(40), days_ago(1)).await?;
+    signal(&service, Signal::SIGTERM)?;
+    assert!(tokio::time::timeout(DRAIN, service.wait()).await??.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_signal_drains_and_the_second_ends() -> Result<()> {
     let shop = Shop::open().await?;
     let integration = shop.integration_id.to_string();

@@ -66,7 +66,8 @@ impl Shop {
             .env("NATS_URL", &self.nats.url)
             .env("META_API_BASE_URL", self.graph.url())
             .env("ADLEDGER_SECRET_KEYS", KEYS)
-            .env("META_MAX_BACKOFF_SECONDS", "1");
+            .env("META_MAX_BACKOFF_SECONDS", "1")
+            .env("HTTP_ADDR", "127.0.0.1:0");
         command
     }
 

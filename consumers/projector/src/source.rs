@@ -42,8 +42,9 @@ impl Source {
             }
             Source::Raw(pool) => {
                 let (since, until) = (Some(range.since), Some(range.until));
-                let days = raw::days(pool, range.account_id, range.ad_account_id, since, until).await?;
-                Ok(days.into_iter().collect())
+                let range =
+                    raw::Range { account_id: range.account_id, ad_account_id: range.ad_account_id, since, until };
+                Ok(raw::days(pool, &range).await?.into_iter().collect())
             }
         }
     }

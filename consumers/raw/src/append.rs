@@ -5,12 +5,12 @@ use events::subject::AccountDay;
 use events::{Circumstances, EventError, open_insights};
 use jetstream::Message;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// What became of one message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Appended {
+pub(crate) enum Appended {
     /// The event is in the log, now or from an earlier delivery.
     Stored,
     /// It has no place in the log, for this reason.
@@ -24,12 +24,51 @@ struct Event<'m> {
     message: &'m Message,
 }
 
+/// Appends what can be appended, and says of each of the others why not.
+pub(crate) async fn append_each(
+    pool: &PgPool,
+    incarnation: DateTime<Utc>,
+    messages: &[Message],
+) -> sqlx::Result<Vec<Appended>> {
+    match append_all(pool, incarnation, messages).await {
+        Err(error) if refuses_data(&error) => one_by_one(pool, incarnation, messages).await,
+        outcome => outcome,
+    }
+}
+
+async fn append_all(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
+    let mut transaction = pool.begin().await?;
+    let appended = append(&mut transaction, incarnation, messages).await?;
+    transaction.commit().await?;
+    Ok(appended)
+}
+
+/// Finds the message that PostgreSQL refuses (a header with a NUL, a day beyond its calendar), so that it alone is parked.
+async fn one_by_one(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
+    let mut appended = Vec::with_capacity(messages.len());
+    for message in messages {
+        match append_all(pool, incarnation, std::slice::from_ref(message)).await {
+            Err(error) if refuses_data(&error) => {
+                appended.push(Appended::Refused(format!("PostgreSQL refuses it: {error}")));
+            }
+            outcome => appended.extend(outcome?),
+        }
+    }
+    Ok(appended)
+}
+
+/// Whether PostgreSQL will refuse the same data again, by the error's SQLSTATE: a value or a constraint.
+pub fn refuses_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
+
 /// Appends events in two statements, whatever their number. The bytes are stored by content: a repeated answer of Meta's
 /// adds one narrow row.
 ///
 /// An event id that is there already with other bytes is refused: one of the two is a forgery or a bug, and the log keeps
 /// the one it has.
-pub async fn append(
+async fn append(
     conn: &mut PgConnection,
     stream_incarnation: DateTime<Utc>,
     messages: &[Message],

@@ -18,24 +18,15 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use compare::Kind;
-use compare::{Compared, Difference, InStream, Known, Trim, compare};
+use compare::{Compared, Difference, InStream, Known, PastTrim, compare};
 
-use crate::DURABLE;
+use crate::{DURABLE, Range};
 
 /// Days that are read at once.
 const READERS: usize = 4;
 
 /// How often a day is healed and looked at again: what was missing may come back damaged.
 const HEALINGS: usize = 3;
-
-/// Which days to compare; both ends are included, and what is `None` is not asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Range {
-    pub account_id: Option<Uuid>,
-    pub ad_account_id: Option<Uuid>,
-    pub since: Option<NaiveDate>,
-    pub until: Option<NaiveDate>,
-}
 
 /// One difference between the logs, and what became of it.
 #[derive(Debug, Clone, Serialize)]
@@ -111,12 +102,12 @@ pub struct Audit<'a> {
     /// The last message that was there then.
     last_sequence: u64,
     ack_floor: u64,
-    trims: Vec<Trim>,
+    trims: Vec<PastTrim>,
 }
 
 /// A day, read and compared.
 pub(crate) struct ComparedDay {
-    day: AccountDay,
+    pub(crate) day: AccountDay,
     stream: Vec<InStream>,
     events_in_raw: u64,
     pub(crate) compared: Compared,
@@ -146,6 +137,10 @@ impl<'a> Audit<'a> {
         let log = wire.log(META_INSIGHTS).await?;
         let last_sequence = log.level().await?.last_sequence;
         Ok(Audit { pool, wire, log, last_sequence, ack_floor, trims: read::trims(pool).await? })
+    }
+
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.last_sequence
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -230,7 +225,7 @@ impl<'a> Audit<'a> {
                 Err(_) => of_no_day += messages,
             }
         }
-        days.extend(crate::days(self.pool, range.account_id, range.ad_account_id, range.since, range.until).await?);
+        days.extend(crate::days(self.pool, range).await?);
         Ok((days, of_no_day))
     }
 

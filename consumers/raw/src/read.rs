@@ -14,22 +14,25 @@ pub struct Recorded {
     pub payload: Bytes,
 }
 
-/// The account-days of which the log holds an event, within a range, both ends included; in no order.
-pub async fn days(
-    pool: &PgPool,
-    account_id: Option<Uuid>,
-    ad_account_id: Option<Uuid>,
-    since: Option<NaiveDate>,
-    until: Option<NaiveDate>,
-) -> sqlx::Result<Vec<AccountDay>> {
+/// Which days; both ends are included, and what is `None` is not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Range {
+    pub account_id: Option<Uuid>,
+    pub ad_account_id: Option<Uuid>,
+    pub since: Option<NaiveDate>,
+    pub until: Option<NaiveDate>,
+}
+
+/// The account-days of a range of which the log holds an event, in no order.
+pub async fn days(pool: &PgPool, range: &Range) -> sqlx::Result<Vec<AccountDay>> {
     let rows = sqlx::query!(
         "select distinct account_id, ad_account_id, date from meta_insights_raw
          where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
            and ($3::date is null or date >= $3) and ($4::date is null or date <= $4)",
-        account_id,
-        ad_account_id,
-        since,
-        until,
+        range.account_id,
+        range.ad_account_id,
+        range.since,
+        range.until,
     )
     .fetch_all(pool)
     .await?;
@@ -64,7 +67,11 @@ pub fn events_of_day(
 }
 
 fn open(recorded: &serde_json::Value) -> Result<Circumstances, EventError> {
-    let pairs = recorded.as_object().into_iter().flatten();
-    let event = headers::from_pairs(pairs.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))?;
-    open_insights(&event)
+    open_insights(&headers::from_pairs(header_pairs(recorded))?)
+}
+
+/// An event's headers, as the log keeps them.
+pub(crate) fn header_pairs(recorded: &serde_json::Value) -> impl Iterator<Item = (&str, &str)> {
+    let recorded = recorded.as_object().into_iter().flatten();
+    recorded.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
 }

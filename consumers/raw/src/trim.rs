@@ -1,13 +1,17 @@
 //! Making room in the stream: what is in raw byte for byte, and behind every consumer, may leave it.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
+use events::subject::day_filter;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jetstream::{META_INSIGHTS, Wire, WireError};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::audit::{Audit, AuditError, Kind, Range};
+use crate::Range;
+use crate::audit::{Audit, AuditError, Kind};
 
 /// Messages that are deleted at once: each deletion is a round trip and a write of the server's.
 const DELETES: usize = 8;
@@ -17,8 +21,8 @@ pub struct Trim<'a> {
     pool: &'a PgPool,
     audit: Audit<'a>,
     before: NaiveDate,
-    /// Ascending.
-    sequences: Vec<u64>,
+    /// Of each report day, the messages that may go.
+    sequences: BTreeMap<NaiveDate, Vec<u64>>,
     trimmed: Trimmed,
 }
 
@@ -29,7 +33,7 @@ pub struct Trimmed {
     pub events: u64,
     /// Headers and payloads.
     pub bytes: u64,
-    /// Messages of those days that are no events: they were parked when they came, and stay.
+    /// Messages that are no events: they were parked when they came, and stay.
     pub no_events: u64,
 }
 
@@ -47,9 +51,10 @@ pub enum TrimError {
     )]
     OnTheirWay { events: u64 },
     #[error(
-        "nothing was trimmed: consumer {consumer} has yet to settle message {sequence}; let `adledger serve` work it off first"
+        "nothing was trimmed: those days reach up to message {last}, and consumer {consumer} has settled all up to {floor}; let \
+         `adledger serve` work the rest off first"
     )]
-    Unsettled { consumer: String, sequence: u64 },
+    Unsettled { consumer: String, floor: u64, last: u64 },
     #[error("nothing more was trimmed: the stream was created anew in between")]
     Recreated,
     #[error(transparent)]
@@ -75,20 +80,17 @@ impl<'a> Trim<'a> {
             floors.push((*consumer, wire.ack_floor(META_INSIGHTS, consumer).await?));
         }
         let audit = Audit::open(pool, wire).await?;
-        let Gathered { mut sequences, mut trimmed, unproven, on_their_way } = gather(&audit, before, progress).await?;
+        let Gathered { sequences, trimmed, unproven, on_their_way } = gather(&audit, before, progress).await?;
         if let Some((kind, event_id)) = unproven.first() {
             return Err(TrimError::Unproven { findings: unproven.len(), words: kind.words(), event_id: *event_id });
         }
         if on_their_way > 0 {
             return Err(TrimError::OnTheirWay { events: on_their_way });
         }
-        sequences.sort_unstable();
-        for (consumer, floor) in floors {
-            if let Some(sequence) = sequences.iter().find(|sequence| **sequence > floor) {
-                return Err(TrimError::Unsettled { consumer: consumer.to_owned(), sequence: *sequence });
-            }
+        let last = sequences.values().flatten().max().copied().unwrap_or_default();
+        if let Some((consumer, floor)) = floors.into_iter().find(|(_, floor)| *floor < last) {
+            return Err(TrimError::Unsettled { consumer: consumer.to_owned(), floor, last });
         }
-        trimmed.events = sequences.len() as u64;
         Ok(Trim { pool, audit, before, sequences, trimmed })
     }
 
@@ -97,16 +99,18 @@ impl<'a> Trim<'a> {
         &self.trimmed
     }
 
-    /// Writes the trim down, then deletes exactly what was proven. A process that dies in between leaves messages which the
+    /// Writes the trim down, then takes exactly what was proven. A process that dies in between leaves messages which the
     /// next trim takes, and an audit misses none of those that are gone.
     pub async fn carry_out(self, progress: impl Fn(u64, u64)) -> Result<Trimmed, TrimError> {
-        let Some(last) = self.sequences.last() else { return Ok(self.trimmed) };
+        if self.trimmed.events == 0 {
+            return Ok(self.trimmed);
+        }
         let log = self.audit.log();
         sqlx::query!(
             "insert into log_trims (stream_incarnation, up_to_sequence, before, events, bytes) values ($1, $2, $3, $4, $5)
              on conflict do nothing",
             log.incarnation(),
-            i64::try_from(*last).unwrap_or(i64::MAX),
+            i64::try_from(self.audit.last_sequence()).unwrap_or(i64::MAX),
             self.before,
             i64::try_from(self.trimmed.events).unwrap_or(i64::MAX),
             i64::try_from(self.trimmed.bytes).unwrap_or(i64::MAX),
@@ -116,22 +120,32 @@ impl<'a> Trim<'a> {
         if log.incarnation_now().await? != log.incarnation() {
             return Err(TrimError::Recreated);
         }
-        let total = self.sequences.len() as u64;
-        let mut deletions =
-            stream::iter(&self.sequences).map(|sequence| log.delete(*sequence)).buffer_unordered(DELETES);
         let mut done = 0;
-        while let Some(()) = deletions.try_next().await? {
-            done += 1;
-            progress(done, total);
+        for (date, sequences) in &self.sequences {
+            self.take(*date, sequences).await?;
+            done += sequences.len() as u64;
+            progress(done, self.trimmed.events);
         }
         Ok(self.trimmed)
+    }
+
+    /// Takes a day's messages: in one request where nothing else stands among them, else one by one.
+    async fn take(&self, date: NaiveDate, sequences: &[u64]) -> Result<(), WireError> {
+        let log = self.audit.log();
+        let Some(last) = sequences.iter().max() else { return Ok(()) };
+        if self.trimmed.no_events == 0 {
+            return log.purge(&day_filter(date), *last).await;
+        }
+        let mut deletions = stream::iter(sequences).map(|sequence| log.delete(*sequence)).buffer_unordered(DELETES);
+        while let Some(()) = deletions.try_next().await? {}
+        Ok(())
     }
 }
 
 /// What the audit says of the days that would go.
 #[derive(Default)]
 struct Gathered {
-    sequences: Vec<u64>,
+    sequences: BTreeMap<NaiveDate, Vec<u64>>,
     trimmed: Trimmed,
     unproven: Vec<(Kind, Uuid)>,
     on_their_way: u64,
@@ -145,14 +159,18 @@ async fn gather(audit: &Audit<'_>, before: NaiveDate, progress: impl Fn(u64, u64
     let mut reads = std::pin::pin!(audit.compare_days(days));
     let mut done = 0;
     while let Some(read) = reads.try_next().await? {
-        all.trimmed.days += u64::from(!read.compared.proven.is_empty());
+        // What came while the days were read stays: nobody has looked at all of its day.
+        let proven = read.compared.proven.iter().copied().filter(|sequence| *sequence <= audit.last_sequence());
+        let proven: Vec<u64> = proven.collect();
+        all.trimmed.days += u64::from(!proven.is_empty());
+        all.trimmed.events += proven.len() as u64;
+        all.trimmed.bytes += read.bytes_of(&proven);
         all.trimmed.no_events += read.no_events;
-        all.trimmed.bytes += read.bytes_of(&read.compared.proven);
         all.on_their_way += read.compared.on_their_way;
         // What the stream lacks already needs no proof to leave it.
         let in_stream = read.compared.differences.iter().filter(|d| d.kind != Kind::MissingInStream);
         all.unproven.extend(in_stream.map(|d| (d.kind, d.event_id)));
-        all.sequences.extend(read.compared.proven);
+        all.sequences.entry(read.day.date).or_default().extend(proven);
         done += 1;
         progress(done, total);
     }

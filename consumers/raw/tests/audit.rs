@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jetstream::{BatchLimits, META_INSIGHTS};
-use raw::audit::{Audit, Finding, Kind, Range, Report};
-use raw::{Trim, TrimError};
+use raw::audit::{Audit, Finding, Kind, Report};
+use raw::{Range, Trim, TrimError};
 use testkit::history::{self, Answer, History, Random};
 use testkit::{Database, Nats, wait};
 use tokio_util::sync::CancellationToken;
@@ -192,6 +192,16 @@ async fn a_trim_takes_what_is_proven_and_refuses_the_rest() -> Result<()> {
     let (report, found) = logs.audit(true).await?;
     ensure!(found.is_empty() && report.trimmed == old + 1, "{report:?} {found:?}");
     ensure!(level().await? == all - old, "an audit puts none of them back");
+
+    // Where something else stands among them, it stays.
+    logs.nats.publish_foreign(&logs.answers[0].event()?.day.subject(), &[], b"no event").await?;
+    logs.append().await?;
+    let last_day = before + chrono::Days::new(1);
+    let rest = logs.answers.iter().filter(|answer| answer.date == before).count() as u64;
+    let trim = Trim::prove(pool, wire, last_day, &readers, |_, _| {}).await?;
+    ensure!((trim.trimmed().events, trim.trimmed().no_events) == (rest, 1), "{:?}", trim.trimmed());
+    trim.carry_out(|_, _| {}).await?;
+    ensure!(level().await? == 1, "{} messages are left, and one is no event", level().await?);
 
     // What comes after the trim is the stream's again.
     let mut later = logs.answers[0].clone();

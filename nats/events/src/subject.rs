@@ -103,6 +103,11 @@ pub fn insights_filter(account_id: Option<Uuid>, ad_account_id: Option<Uuid>) ->
     format!("{INSIGHTS}.{}.{}.*", token(account_id), token(ad_account_id))
 }
 
+/// The filter that matches everybody's insights subjects of one day.
+pub fn day_filter(date: NaiveDate) -> String {
+    format!("{INSIGHTS}.*.*.{date}")
+}
+
 /// Where a message is parked that `consumer` of `stream` could not use: `dead.<stream>.<consumer>.<its subject>`, so that
 /// a filter finds a tenant's or a day's.
 pub fn dead_letter(stream: &str, consumer: &str, subject: &str) -> String {

@@ -100,6 +100,12 @@ impl Log {
         self.stream.cached_info().config.subjects.iter().any(|filter| matches(filter, subject))
     }
 
+    /// Deletes every message that matches `filter`, up to this one: one request, however many they are.
+    pub async fn purge(&self, filter: &str, up_to_sequence: u64) -> Result<(), WireError> {
+        let purging = self.stream.purge().filter(filter).sequence(up_to_sequence + 1);
+        purging.await.map(drop).map_err(|e| WireError::request("purging a stream", e))
+    }
+
     /// Deletes the message at this place. That it is gone already is no error.
     pub async fn delete(&self, sequence: u64) -> Result<(), WireError> {
         match self.stream.delete_message(sequence).await {

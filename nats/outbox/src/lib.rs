@@ -20,7 +20,8 @@ pub struct Row {
     pub account_id: Uuid,
     pub event_id: Uuid,
     pub subject: String,
-    pub headers: Vec<(String, String)>,
+    /// `None` where the row holds something else: nobody here wrote it.
+    pub headers: Option<Vec<(String, String)>>,
     pub payload: Vec<u8>,
     /// How often it could not be published.
     pub attempts: i32,
@@ -56,7 +57,7 @@ pub async fn take(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Row>>
             account_id: r.account_id,
             event_id: r.event_id,
             subject: r.subject,
-            headers: serde_json::from_value(r.headers).unwrap_or_default(),
+            headers: serde_json::from_value(r.headers).ok(),
             payload: r.payload,
             attempts: r.attempts,
         })

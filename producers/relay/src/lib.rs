@@ -14,10 +14,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Rows of one transaction: it stays open while they are published.
 const ROWS_A_TRANSACTION: i64 = 64;
 /// How long one row may take. Its transaction is open meanwhile, and PostgreSQL ends those that idle for long.
-const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
+const ROW_WITHIN: Duration = Duration::from_secs(5);
 /// How long a relay may go without an answer of PostgreSQL's.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// How long a row waits that could not be published; longer each time, up to this.
+/// How long a row waits that could not be published; longer each time, up to the second.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Relays until cancelled. What is in hand then is finished, or published once more by whoever comes next.
@@ -50,13 +51,19 @@ pub async fn relay_once(pool: &PgPool, wire: &Wire, cancel: &CancellationToken) 
         }
         let id = row.event_id.to_string();
         let payload = Bytes::copy_from_slice(&row.payload);
-        match wire.publish_pairs(&row.subject, &id, &row.headers, payload, PUBLISH_WITHIN).await {
+        let Some(headers) = &row.headers else {
+            let error = "the row's headers are no list of pairs: correct them, or delete the row";
+            tracing::warn!(subject = row.subject, event_id = id, error, "an event stays in the outbox");
+            outbox::postponed(&mut tx, &row, LONGEST_PAUSE, error).await?;
+            continue;
+        };
+        match wire.publish_pairs(&row.subject, &id, headers, payload, ROW_WITHIN).await {
             Ok(_) => {
                 outbox::published(&mut tx, &row).await?;
                 relayed += 1;
             }
             Err(error) => {
-                let pause = PUBLISH_WITHIN * u32::try_from(row.attempts + 1).unwrap_or(1);
+                let pause = FIRST_PAUSE * u32::try_from(row.attempts + 1).unwrap_or(1);
                 tracing::warn!(subject = row.subject, event_id = id, %error, "an event stays in the outbox");
                 outbox::postponed(&mut tx, &row, pause.min(LONGEST_PAUSE), &error.to_string()).await?;
                 if matches!(error, PublishError::Unreachable { .. }) {

@@ -85,7 +85,8 @@ async fn a_relay_that_died_before_its_commit_publishes_again_under_the_same_id()
     let mut dying = pool.begin().await?;
     let rows = outbox::take(&mut dying, 10).await?;
     let (id, payload) = (rows[0].event_id.to_string(), rows[0].payload.clone().into());
-    nats.wire.publish_pairs(&rows[0].subject, &id, &rows[0].headers, payload, Duration::from_secs(5)).await?;
+    let headers = rows[0].headers.as_ref().context("they are as they were written")?;
+    nats.wire.publish_pairs(&rows[0].subject, &id, headers, payload, Duration::from_secs(5)).await?;
     let none = relay::relay_once(pool, &nats.wire, &CancellationToken::new()).await?;
     assert_eq!(none, 0, "the dying one has it still");
     drop(dying);
@@ -115,5 +116,19 @@ async fn an_event_whose_stream_is_missing_waits_and_is_in_nobodys_way() -> Resul
     let waiting = outbox::waiting(pool).await?;
     assert_eq!(waiting.events, 1);
     ensure!(waiting.last_error.is_some_and(|error| error.contains("did not acknowledge")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_waits_and_is_in_nobodys_way() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let pool = &database.pool;
+    let tenant = Tenant::insert(pool).await?;
+    write(pool, &tenant, &bell(&tenant)?).await?;
+    sqlx::query("update outbox set headers = '{}'").execute(pool).await?;
+    write(pool, &tenant, &bell(&tenant)?).await?;
+    assert_eq!(relay::relay_once(pool, &nats.wire, &CancellationToken::new()).await?, 1);
+    let waiting = outbox::waiting(pool).await?;
+    ensure!(waiting.events == 1 && waiting.last_error.is_some_and(|error| error.contains("no list of pairs")));
     Ok(())
 }

@@ -1,5 +1,5 @@
 -- The next run to work on becomes its claimer's.
---   $1 lease in seconds, $2 this run only (or null), $3 the jobs that this program knows, $4 only those the stub answers
+--   $1 lease in seconds, $2 this run only (or null), $3 the jobs that this program knows, the most urgent first, $4 only those the stub answers
 with next as (
     select r.account_id, r.id
     from sync_runs r
@@ -16,7 +16,7 @@ with next as (
           where other.account_id = r.account_id and other.integration_id = r.integration_id and other.id <> r.id
             and other.status = 'running' and other.lease_until > now())
     -- What somebody waits for first; within one kind, who came to its place first.
-    order by array_position(array['meta_7d_fill', 'meta_fresh', 'meta_settle', 'meta_backfill'], r.job_type), r.queued_at, r.id
+    order by array_position($3, r.job_type), r.queued_at, r.id
     limit 1
     for update skip locked
 )

@@ -22,23 +22,10 @@ pub async fn sync_cursor(pool: &PgPool, account_id: Uuid, integration_id: Uuid) 
     .await
 }
 
-/// The days that an integration still owes: planned and not published, or failed, or published and not folded for a while
-/// (then the event was parked, and another answer may be better). Those of a backfill or settle run that still waits or works
-/// are that one's business.
+/// The days that an integration still owes, as the view `sync_days_owed` says.
 pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Vec<NaiveDate>> {
     sqlx::query_scalar!(
-        r#"select d.date as "date!" from sync_days d
-         where d.account_id = $1 and d.integration_id = $2 and d.state <> 'published'
-           and not exists (
-               select from sync_runs r
-               where r.account_id = d.account_id and r.integration_id = d.integration_id
-                 and r.job_type in ('meta_settle', 'meta_backfill') and r.status in ('queued', 'running', 'waiting')
-                 and d.date between r.window_since and r.window_until)
-         union
-         select u.date from sync_days_unfolded u
-         where u.account_id = $1 and u.integration_id = $2 and u.last_fetched_at < now() - interval '10 minutes'
-           and u.date > current_date - 40
-         order by 1"#,
+        r#"select date as "date!" from sync_days_owed where account_id = $1 and integration_id = $2 order by date"#,
         account_id,
         integration_id,
     )
@@ -46,12 +33,46 @@ pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) ->
     .await
 }
 
+/// How many days of a run were published, and of how many of them the newest event is in the raw log and in the tables.
+///
+/// Another run may have published a day of the window in between: then it is that one's event which is looked for, because it
+/// is newer.
+pub async fn days_folded(pool: &PgPool, run: &Run) -> sqlx::Result<DaysFolded> {
+    let counts = sqlx::query!(
+        r#"select count(*) as "published!", count(r.event_id) filter (where o.event_id is not null) as "folded!"
+           from sync_days d
+           join integrations i on i.account_id = d.account_id and i.id = d.integration_id
+           left join meta_insights_raw r on r.account_id = d.account_id and r.event_id = d.last_event_id
+           left join observations o
+               on o.account_id = d.account_id and o.ad_account_id = i.ad_account_id and o.date = d.date
+                  and o.event_id = d.last_event_id
+           where d.account_id = $1 and d.integration_id = $2 and d.last_event_id is not null
+             and (d.run_id = $3 or d.date between $4 and $5)"#,
+        run.account_id,
+        run.integration_id,
+        run.id,
+        run.window_since,
+        run.window_until,
+    )
+    .fetch_one(pool)
+    .await?;
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(DaysFolded { published: count(counts.published), folded: count(counts.folded) })
+}
+
+/// How far a run's days have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaysFolded {
+    pub published: u64,
+    pub folded: u64,
+}
+
 /// Days whose event was published a while ago and is in no table: `(ad account, day)`, at most so many, newest first.
 pub async fn unfolded_days(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<(String, NaiveDate)>> {
     let rows = sqlx::query!(
         r#"select a.external_id, u.date as "date!"
            from sync_days_unfolded u join ad_accounts a on a.account_id = u.account_id and a.id = u.ad_account_id
-           where u.last_fetched_at < now() - interval '2 minutes'
+           where u.last_fetched_at < now() - interval '10 minutes'
            order by u.date desc limit $1"#,
         limit,
     )

@@ -15,9 +15,9 @@ pub struct Figures {
     pub durations: BTreeMap<(String, String), Durations>,
     pub throttles: u64,
     pub throttle_wait_ms: u64,
-    /// Days that were planned or published before and have no good answer yet.
+    /// Days that integrations owe, as the view `sync_days_owed` says.
     pub days_owed: u64,
-    /// Those of them whose last attempt failed.
+    /// Days whose last attempt failed.
     pub days_failed: u64,
 }
 
@@ -46,8 +46,8 @@ pub async fn figures(conn: &mut PgConnection) -> sqlx::Result<Figures> {
     .fetch_all(&mut *conn)
     .await?;
     let days = sqlx::query!(
-        r#"select count(*) as "owed!", count(*) filter (where state = 'failed') as "failed!"
-           from sync_days where state <> 'published'"#
+        r#"select (select count(*) from sync_days_owed) as "owed!",
+                  (select count(*) from sync_days where state = 'failed') as "failed!""#
     )
     .fetch_one(conn)
     .await?;

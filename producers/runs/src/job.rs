@@ -18,6 +18,7 @@ pub enum JobType {
 }
 
 impl JobType {
+    /// Every job, the most urgent first: in this order runs are claimed.
     pub const ALL: [JobType; 4] = [JobType::SevenDayFill, JobType::Fresh, JobType::Settle, JobType::Backfill];
 
     /// The name in tables and on the command line.
@@ -30,7 +31,7 @@ impl JobType {
         }
     }
 
-    /// How loud the bell rings for it. Who is claimed first is decided by `claim.sql`, which tells the jobs apart further.
+    /// How loud the bell rings for it. [`JobType::ALL`] tells the jobs apart further.
     pub fn priority(self) -> Priority {
         match self {
             JobType::SevenDayFill | JobType::Fresh => Priority::High,

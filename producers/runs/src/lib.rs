@@ -1,6 +1,7 @@
 //! Work that is to be done: sync runs, the days they owe, how far the fetch has come, and who holds the lease.
 //!
-//! Here live: asking for a run ([`enqueue`]), taking one ([`claim`]) and everything that its holder writes ([`Lease`]).
+//! Here live: asking for a run ([`enqueue`], once a day [`enqueue_daily`]), taking one ([`claim`]), everything that its holder
+//! writes ([`Lease`]), who asks for the daily ones ([`lead`]), and how the work stands ([`runs`], [`figures`]).
 //! What must not live here: what a run fetches, HTTP, NATS. A message rings the bell, and is written to the outbox with the
 //! row; the work is these rows.
 //!
@@ -19,7 +20,7 @@ mod listing;
 
 pub use claim::claim;
 pub use daily::enqueue_daily;
-pub use days::{Cursor, day_parked, days_owed, sync_cursor, unfolded_days};
+pub use days::{Cursor, DaysFolded, day_parked, days_folded, days_owed, sync_cursor, unfolded_days};
 pub use enqueue::{EnqueueError, Enqueued, FillEvent, enqueue, enqueue_fill};
 pub use figures::{DURATION_BOUNDS_SECONDS, Durations, Figures, figures};
 pub use job::{JobType, Window};

@@ -105,7 +105,11 @@ pub async fn replay(pool: &PgPool) -> Result<()> {
 /// The raw log's events of the newer answer, through the fold of live traffic. The log stands in for the stream here.
 async fn live(pool: &PgPool) -> Result<()> {
     let folds = Folds::default();
-    let mut days = raw::days(pool, None, None, Some(first_day()), Some(workload::last_day())).await?;
+    let mut days = raw::days(
+        pool,
+        &raw::Range { since: Some(first_day()), until: Some(workload::last_day()), ..raw::Range::default() },
+    )
+    .await?;
     days.sort();
     let (mut batch, mut rows) = (Vec::new(), 0);
     for (at, day) in days.iter().enumerate() {

@@ -73,13 +73,13 @@ pub(crate) struct Difference {
 
 /// A range of the log that `streams trim` took out of the stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trim {
+pub(crate) struct PastTrim {
     pub incarnation: DateTime<Utc>,
     pub up_to_sequence: i64,
     pub before: NaiveDate,
 }
 
-impl Trim {
+impl PastTrim {
     fn took(&self, date: NaiveDate, event: &InRaw) -> bool {
         let place = (event.incarnation, event.sequence);
         date < self.before && place <= (self.incarnation, self.up_to_sequence)
@@ -91,7 +91,7 @@ pub(crate) struct Known<'a> {
     pub date: NaiveDate,
     /// Up to here the consumer that appends has settled every message.
     pub ack_floor: u64,
-    pub trims: &'a [Trim],
+    pub trims: &'a [PastTrim],
 }
 
 /// What a day looks like on both sides.
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_a_trim_took_is_not_missed() {
         let day = |d| NaiveDate::from_ymd_opt(2026, 3, d).expect("a day");
-        let trims = [Trim { incarnation: time(5), up_to_sequence: 4, before: day(10) }];
+        let trims = [PastTrim { incarnation: time(5), up_to_sequence: 4, before: day(10) }];
         for (what, date, incarnation, sequence, trimmed) in [
             ("before, and there at the time", day(9), 5, 4, 1),
             ("in an earlier stream", day(9), 3, 400, 1),

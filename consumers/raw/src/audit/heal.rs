@@ -11,8 +11,7 @@ use jetstream::{Message, PUBLISH_WITHIN, PublishError};
 
 use super::compare::{Compared, Difference, InStream, Kind};
 use super::{AuditError, Healer, read};
-use crate::append::Appended;
-use crate::append_each;
+use crate::append::{Appended, append_each};
 
 /// Events appended in one transaction.
 const APPEND_AT_ONCE: usize = 32;
@@ -111,7 +110,7 @@ impl Healer<'_> {
         .fetch_one(self.pool)
         .await?;
         let id = format!("audit:{}:{}", difference.event_id, self.from_sequence);
-        let (subject, headers) = (day.subject(), read::pairs(&recorded.headers));
+        let (subject, headers) = (day.subject(), read::owned(&recorded.headers).collect::<Vec<_>>());
         let payload = Bytes::from(recorded.payload);
         match self.wire.publish_pairs(&subject, &id, &headers, payload, PUBLISH_WITHIN).await {
             Ok(_) => Ok(Ok(())),

@@ -10,7 +10,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::AuditError;
-use super::compare::{InRaw, InStream, Trim};
+use super::compare::{InRaw, InStream, PastTrim};
+use crate::read::header_pairs;
 
 /// A day's messages in the order of their sequences, and how many of them are no events.
 pub(super) async fn stream(log: &Log, day: AccountDay) -> Result<(Vec<InStream>, u64), AuditError> {
@@ -62,7 +63,7 @@ pub(super) async fn raw(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<InRa
             event_id: r.event_id,
             recorded_sha256: r.payload_sha256,
             sha256: r.sha256,
-            headers: pairs(&r.headers).into_iter().collect(),
+            headers: owned(&r.headers).collect(),
             incarnation: r.stream_incarnation,
             sequence: r.stream_sequence,
         })
@@ -70,16 +71,15 @@ pub(super) async fn raw(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<InRa
 }
 
 /// Headers as the raw log keeps them.
-pub(super) fn pairs(recorded: &serde_json::Value) -> Vec<(String, String)> {
-    let recorded = recorded.as_object().into_iter().flatten();
-    recorded.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+pub(super) fn owned(recorded: &serde_json::Value) -> impl Iterator<Item = (String, String)> {
+    header_pairs(recorded).map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
 /// What was trimmed so far.
-pub(super) async fn trims(pool: &PgPool) -> sqlx::Result<Vec<Trim>> {
+pub(super) async fn trims(pool: &PgPool) -> sqlx::Result<Vec<PastTrim>> {
     let rows = sqlx::query!("select stream_incarnation, up_to_sequence, before from log_trims").fetch_all(pool).await?;
     Ok(rows
         .into_iter()
-        .map(|r| Trim { incarnation: r.stream_incarnation, up_to_sequence: r.up_to_sequence, before: r.before })
+        .map(|r| PastTrim { incarnation: r.stream_incarnation, up_to_sequence: r.up_to_sequence, before: r.before })
         .collect())
 }
