@@ -155,14 +155,13 @@ async fn days(pool: &PgPool) -> Result<String> {
     Ok("none has failed, all are in the tables".to_owned())
 }
 
-/// A wait for Meta is Meta's business; one for the log is somebody's here.
 async fn waiting(pool: &PgPool) -> Result<String> {
     let waiting = ::runs::waiting(pool, 1000).await?;
-    let for_log = |run: &&::runs::Run| run.wait_reason.as_deref().is_some_and(|reason| reason.starts_with("log_"));
-    if let Some(run) = waiting.iter().find(for_log) {
+    let for_log: Vec<&::runs::Run> = waiting.iter().filter(|run| run.waits_for_log()).collect();
+    if let Some(run) = for_log.last() {
         anyhow::bail!(
             "{} runs wait for the log, {} first ({}): {}",
-            waiting.iter().filter(for_log).count(),
+            for_log.len(),
             run.id,
             run.wait_reason.as_deref().unwrap_or_default(),
             run.error_message.as_deref().unwrap_or_default()

@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::job::JobType;
+use crate::lease::WaitReason;
 
 /// A run as its row says, for people and for programs that wait for it.
 #[derive(Debug, Clone, Serialize)]
@@ -37,17 +38,38 @@ impl Run {
     pub fn is_finished(&self) -> bool {
         matches!(self.status.as_str(), "succeeded" | "partial" | "failed")
     }
+
+    /// It waits for the log, which is somebody's business here; a wait for Meta is Meta's.
+    pub fn waits_for_log(&self) -> bool {
+        [WaitReason::LogFull, WaitReason::LogUnreachable]
+            .iter()
+            .any(|reason| self.wait_reason.as_deref() == Some(reason.as_str()))
+    }
 }
 
-async fn load(pool: &PgPool, id: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Run>> {
+/// Which runs; what is `None` is not asked for.
+#[derive(Default)]
+struct Which {
+    id: Option<Uuid>,
+    status: Option<&'static str>,
+    integration_id: Option<Uuid>,
+    job: Option<JobType>,
+}
+
+async fn load(pool: &PgPool, which: Which, limit: i64) -> sqlx::Result<Vec<Run>> {
     sqlx::query_as!(
         Run,
         "select id, account_id, integration_id, job_type, trigger, status, window_since, window_until, days_total, days_done,
                 rows_fetched, rate_limited, throttle_count, throttle_wait_ms, wait_reason, not_before, attempts, error_code,
                 error_message, requested_at, started_at, finished_at
-         from sync_runs where $1::uuid is null or id = $1
-         order by requested_at desc, id desc limit $2",
-        id,
+         from sync_runs
+         where ($1::uuid is null or id = $1) and ($2::text is null or status = $2)
+           and ($3::uuid is null or integration_id = $3) and ($4::text is null or job_type = $4)
+         order by requested_at desc, id desc limit $5",
+        which.id,
+        which.status,
+        which.integration_id,
+        which.job.map(JobType::as_str),
         limit,
     )
     .fetch_all(pool)
@@ -56,39 +78,22 @@ async fn load(pool: &PgPool, id: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<R
 
 /// The newest runs, newest first.
 pub async fn runs(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
-    load(pool, None, i64::from(limit)).await
+    load(pool, Which::default(), i64::from(limit)).await
 }
 
 pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
-    Ok(load(pool, Some(id), 1).await?.pop())
+    Ok(load(pool, Which { id: Some(id), ..Which::default() }, 1).await?.pop())
 }
 
-/// The runs that wait for something, and say what for; those that were asked for first come first.
+/// The runs that wait for something, and say what for; newest first.
 pub async fn waiting(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
-    let ids = sqlx::query_scalar!(
-        "select id from sync_runs where status = 'waiting' order by requested_at, id limit $1",
-        i64::from(limit),
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut runs = Vec::with_capacity(ids.len());
-    for id in ids {
-        runs.extend(run(pool, id).await?);
-    }
-    Ok(runs)
+    load(pool, Which { status: Some("waiting"), ..Which::default() }, i64::from(limit)).await
 }
 
 /// The newest run of an integration and job.
 pub async fn newest(pool: &PgPool, integration_id: Uuid, job: JobType) -> sqlx::Result<Option<Run>> {
-    let id = sqlx::query_scalar!(
-        "select id from sync_runs where integration_id = $1 and job_type = $2 order by requested_at desc, id desc limit 1",
-        integration_id,
-        job.as_str(),
-    );
-    match id.fetch_optional(pool).await? {
-        Some(id) => run(pool, id).await,
-        None => Ok(None),
-    }
+    let which = Which { integration_id: Some(integration_id), job: Some(job), ..Which::default() };
+    Ok(load(pool, which, 1).await?.pop())
 }
 
 /// Days that failed and are tried again with the next `meta_fresh`: how many, and one of the reasons.
