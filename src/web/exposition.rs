@@ -95,9 +95,9 @@ fn database(encoder: &mut DescriptorEncoder<'_>, figures: &runs::Figures) -> fmt
         .map(|status| (vec![("status", *status), ("wait_reason", "")], 0));
     gauge(encoder, "runs", None, "Sync runs by their status now and, where they wait, what for.", now.chain(none))?;
     durations(encoder, figures)?;
-    let days = "Days that are owed: planned, or failed, and without an event of theirs yet.";
+    let days = "Days that are owed: planned, or failed, or published and in no table for a while.";
     gauge(encoder, "owed", unit("days"), days, [(vec![], figures.days_owed)])?;
-    let days = "Days that are owed and whose last attempt failed.";
+    let days = "Days whose last attempt failed.";
     gauge(encoder, "failed", unit("days"), days, [(vec![], figures.days_failed)])?;
     counter(encoder, "throttles", None, "How often Meta throttled a run.", figures.throttles as f64)?;
     let wait = "How long runs waited because Meta throttled them.";
