@@ -11,7 +11,6 @@ mod fill;
 mod lag;
 mod log;
 mod message;
-mod park;
 mod publish;
 mod pull;
 pub mod topology;
