@@ -223,6 +223,6 @@ async fn dead_letters(wire: &Wire) -> Result<String> {
 }
 
 async fn gap(wire: &Wire, durable: &Durable) -> Result<String> {
-    let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
-    Ok(format!("{} messages wait, {} are in flight", progress.gap, progress.in_flight))
+    let lag = wire.lag(durable.stream, durable.name).await?;
+    Ok(format!("{} messages wait, {} are in flight", lag.gap, lag.in_flight))
 }

@@ -26,7 +26,7 @@ struct Report {
     waiting: Vec<Waiting>,
     /// Events that are written and not published yet.
     outbox_events: i64,
-    consumers: Vec<Gap>,
+    consumers: Vec<Behind>,
     log: Option<LogFill>,
     /// Why nothing is known of consumers and log.
     nats_error: Option<String>,
@@ -59,10 +59,12 @@ struct Freshness {
 
 /// How far a durable consumer is behind the log.
 #[derive(Serialize)]
-struct Gap {
+struct Behind {
     consumer: String,
     messages_waiting: u64,
     messages_in_flight: u64,
+    /// Age of the oldest message that is not settled; 0 when all are, `None` where it could not be read.
+    lag_seconds: Option<u64>,
 }
 
 impl Status {
@@ -140,17 +142,18 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
         .collect())
 }
 
-async fn stream(wire: &Wire) -> Result<(Vec<Gap>, LogFill)> {
-    let mut gaps = Vec::new();
+async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogFill)> {
+    let mut behind = Vec::new();
     for durable in DURABLES {
-        let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
-        gaps.push(Gap {
+        let lag = wire.lag(durable.stream, durable.name).await?;
+        behind.push(Behind {
             consumer: durable.name.to_owned(),
-            messages_waiting: progress.gap,
-            messages_in_flight: progress.in_flight,
+            messages_waiting: lag.gap,
+            messages_in_flight: lag.in_flight,
+            lag_seconds: lag.oldest_age.map(|age| age.as_secs()),
         });
     }
-    Ok((gaps, LogFill::ask(wire).await?))
+    Ok((behind, LogFill::ask(wire).await?))
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -189,10 +192,15 @@ fn print(report: &Report) -> Result<()> {
     let Some(log) = &report.log else {
         return output::line(report.nats_error.as_deref().unwrap_or("Nothing is known of the log."));
     };
-    let mut table = output::table(&["consumer", "messages waiting", "in flight"]);
-    output::right(&mut table, [1, 2]);
-    for gap in &report.consumers {
-        table.add_row([gap.consumer.clone(), gap.messages_waiting.to_string(), gap.messages_in_flight.to_string()]);
+    let mut table = output::table(&["consumer", "messages waiting", "in flight", "lag"]);
+    output::right(&mut table, [1, 2, 3]);
+    for consumer in &report.consumers {
+        table.add_row([
+            consumer.consumer.clone(),
+            consumer.messages_waiting.to_string(),
+            consumer.messages_in_flight.to_string(),
+            or_dash(consumer.lag_seconds.map(|seconds| format!("{seconds} s"))),
+        ]);
     }
     output::line(&table.to_string())?;
     let mut table = output::table(&["log", "events", "bytes", "of", "full"]);

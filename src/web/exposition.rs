@@ -126,7 +126,7 @@ fn stream(encoder: &mut DescriptorEncoder<'_>, figures: &StreamFigures) -> fmt::
     gauge(encoder, "consumer_in_flight", unit("messages"), help, lags().map(|(labels, lag)| (labels, lag.in_flight)))?;
     let help =
         "Age of the oldest message that a consumer has not acknowledged, since its stream stored it; 0 when none.";
-    let ages = lags().map(|(labels, lag)| (labels, lag.oldest_age.as_secs_f64()));
+    let ages = lags().filter_map(|(labels, lag)| Some((labels, lag.oldest_age?.as_secs_f64())));
     gauge(encoder, "consumer_lag", Some(Unit::Seconds), help, ages)?;
     let help = "Messages that a consumer could not use and that are kept in the dead letters.";
     let parked = figures.parked.iter().map(|(stream, consumer, count)| (labels(stream, consumer), *count));

@@ -64,8 +64,8 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
     shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill"]).await?;
     wait::until("the fill is in the tables and acknowledged", DEADLINE, async || {
         for durable in [raw::DURABLE, projector::DURABLE] {
-            let progress = shop.nats.wire.puller(META_INSIGHTS, durable).await?.progress().await?;
-            if progress.gap + progress.in_flight > 0 {
+            let lag = shop.nats.wire.lag(META_INSIGHTS, durable).await?;
+            if lag.gap + lag.in_flight > 0 {
                 return Ok(false);
             }
         }

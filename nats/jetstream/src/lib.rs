@@ -27,7 +27,7 @@ pub use lag::Lag;
 pub use log::{Level, Log, Storage};
 pub use message::Message;
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};
-pub use pull::{Delivery, Disposition, Progress, Puller};
+pub use pull::{Delivery, Disposition, Puller};
 pub use trace::{spans, traceparent};
 pub use work::BatchLimits;
 

@@ -18,7 +18,6 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     for id in 1..=40 {
         publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
     }
-    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     let cancel = CancellationToken::new();
     let (calls, retried) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (calls, retried) = (&calls, &retried);
@@ -42,8 +41,8 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     });
     let settled = async {
         let done = until("every message is settled", DEADLINE, || async {
-            let progress = puller.progress().await?;
-            Ok((progress.gap, progress.in_flight) == (0, 0))
+            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+            Ok((lag.gap, lag.in_flight) == (0, 0))
         });
         let outcome = done.await;
         cancel.cancel();
@@ -86,7 +85,6 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
     for id in 1..=4 {
         publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
     }
-    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     let cancel = CancellationToken::new();
     let (together, alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (together, alone) = (&together, &alone);
@@ -101,8 +99,8 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
     });
     let settled = async {
         let done = until("every message is settled", DEADLINE, || async {
-            let progress = puller.progress().await?;
-            Ok((progress.gap, progress.in_flight) == (0, 0))
+            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+            Ok((lag.gap, lag.in_flight) == (0, 0))
         });
         let outcome = done.await;
         cancel.cancel();
