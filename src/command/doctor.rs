@@ -1,6 +1,6 @@
 use anyhow::{Context, Result};
 use clap::Args;
-use jetstream::{DEAD_LETTERS, LogFill, Verdict, Wire, topology};
+use jetstream::{LogFill, Verdict, Wire, topology};
 use serde::Serialize;
 use sqlx::PgPool;
 
@@ -213,11 +213,17 @@ async fn log_level(wire: &Wire) -> Result<String> {
 }
 
 async fn dead_letters(wire: &Wire) -> Result<String> {
-    let level = wire.log(DEAD_LETTERS).await?.level().await?;
+    let letters = wire.dead_letters().await?.by_consumer().await?;
+    let by_consumer = letters.iter().map(|((stream, consumer), count)| match stream.as_str() {
+        "" => format!("{count} by something else"),
+        _ => format!("{count} by {consumer} of {stream}"),
+    });
+    let by_consumer: Vec<String> = by_consumer.collect();
     anyhow::ensure!(
-        level.messages == 0,
-        "{} messages are parked: `adledger dead-letters list` says which and why, and `retry` publishes them again",
-        level.messages
+        letters.is_empty(),
+        "{} messages are parked ({}): `adledger dead-letters list` says which and why, and `retry` publishes them again",
+        letters.values().sum::<u64>(),
+        output::printable(&by_consumer.join(", "))
     );
     Ok("none".to_owned())
 }

@@ -129,7 +129,7 @@ fn stream(encoder: &mut DescriptorEncoder<'_>, figures: &StreamFigures) -> fmt::
     let ages = lags().filter_map(|(labels, lag)| Some((labels, lag.oldest_age?.as_secs_f64())));
     gauge(encoder, "consumer_lag", Some(Unit::Seconds), help, ages)?;
     let help = "Messages that a consumer could not use and that are kept in the dead letters.";
-    let parked = figures.parked.iter().map(|(stream, consumer, count)| (labels(stream, consumer), *count));
+    let parked = figures.parked.iter().map(|((stream, consumer), count)| (labels(stream, consumer), *count));
     gauge(encoder, "parked", unit("messages"), help, parked)?;
     let log = &figures.log;
     gauge(encoder, "log", Some(Unit::Bytes), "Bytes that count towards the log's limit.", [(vec![], log.bytes)])?;

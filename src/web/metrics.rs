@@ -1,11 +1,11 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use events::subject;
-use jetstream::{DEAD_LETTERS, Lag, LogFill, Wire};
+use jetstream::{Lag, LogFill, Wire};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ pub struct Figures {
 pub struct StreamFigures {
     pub lags: Vec<(Durable, Lag)>,
     /// Parked messages by stream and consumer.
-    pub parked: Vec<(String, String, u64)>,
+    pub parked: BTreeMap<(String, String), u64>,
     pub log: LogFill,
 }
 
@@ -84,16 +84,13 @@ async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
     Ok(StreamFigures { lags, parked: parked(wire).await?, log: LogFill::ask(wire).await? })
 }
 
-/// Each durable has its number, also where it is none: an alert can only compare what is there.
-async fn parked(wire: &Wire) -> Result<Vec<(String, String, u64)>> {
-    let mut parked: Vec<(String, String, u64)> =
-        DURABLES.iter().map(|durable| (durable.stream.to_owned(), durable.name.to_owned(), 0)).collect();
-    for (subject, count) in wire.log(DEAD_LETTERS).await?.counts("dead.>").await? {
-        let Some((stream, consumer)) = subject::of_dead_letter(&subject) else { continue };
-        match parked.iter_mut().find(|(s, c, _)| s == stream && c == consumer) {
-            Some((_, _, sum)) => *sum += count,
-            None => parked.push((stream.to_owned(), consumer.to_owned(), count)),
-        }
+/// Each durable has its number, also where it is none: an alert can only compare what is there. What something else wrote
+/// has no consumer, and so no number.
+async fn parked(wire: &Wire) -> Result<BTreeMap<(String, String), u64>> {
+    let mut parked = wire.dead_letters().await?.by_consumer().await?;
+    parked.remove(&(String::new(), String::new()));
+    for durable in DURABLES {
+        parked.entry((durable.stream.to_owned(), durable.name.to_owned())).or_default();
     }
     Ok(parked)
 }

@@ -4,6 +4,8 @@ mod letter;
 mod park;
 mod retry;
 
+use std::collections::BTreeMap;
+
 use events::subject;
 use uuid::Uuid;
 
@@ -60,6 +62,16 @@ impl DeadLetters {
     /// How many of these letters there are.
     pub async fn count(&self, which: &Which) -> Result<u64, WireError> {
         Ok(self.log.counts(&which.filter()).await?.into_iter().map(|(_, count)| count).sum())
+    }
+
+    /// How many letters there are by stream and consumer; both are empty for those that something else wrote elsewhere.
+    pub async fn by_consumer(&self) -> Result<BTreeMap<(String, String), u64>, WireError> {
+        let mut letters = BTreeMap::new();
+        for (subject, count) in self.log.counts(&Which::default().filter()).await? {
+            let (stream, consumer) = subject::of_dead_letter(&subject).unwrap_or_default();
+            *letters.entry((stream.to_owned(), consumer.to_owned())).or_default() += count;
+        }
+        Ok(letters)
     }
 
     /// The id of the newest letter there has been; 0 where none was.

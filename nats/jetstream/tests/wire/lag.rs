@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use jetstream::{DEAD_LETTERS, Disposition, META_INSIGHTS, WireError};
+use jetstream::{Disposition, META_INSIGHTS, Which, WireError};
 use testkit::wait::until;
 
 use crate::event::{day, publish};
@@ -51,8 +51,7 @@ async fn the_oldest_message_that_is_not_settled_counts() -> Result<()> {
     }
     let settled = async || Ok(wire.lag(META_INSIGHTS, "raw").await?.oldest_age == Some(Duration::ZERO));
     until("all are settled", DEADLINE, settled).await?;
-    let letters = wire.log(DEAD_LETTERS).await?.counts("dead.>").await?;
-    assert_eq!(letters.iter().map(|(_, count)| count).sum::<u64>(), 1, "{letters:?}");
+    assert_eq!(wire.dead_letters().await?.count(&Which::default()).await?, 1);
     Ok(())
 }
 

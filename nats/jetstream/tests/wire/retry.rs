@@ -161,6 +161,10 @@ async fn letters_are_found_by_stream_consumer_and_tenant() -> Result<()> {
     ] {
         assert_eq!(ids(&letters, &wanted).await?, found, "{wanted:?}");
     }
+    let by_consumer: Vec<_> = letters.by_consumer().await?.into_iter().collect();
+    let wanted = [("", "", 1), (META_CONNECT, "initial-fill", 1), (META_INSIGHTS, "raw", 3), (META_SYNC, "fetch", 1)];
+    let wanted = wanted.map(|(stream, consumer, count)| ((stream.to_owned(), consumer.to_owned()), count));
+    assert_eq!(by_consumer, wanted);
 
     // Each goes back to the stream that it came from.
     for (id, stream) in [(3, META_CONNECT), (4, META_SYNC), (5, META_INSIGHTS)] {
