@@ -1,11 +1,11 @@
 use anyhow::{Context, Result};
 use clap::Args;
-use jetstream::{LogFill, Verdict, Wire, topology};
+use jetstream::topology::{self, Durable};
+use jetstream::{LogFill, Verdict, Wire};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::boot::Boot;
-use crate::durables::{DURABLES, Durable};
 use crate::exit::{self, Outcome};
 use crate::output;
 
@@ -22,7 +22,7 @@ const OLDEST_POSTGRES: i32 = 150_000;
 
 #[derive(Serialize)]
 struct Check {
-    what: &'static str,
+    what: String,
     ok: bool,
     /// What was found; where it is not ok, also what to do.
     found: String,
@@ -32,12 +32,12 @@ struct Check {
 struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, what: &'static str, outcome: Result<String>) {
+    fn add(&mut self, what: impl Into<String>, outcome: Result<String>) {
         let (ok, found) = match outcome {
             Ok(found) => (true, found),
             Err(error) => (false, exit::sentence(&error)),
         };
-        self.0.push(Check { what, ok, found });
+        self.0.push(Check { what: what.into(), ok, found });
     }
 }
 
@@ -201,8 +201,14 @@ async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     );
     checks.add("log", log_level(wire).await);
     checks.add("dead letters", dead_letters(wire).await);
-    for durable in DURABLES {
-        checks.add(durable.name, gap(wire, durable).await);
+    match topology::durables() {
+        Ok(durables) => {
+            for durable in durables {
+                let gap = gap(wire, &durable).await;
+                checks.add(durable.name, gap);
+            }
+        }
+        Err(error) => checks.add("consumers", Err(error.into())),
     }
 }
 
@@ -229,6 +235,6 @@ async fn dead_letters(wire: &Wire) -> Result<String> {
 }
 
 async fn gap(wire: &Wire, durable: &Durable) -> Result<String> {
-    let lag = wire.lag(durable.stream, durable.name).await?;
+    let lag = wire.lag(&durable.stream, &durable.name).await?;
     Ok(format!("{} messages wait, {} are in flight", lag.gap, lag.in_flight))
 }

@@ -1,13 +1,12 @@
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
-use jetstream::{LogFill, META_INSIGHTS, Verdict, Wire};
+use jetstream::{LogFill, META_INSIGHTS, Verdict, Wire, topology};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::boot::{self, Boot};
-use crate::durables::DURABLES;
 use crate::exit::{self, Outcome};
 use crate::output::{self, or_dash};
 
@@ -144,10 +143,10 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
 
 async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogFill)> {
     let mut behind = Vec::new();
-    for durable in DURABLES {
-        let lag = wire.lag(durable.stream, durable.name).await?;
+    for durable in topology::durables()? {
+        let lag = wire.lag(&durable.stream, &durable.name).await?;
         behind.push(Behind {
-            consumer: durable.name.to_owned(),
+            consumer: durable.name,
             messages_waiting: lag.gap,
             messages_in_flight: lag.in_flight,
             lag_seconds: lag.oldest_age.map(|age| age.as_secs()),

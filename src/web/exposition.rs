@@ -119,7 +119,7 @@ fn durations(encoder: &mut DescriptorEncoder<'_>, figures: &runs::Figures) -> fm
 }
 
 fn stream(encoder: &mut DescriptorEncoder<'_>, figures: &StreamFigures) -> fmt::Result {
-    let lags = || figures.lags.iter().map(|(durable, lag)| (labels(durable.stream, durable.name), lag));
+    let lags = || figures.lags.iter().map(|(durable, lag)| (labels(&durable.stream, &durable.name), lag));
     let help = "Messages that wait for a consumer.";
     gauge(encoder, "consumer_gap", unit("messages"), help, lags().map(|(labels, lag)| (labels, lag.gap)))?;
     let help = "Messages that a consumer works on and has not acknowledged.";

@@ -5,13 +5,13 @@ use anyhow::{Context, Result};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use jetstream::topology::{self, Durable};
 use jetstream::{Lag, LogFill, Wire};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Watched, exposition};
-use crate::durables::{DURABLES, Durable};
 use crate::exit;
 
 /// How long an answer is good for: however often it is asked for, the servers are asked this rarely.
@@ -77,20 +77,23 @@ async fn ask_database(pool: &PgPool) -> Result<(runs::Figures, outbox::Waiting)>
 }
 
 async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
+    let durables = topology::durables()?;
+    let parked = parked(wire, &durables).await?;
     let mut lags = Vec::new();
-    for durable in DURABLES {
-        lags.push((*durable, wire.lag(durable.stream, durable.name).await?));
+    for durable in durables {
+        let lag = wire.lag(&durable.stream, &durable.name).await?;
+        lags.push((durable, lag));
     }
-    Ok(StreamFigures { lags, parked: parked(wire).await?, log: LogFill::ask(wire).await? })
+    Ok(StreamFigures { lags, parked, log: LogFill::ask(wire).await? })
 }
 
 /// Each durable has its number, also where it is none: an alert can only compare what is there. What something else wrote
 /// has no consumer, and so no number.
-async fn parked(wire: &Wire) -> Result<BTreeMap<(String, String), u64>> {
+async fn parked(wire: &Wire, durables: &[Durable]) -> Result<BTreeMap<(String, String), u64>> {
     let mut parked = wire.dead_letters().await?.by_consumer().await?;
     parked.remove(&(String::new(), String::new()));
-    for durable in DURABLES {
-        parked.entry((durable.stream.to_owned(), durable.name.to_owned())).or_default();
+    for durable in durables {
+        parked.entry((durable.stream.clone(), durable.name.clone())).or_default();
     }
     Ok(parked)
 }
