@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use jetstream::topology::{self, Durable};
-use jetstream::{LogFill, Verdict, Wire};
+use jetstream::{LogRoom, Verdict, Wire};
 use serde::Serialize;
 use sqlx::PgPool;
 
@@ -213,9 +213,9 @@ async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
 }
 
 async fn log_level(wire: &Wire) -> Result<String> {
-    let fill = LogFill::ask(wire).await?;
-    anyhow::ensure!(fill.verdict() == Verdict::Room, fill.sentence());
-    Ok(fill.sentence())
+    let room = LogRoom::ask(wire).await?;
+    anyhow::ensure!(room.verdict() == Verdict::Room, room.sentence());
+    Ok(room.sentence())
 }
 
 async fn dead_letters(wire: &Wire) -> Result<String> {

@@ -1,7 +1,7 @@
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
-use jetstream::{LogFill, META_INSIGHTS, Verdict, Wire, topology};
+use jetstream::{LogRoom, META_INSIGHTS, Verdict, Wire, topology};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ struct Report {
     /// Events that are written and not published yet.
     outbox_events: i64,
     consumers: Vec<Behind>,
-    log: Option<LogFill>,
+    log: Option<LogRoom>,
     /// Why nothing is known of consumers and log.
     nats_error: Option<String>,
 }
@@ -141,7 +141,7 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
         .collect())
 }
 
-async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogFill)> {
+async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogRoom)> {
     let mut behind = Vec::new();
     for durable in topology::durables()? {
         let lag = wire.lag(&durable.stream, &durable.name).await?;
@@ -152,7 +152,7 @@ async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogFill)> {
             lag_seconds: lag.oldest_age.map(|age| age.as_secs()),
         });
     }
-    Ok((behind, LogFill::ask(wire).await?))
+    Ok((behind, LogRoom::ask(wire).await?))
 }
 
 fn print(report: &Report) -> Result<()> {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jetstream::topology::{self, Durable};
-use jetstream::{Lag, LogFill, Wire};
+use jetstream::{Lag, LogRoom, Wire};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ pub struct StreamFigures {
     pub lags: Vec<(Durable, Lag)>,
     /// Parked messages by stream and consumer.
     pub parked: BTreeMap<(String, String), u64>,
-    pub log: LogFill,
+    pub log: LogRoom,
 }
 
 pub async fn scrape(State(watched): State<Watched>) -> Response {
@@ -84,7 +84,7 @@ async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
         let lag = wire.lag(&durable.stream, &durable.name).await?;
         lags.push((durable, lag));
     }
-    Ok(StreamFigures { lags, parked, log: LogFill::ask(wire).await? })
+    Ok(StreamFigures { lags, parked, log: LogRoom::ask(wire).await? })
 }
 
 /// Each durable has its number, also where it is none: an alert can only compare what is there. What something else wrote

@@ -8,8 +8,8 @@ use cloudevents::{AttributesReader, Event};
 use tracing::Instrument;
 
 use crate::Wire;
+use crate::consume::delays;
 use crate::message::{header_map, is_transport};
-use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 pub const PUBLISH_WITHIN: Duration = Duration::from_secs(60);
