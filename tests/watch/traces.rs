@@ -43,7 +43,7 @@ async fn events(shop: &Shop) -> Result<Vec<Message>> {
 }
 
 fn traceparent(message: &Message) -> Option<String> {
-    headers::extension(&message.attributes().ok()?, "traceparent")
+    headers::extension(&message.attributes().ok()?, headers::TRACEPARENT)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
