@@ -182,7 +182,7 @@ fn print(report: &Report) -> Result<()> {
                 or_dash(i.sync_cursor),
                 i.days_owed.to_string(),
                 or_dash(i.newest_day),
-                or_dash(i.last_fetched_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC"))),
+                or_dash(i.last_fetched_at.map(output::time)),
             ]);
         }
         output::line(&table.to_string())?;
@@ -226,7 +226,7 @@ fn print_waiting(report: &Report) -> Result<()> {
                 run.run_id.to_string(),
                 run.job_type.clone(),
                 or_dash(run.wait_reason.as_ref()),
-                or_dash(run.not_before.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC"))),
+                or_dash(run.not_before.map(output::time)),
                 or_dash(run.message.as_ref()),
             ]);
         }

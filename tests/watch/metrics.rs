@@ -56,7 +56,7 @@ async fn the_figures_equal_what_was_done() -> Result<()> {
     }
     let since_published = published_at.elapsed();
     let raw = shop.nats.wire.puller(META_INSIGHTS, raw::DURABLE).await?;
-    let held = raw.next_batch(1, 9 << 20, Duration::from_secs(5)).await?;
+    let held = raw.next_batch(1, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?;
     assert_eq!(held.len(), 1);
 
     let asked_at = Instant::now();

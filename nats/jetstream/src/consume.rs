@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::pull::BATCH_BYTES;
 use crate::{Delivery, Disposition, Message, Puller, Wire, WireError};
 
 /// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`.
@@ -18,7 +19,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        BatchLimits { max_messages: 32, max_bytes: 9 * 1024 * 1024, handle_within: Duration::from_secs(120) }
+        BatchLimits { max_messages: 32, max_bytes: BATCH_BYTES, handle_within: Duration::from_secs(120) }
     }
 }
 

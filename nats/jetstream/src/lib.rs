@@ -28,7 +28,7 @@ pub use log::{Level, Log, Storage};
 pub use log_room::{LogRoom, Verdict};
 pub use message::Message;
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};
-pub use pull::{Delivery, Disposition, Puller};
+pub use pull::{BATCH_BYTES, Delivery, Disposition, Puller};
 pub use trace::{spans, traceparent};
 
 /// The stream that holds every insights event.

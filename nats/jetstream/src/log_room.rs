@@ -7,6 +7,10 @@ const WARN_PERCENT: u64 = 80;
 /// From here on the next event may not fit.
 const FULL_PERCENT: u64 = 99;
 
+/// What to do where the log's own limit is reached.
+pub(crate) const MAKE_ROOM: &str =
+    "raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days out with `adledger streams trim`";
+
 /// How full the insights log is: what it holds, and how much it may. A full log makes every fetch wait.
 #[derive(Debug, Clone, Serialize)]
 pub struct LogRoom {
@@ -88,10 +92,7 @@ impl LogRoom {
                 "the streams' storage is {is}, {of}: raise the NATS account's max_file or the server's max_file_store, {so}"
             ),
             _ => {
-                format!(
-                    "the log is {is}, {of}: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days \
-                     out with `adledger streams trim`, {so}"
-                )
+                format!("the log is {is}, {of}: {MAKE_ROOM}, {so}")
             }
         }
     }

@@ -7,6 +7,9 @@ use futures_util::{StreamExt, future};
 
 use crate::{Message, REQUEST_TIMEOUT, Wire, WireError};
 
+/// What a batch may hold: above the largest `max_payload` that a server of ours is advised to have.
+pub const BATCH_BYTES: usize = 9 << 20;
+
 /// What becomes of a message: the one value a handler returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {

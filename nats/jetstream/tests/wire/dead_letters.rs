@@ -12,7 +12,7 @@ use crate::event::{day, publish};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn one(puller: &Puller) -> Result<Delivery> {
-    let mut batch = puller.next_batch(1, 9 << 20, Duration::from_secs(5)).await?;
+    let mut batch = puller.next_batch(1, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?;
     batch.pop().context("no message came")
 }
 

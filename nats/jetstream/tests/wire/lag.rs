@@ -37,7 +37,7 @@ async fn the_oldest_message_that_is_not_settled_counts() -> Result<()> {
     check(4, 0, 0).await?;
 
     let puller = wire.puller(META_INSIGHTS, "raw").await?;
-    let taken = puller.next_batch(3, 9 << 20, Duration::from_secs(5)).await?;
+    let taken = puller.next_batch(3, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?;
     assert_eq!(taken.len(), 3);
     // The first is settled last, and then the fourth, which nobody took yet, is the oldest.
     for (settled, in_flight, oldest) in [(1, 2, 0), (2, 1, 0), (0, 0, 3)] {
@@ -46,7 +46,7 @@ async fn the_oldest_message_that_is_not_settled_counts() -> Result<()> {
             .await?;
         check(1, in_flight, oldest).await?;
     }
-    for delivery in puller.next_batch(3, 9 << 20, Duration::from_secs(5)).await? {
+    for delivery in puller.next_batch(3, jetstream::BATCH_BYTES, Duration::from_secs(5)).await? {
         puller.settle(&delivery, Disposition::Park { reason: "it is the fourth".into() }).await;
     }
     let settled = async || Ok(wire.lag(META_INSIGHTS, "raw").await?.oldest_age == Some(Duration::ZERO));

@@ -16,7 +16,8 @@ use crate::event::{by_hand, day, publish};
 /// Parks the next message of the consumer.
 async fn park(nats: &Nats, stream: &str, durable: &str, reason: &str) -> Result<Delivery> {
     let puller = nats.wire.puller(stream, durable).await?;
-    let delivery = puller.next_batch(1, 9 << 20, Duration::from_secs(5)).await?.pop().context("no message came")?;
+    let delivery =
+        puller.next_batch(1, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?.pop().context("no message came")?;
     puller.settle(&delivery, Disposition::Park { reason: reason.to_owned() }).await;
     Ok(delivery)
 }
