@@ -111,7 +111,7 @@ async fn check_tables(shop: &Shop, needles: &[String]) -> Result<()> {
 async fn check_stream(shop: &Shop, stream: &str, filter: &str, needles: &[String]) -> Result<u32> {
     let log = shop.nats.wire.log(stream).await?;
     let mut seen = 0;
-    for subject in log.subjects(filter).await? {
+    for (subject, _) in log.counts(filter).await? {
         let mut sequence = 1;
         while let Some(message) = log.next(&subject, sequence).await? {
             sequence = message.sequence + 1;

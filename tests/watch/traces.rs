@@ -32,7 +32,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 async fn events(shop: &Shop) -> Result<Vec<Message>> {
     let log = shop.nats.wire.log(META_INSIGHTS).await?;
     let mut events = Vec::new();
-    for subject in log.subjects("meta.insights.>").await? {
+    for (subject, _) in log.counts("meta.insights.>").await? {
         let mut next = 1;
         while let Some(message) = log.next(&subject, next).await? {
             next = message.sequence + 1;

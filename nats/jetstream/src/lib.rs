@@ -24,7 +24,7 @@ use async_nats::jetstream;
 pub use consume::BatchLimits;
 pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Reading, Which};
 pub use lag::Lag;
-pub use log::{Level, Log, Storage};
+pub use log::{Level, Log};
 pub use log_room::{LogRoom, Verdict};
 pub use message::Message;
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};

@@ -127,7 +127,7 @@ impl Puller {
     }
 
     /// Tells the server that these are still being worked on.
-    pub async fn keep_alive(&self, deliveries: &[Delivery]) {
+    pub(crate) async fn keep_alive(&self, deliveries: &[Delivery]) {
         future::join_all(deliveries.iter().map(|delivery| delivery.acker.ack_with(AckKind::Progress))).await;
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use jetstream::{Disposition, META_INSIGHTS, Which, WireError};
+use jetstream::{Disposition, LogRoom, META_INSIGHTS, Which, WireError};
 use testkit::wait::until;
 
 use crate::event::{day, publish};
@@ -62,7 +62,10 @@ async fn who_is_not_there_has_no_lag() -> Result<()> {
     assert!(matches!(nobody, Err(WireError::NoConsumer { .. })), "{nobody:?}");
     let nothing = nats.wire.lag("NOTHING", "raw").await;
     assert!(matches!(nothing, Err(WireError::NoStream { .. })), "{nothing:?}");
-    let storage = nats.wire.storage().await?;
-    assert_eq!(storage.max_bytes, None, "the account of a test has no limit");
+    assert_eq!(
+        LogRoom::ask(&nats.wire).await?.max_bytes,
+        None,
+        "neither the log of a test has a limit nor its account"
+    );
     Ok(())
 }
