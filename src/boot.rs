@@ -6,6 +6,7 @@
 
 mod otlp;
 mod place;
+mod postgres;
 mod servers;
 mod settings;
 mod tracing_setup;
@@ -14,7 +15,8 @@ use anyhow::{Context, Result};
 
 pub use otlp::Traces;
 pub use place::Place;
-pub use servers::{Servers, check_tables, migrate, pool_options};
+pub use postgres::{check_tables, migrate, pool_options};
+pub use servers::Servers;
 pub use settings::Settings;
 
 use crate::exit::usage;

@@ -14,3 +14,14 @@ pub mod serve;
 pub mod status;
 pub mod streams;
 pub mod sync;
+
+use anyhow::Result;
+use chrono::NaiveDate;
+use insights::plan::RangeError;
+
+use crate::exit::usage;
+
+/// Refuses a range that ends before it begins.
+fn in_order(since: NaiveDate, until: NaiveDate) -> Result<()> {
+    if since > until { Err(usage(RangeError::Backwards { since, until })) } else { Ok(()) }
+}

@@ -3,7 +3,6 @@
 mod boot;
 mod command;
 mod daily_table;
-mod durables;
 mod exit;
 mod output;
 mod progress;

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use comfy_table::{CellAlignment, Table};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -42,6 +43,11 @@ pub fn line(text: &str) -> Result<()> {
 /// What stands for nothing in a table.
 pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
+
+/// An instant, as tables show it.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Text of others on one line of a terminal: what would move its cursor or colour it is escaped.

@@ -9,8 +9,9 @@ use raw::audit::{Finding, Kind, Report};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::in_order;
 use crate::boot::{Boot, Servers};
-use crate::exit::{Outcome, usage};
+use crate::exit::Outcome;
 use crate::output;
 use crate::progress::Progress;
 
@@ -59,10 +60,8 @@ struct Found {
 
 impl Audit {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since > until
-        {
-            return Err(usage(format!("--since {since} is after --until {until}: give the earlier day first")));
+        if let (Some(since), Some(until)) = (self.since, self.until) {
+            in_order(since, until)?;
         }
         let servers = boot.servers().await?;
         let outcome = self.compare(&servers).await;
@@ -110,9 +109,9 @@ impl Audit {
         for stream in &report.earlier_streams {
             output::line(&format!(
                 "The stream was created anew on {}: {} events of meta_insights_raw came through the one of {}.",
-                time(report.stream_created_at),
+                output::time(report.stream_created_at),
                 stream.events,
-                time(stream.created_at)
+                output::time(stream.created_at)
             ))?;
         }
         if let Some(lost) = &report.lost_end {
@@ -173,8 +172,4 @@ fn sentence(finding: &Finding) -> String {
         finding.ad_account_id,
         finding.date
     )
-}
-
-fn time(at: chrono::DateTime<chrono::Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -170,7 +170,7 @@ async fn list(letters: &Letters, which: &Which, limit: u32, json: bool) -> Resul
     for letter in &found {
         table.add_row([
             letter.id.to_string(),
-            letter.parked_at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            output::time(letter.parked_at),
             output::printable(&letter.stream),
             output::printable(&letter.consumer),
             or_dash(letter.subject.as_ref().map(|subject| output::shortened(subject, 120))),

@@ -1,11 +1,11 @@
 use anyhow::{Context, Result};
 use clap::Args;
-use jetstream::{DEAD_LETTERS, LogFill, Verdict, Wire, topology};
+use jetstream::topology::{self, Durable};
+use jetstream::{LogRoom, Verdict, Wire};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::boot::Boot;
-use crate::durables::{DURABLES, Durable};
 use crate::exit::{self, Outcome};
 use crate::output;
 
@@ -22,7 +22,7 @@ const OLDEST_POSTGRES: i32 = 150_000;
 
 #[derive(Serialize)]
 struct Check {
-    what: &'static str,
+    what: String,
     ok: bool,
     /// What was found; where it is not ok, also what to do.
     found: String,
@@ -32,12 +32,12 @@ struct Check {
 struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, what: &'static str, outcome: Result<String>) {
+    fn add(&mut self, what: impl Into<String>, outcome: Result<String>) {
         let (ok, found) = match outcome {
             Ok(found) => (true, found),
             Err(error) => (false, exit::sentence(&error)),
         };
-        self.0.push(Check { what, ok, found });
+        self.0.push(Check { what: what.into(), ok, found });
     }
 }
 
@@ -200,28 +200,40 @@ async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     );
     checks.add("log", log_level(wire).await);
     checks.add("dead letters", dead_letters(wire).await);
-    for durable in DURABLES {
-        checks.add(durable.name, gap(wire, durable).await);
+    match topology::durables() {
+        Ok(durables) => {
+            for durable in durables {
+                let gap = gap(wire, &durable).await;
+                checks.add(durable.name, gap);
+            }
+        }
+        Err(error) => checks.add("consumers", Err(error.into())),
     }
 }
 
 async fn log_level(wire: &Wire) -> Result<String> {
-    let fill = LogFill::ask(wire).await?;
-    anyhow::ensure!(fill.verdict() == Verdict::Room, fill.sentence());
-    Ok(fill.sentence())
+    let room = LogRoom::ask(wire).await?;
+    anyhow::ensure!(room.verdict() == Verdict::Room, room.sentence());
+    Ok(room.sentence())
 }
 
 async fn dead_letters(wire: &Wire) -> Result<String> {
-    let level = wire.log(DEAD_LETTERS).await?.level().await?;
+    let letters = wire.dead_letters().await?.by_consumer().await?;
+    let by_consumer = letters.iter().map(|((stream, consumer), count)| match stream.as_str() {
+        "" => format!("{count} by something else"),
+        _ => format!("{count} by {consumer} of {stream}"),
+    });
+    let by_consumer: Vec<String> = by_consumer.collect();
     anyhow::ensure!(
-        level.messages == 0,
-        "{} messages are parked: `adledger dead-letters list` says which and why, and `retry` publishes them again",
-        level.messages
+        letters.is_empty(),
+        "{} messages are parked ({}): `adledger dead-letters list` says which and why, and `retry` publishes them again",
+        letters.values().sum::<u64>(),
+        output::printable(&by_consumer.join(", "))
     );
     Ok("none".to_owned())
 }
 
 async fn gap(wire: &Wire, durable: &Durable) -> Result<String> {
-    let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
-    Ok(format!("{} messages wait, {} are in flight", progress.gap, progress.in_flight))
+    let lag = wire.lag(&durable.stream, &durable.name).await?;
+    Ok(format!("{} messages wait, {} are in flight", lag.gap, lag.in_flight))
 }

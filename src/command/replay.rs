@@ -6,8 +6,9 @@ use projector::{Range, Replay as Refold, Source};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::in_order;
 use crate::boot::Boot;
-use crate::exit::{Outcome, usage};
+use crate::exit::Outcome;
 use crate::output;
 use crate::progress::Progress;
 
@@ -49,12 +50,7 @@ enum From {
 
 impl Replay {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        if self.since > self.until {
-            return Err(usage(format!(
-                "--since {} is after --until {}: give the earlier day first",
-                self.since, self.until
-            )));
-        }
+        in_order(self.since, self.until)?;
         match self.from {
             From::Stream => {
                 let servers = boot.servers().await?;

@@ -42,7 +42,7 @@ impl Runs {
                 format!("{}/{}", run.days_done, run.days_total),
                 run.rows_fetched.to_string(),
                 if run.rate_limited { format!("{}×", run.throttle_count) } else { "no".into() },
-                run.requested_at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+                output::time(run.requested_at),
                 or_dash(note),
             ]);
         }

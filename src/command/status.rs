@@ -1,13 +1,12 @@
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
-use jetstream::{LogFill, META_INSIGHTS, Verdict, Wire};
+use jetstream::{LogRoom, META_INSIGHTS, Verdict, Wire, topology};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::boot::{self, Boot};
-use crate::durables::DURABLES;
 use crate::exit::{self, Outcome};
 use crate::output::{self, or_dash};
 
@@ -26,8 +25,8 @@ struct Report {
     waiting: Vec<Waiting>,
     /// Events that are written and not published yet.
     outbox_events: i64,
-    consumers: Vec<Gap>,
-    log: Option<LogFill>,
+    consumers: Vec<Behind>,
+    log: Option<LogRoom>,
     /// Why nothing is known of consumers and log.
     nats_error: Option<String>,
 }
@@ -59,10 +58,12 @@ struct Freshness {
 
 /// How far a durable consumer is behind the log.
 #[derive(Serialize)]
-struct Gap {
+struct Behind {
     consumer: String,
     messages_waiting: u64,
     messages_in_flight: u64,
+    /// Age of the oldest message that is not settled; 0 when all are, `None` where it could not be read.
+    lag_seconds: Option<u64>,
 }
 
 impl Status {
@@ -140,17 +141,18 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
         .collect())
 }
 
-async fn stream(wire: &Wire) -> Result<(Vec<Gap>, LogFill)> {
-    let mut gaps = Vec::new();
-    for durable in DURABLES {
-        let progress = wire.puller(durable.stream, durable.name).await?.progress().await?;
-        gaps.push(Gap {
-            consumer: durable.name.to_owned(),
-            messages_waiting: progress.gap,
-            messages_in_flight: progress.in_flight,
+async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogRoom)> {
+    let mut behind = Vec::new();
+    for durable in topology::durables()? {
+        let lag = wire.lag(&durable.stream, &durable.name).await?;
+        behind.push(Behind {
+            consumer: durable.name,
+            messages_waiting: lag.gap,
+            messages_in_flight: lag.in_flight,
+            lag_seconds: lag.oldest_age.map(|age| age.as_secs()),
         });
     }
-    Ok((gaps, LogFill::ask(wire).await?))
+    Ok((behind, LogRoom::ask(wire).await?))
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -180,7 +182,7 @@ fn print(report: &Report) -> Result<()> {
                 or_dash(i.sync_cursor),
                 i.days_owed.to_string(),
                 or_dash(i.newest_day),
-                or_dash(i.last_fetched_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC"))),
+                or_dash(i.last_fetched_at.map(output::time)),
             ]);
         }
         output::line(&table.to_string())?;
@@ -189,10 +191,15 @@ fn print(report: &Report) -> Result<()> {
     let Some(log) = &report.log else {
         return output::line(report.nats_error.as_deref().unwrap_or("Nothing is known of the log."));
     };
-    let mut table = output::table(&["consumer", "messages waiting", "in flight"]);
-    output::right(&mut table, [1, 2]);
-    for gap in &report.consumers {
-        table.add_row([gap.consumer.clone(), gap.messages_waiting.to_string(), gap.messages_in_flight.to_string()]);
+    let mut table = output::table(&["consumer", "messages waiting", "in flight", "lag"]);
+    output::right(&mut table, [1, 2, 3]);
+    for consumer in &report.consumers {
+        table.add_row([
+            consumer.consumer.clone(),
+            consumer.messages_waiting.to_string(),
+            consumer.messages_in_flight.to_string(),
+            or_dash(consumer.lag_seconds.map(|seconds| format!("{seconds} s"))),
+        ]);
     }
     output::line(&table.to_string())?;
     let mut table = output::table(&["log", "events", "bytes", "of", "full"]);
@@ -219,7 +226,7 @@ fn print_waiting(report: &Report) -> Result<()> {
                 run.run_id.to_string(),
                 run.job_type.clone(),
                 or_dash(run.wait_reason.as_ref()),
-                or_dash(run.not_before.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC"))),
+                or_dash(run.not_before.map(output::time)),
                 or_dash(run.message.as_ref()),
             ]);
         }

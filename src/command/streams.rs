@@ -8,7 +8,6 @@ use jetstream::topology::{self, Difference};
 use raw::Trim;
 
 use crate::boot::{Boot, Servers};
-use crate::durables::DURABLES;
 use crate::exit::Outcome;
 use crate::output;
 use crate::progress::Progress;
@@ -87,8 +86,9 @@ impl Streams {
 }
 
 async fn trim(servers: &Servers, before: NaiveDate, dry_run: bool, json: bool) -> Result<Outcome> {
-    let readers: Vec<&str> =
-        DURABLES.iter().filter(|durable| durable.stream == META_INSIGHTS).map(|durable| durable.name).collect();
+    let durables = topology::durables()?;
+    let readers = durables.iter().filter(|durable| durable.stream == META_INSIGHTS);
+    let readers: Vec<&str> = readers.map(|durable| durable.name.as_str()).collect();
     let progress = RefCell::new(Progress::new("days proven"));
     let at = |done, total| progress.borrow_mut().at(done, total, "");
     let trim = Trim::prove(&servers.pool, &servers.wire, before, &readers, at).await?;

@@ -119,17 +119,17 @@ fn durations(encoder: &mut DescriptorEncoder<'_>, figures: &runs::Figures) -> fm
 }
 
 fn stream(encoder: &mut DescriptorEncoder<'_>, figures: &StreamFigures) -> fmt::Result {
-    let lags = || figures.lags.iter().map(|(durable, lag)| (labels(durable.stream, durable.name), lag));
+    let lags = || figures.lags.iter().map(|(durable, lag)| (labels(&durable.stream, &durable.name), lag));
     let help = "Messages that wait for a consumer.";
     gauge(encoder, "consumer_gap", unit("messages"), help, lags().map(|(labels, lag)| (labels, lag.gap)))?;
     let help = "Messages that a consumer works on and has not acknowledged.";
     gauge(encoder, "consumer_in_flight", unit("messages"), help, lags().map(|(labels, lag)| (labels, lag.in_flight)))?;
     let help =
         "Age of the oldest message that a consumer has not acknowledged, since its stream stored it; 0 when none.";
-    let ages = lags().map(|(labels, lag)| (labels, lag.oldest_age.as_secs_f64()));
+    let ages = lags().filter_map(|(labels, lag)| Some((labels, lag.oldest_age?.as_secs_f64())));
     gauge(encoder, "consumer_lag", Some(Unit::Seconds), help, ages)?;
     let help = "Messages that a consumer could not use and that are kept in the dead letters.";
-    let parked = figures.parked.iter().map(|(stream, consumer, count)| (labels(stream, consumer), *count));
+    let parked = figures.parked.iter().map(|((stream, consumer), count)| (labels(stream, consumer), *count));
     gauge(encoder, "parked", unit("messages"), help, parked)?;
     let log = &figures.log;
     gauge(encoder, "log", Some(Unit::Bytes), "Bytes that count towards the log's limit.", [(vec![], log.bytes)])?;

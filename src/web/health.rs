@@ -4,7 +4,7 @@ use anyhow::Result;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use jetstream::{LogFill, META_INSIGHTS, Verdict};
+use jetstream::{LogRoom, META_INSIGHTS, Verdict};
 use serde::Serialize;
 
 use super::Watched;
@@ -79,11 +79,11 @@ async fn stream(watched: &Watched) -> Result<(Status, String)> {
 }
 
 async fn log_fill(watched: &Watched) -> Result<(Status, String)> {
-    let fill = LogFill::ask(&watched.wire).await?;
-    let status = match fill.verdict() {
+    let room = LogRoom::ask(&watched.wire).await?;
+    let status = match room.verdict() {
         Verdict::Room => Status::Ok,
         Verdict::FillingUp => Status::Warn,
         Verdict::Full => Status::Fail,
     };
-    Ok((status, fill.sentence()))
+    Ok((status, room.sentence()))
 }

@@ -1,17 +1,17 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use events::subject;
-use jetstream::{DEAD_LETTERS, Lag, LogFill, Wire};
+use jetstream::topology::{self, Durable};
+use jetstream::{Lag, LogRoom, Wire};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Watched, exposition};
-use crate::durables::{DURABLES, Durable};
 use crate::exit;
 
 /// How long an answer is good for: however often it is asked for, the servers are asked this rarely.
@@ -35,8 +35,8 @@ pub struct Figures {
 pub struct StreamFigures {
     pub lags: Vec<(Durable, Lag)>,
     /// Parked messages by stream and consumer.
-    pub parked: Vec<(String, String, u64)>,
-    pub log: LogFill,
+    pub parked: BTreeMap<(String, String), u64>,
+    pub log: LogRoom,
 }
 
 pub async fn scrape(State(watched): State<Watched>) -> Response {
@@ -77,23 +77,23 @@ async fn ask_database(pool: &PgPool) -> Result<(runs::Figures, outbox::Waiting)>
 }
 
 async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
+    let durables = topology::durables()?;
+    let parked = parked(wire, &durables).await?;
     let mut lags = Vec::new();
-    for durable in DURABLES {
-        lags.push((*durable, wire.lag(durable.stream, durable.name).await?));
+    for durable in durables {
+        let lag = wire.lag(&durable.stream, &durable.name).await?;
+        lags.push((durable, lag));
     }
-    Ok(StreamFigures { lags, parked: parked(wire).await?, log: LogFill::ask(wire).await? })
+    Ok(StreamFigures { lags, parked, log: LogRoom::ask(wire).await? })
 }
 
-/// Each durable has its number, also where it is none: an alert can only compare what is there.
-async fn parked(wire: &Wire) -> Result<Vec<(String, String, u64)>> {
-    let mut parked: Vec<(String, String, u64)> =
-        DURABLES.iter().map(|durable| (durable.stream.to_owned(), durable.name.to_owned(), 0)).collect();
-    for (subject, count) in wire.log(DEAD_LETTERS).await?.counts("dead.>").await? {
-        let Some((stream, consumer)) = subject::of_dead_letter(&subject) else { continue };
-        match parked.iter_mut().find(|(s, c, _)| s == stream && c == consumer) {
-            Some((_, _, sum)) => *sum += count,
-            None => parked.push((stream.to_owned(), consumer.to_owned(), count)),
-        }
+/// Each durable has its number, also where it is none: an alert can only compare what is there. What something else wrote
+/// has no consumer, and so no number.
+async fn parked(wire: &Wire, durables: &[Durable]) -> Result<BTreeMap<(String, String), u64>> {
+    let mut parked = wire.dead_letters().await?.by_consumer().await?;
+    parked.remove(&(String::new(), String::new()));
+    for durable in durables {
+        parked.entry((durable.stream.clone(), durable.name.clone())).or_default();
     }
     Ok(parked)
 }

@@ -83,10 +83,9 @@ async fn servers_that_are_away_park_nothing_and_lose_nothing() -> Result<()> {
     let all = i64::try_from(answers.len())?;
     wait::until("everything is in the tables", DEADLINE, async || Ok(counts(&database).await? == (all, all))).await?;
     for durable in [raw::DURABLE, projector::DURABLE] {
-        let puller = nats.wire.puller(META_INSIGHTS, durable).await?;
         wait::until("everything is acknowledged", DEADLINE, async || {
-            let progress = puller.progress().await?;
-            Ok(progress.gap + progress.in_flight == 0)
+            let lag = nats.wire.lag(META_INSIGHTS, durable).await?;
+            Ok(lag.gap + lag.in_flight == 0)
         })
         .await?;
         let of = Which { consumer: Some(durable.to_owned()), ..Which::default() };

@@ -1,7 +1,7 @@
 //! A token never leaves its room: after a connect, syncs, failures and a parked event it is looked for everywhere.
 
 use anyhow::{Context, Result, ensure};
-use events::payload;
+use events::{headers, payload};
 use jetstream::{DEAD_LETTERS, META_INSIGHTS};
 use testkit::Collector;
 use testkit::graph::{Endpoint, Failure};
@@ -111,7 +111,7 @@ async fn check_tables(shop: &Shop, needles: &[String]) -> Result<()> {
 async fn check_stream(shop: &Shop, stream: &str, filter: &str, needles: &[String]) -> Result<u32> {
     let log = shop.nats.wire.log(stream).await?;
     let mut seen = 0;
-    for subject in log.subjects(filter).await? {
+    for (subject, _) in log.counts(filter).await? {
         let mut sequence = 1;
         while let Some(message) = log.next(&subject, sequence).await? {
             sequence = message.sequence + 1;
@@ -121,7 +121,7 @@ async fn check_stream(shop: &Shop, stream: &str, filter: &str, needles: &[String
             }
             check("a message", &String::from_utf8_lossy(&message.payload), needles)?;
             let codec =
-                events::headers::extension(&message.attributes()?, "datacodec").unwrap_or_else(|| "plain".into());
+                headers::extension(&message.attributes()?, headers::DATACODEC).unwrap_or_else(|| "plain".into());
             let json = payload::decode(codec.parse()?, &message.payload, 1 << 24)?;
             check("a decompressed message", &String::from_utf8_lossy(&json), needles)?;
         }

@@ -118,8 +118,8 @@ async fn a_projector_killed_between_commit_and_ack_folds_nothing_twice() -> Resu
     see_killed("projector", &shop).await?;
     let folded: i64 = sqlx::query_scalar("select count(*) from observations").fetch_one(&pool).await?;
     assert!((1..7).contains(&folded), "{folded} of 7 events were committed before the kills");
-    let progress = wire.puller(META_INSIGHTS, projector::DURABLE).await?.progress().await?;
-    assert!(progress.in_flight > 0, "what was committed was not acknowledged: {progress:?}");
+    let lag = wire.lag(META_INSIGHTS, projector::DURABLE).await?;
+    assert!(lag.in_flight > 0, "what was committed was not acknowledged: {lag:?}");
     let before = tables::numbers(&pool).await?;
 
     // What the dead held is redelivered when their time to acknowledge is over; a server that is told to gives it back now.
@@ -128,8 +128,8 @@ async fn a_projector_killed_between_commit_and_ack_folds_nothing_twice() -> Resu
     let stop = cancel.clone();
     let working = tokio::spawn(async move { survivor.run(&stop).await });
     wait::until("every event is acknowledged", DEADLINE, async || {
-        let progress = wire.puller(META_INSIGHTS, projector::DURABLE).await?.progress().await?;
-        Ok(progress.gap + progress.in_flight == 0)
+        let lag = wire.lag(META_INSIGHTS, projector::DURABLE).await?;
+        Ok(lag.gap + lag.in_flight == 0)
     })
     .await?;
     cancel.cancel();

@@ -7,6 +7,7 @@
 mod cargo;
 mod contract;
 mod dependencies;
+mod durables;
 mod imports;
 mod licences;
 mod manifests;

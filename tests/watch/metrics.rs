@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use events::subject::AccountDay;
 use jetstream::{DEAD_LETTERS, META_INSIGHTS};
 use testkit::graph::{Endpoint, Failure};
@@ -56,7 +56,7 @@ async fn the_figures_equal_what_was_done() -> Result<()> {
     }
     let since_published = published_at.elapsed();
     let raw = shop.nats.wire.puller(META_INSIGHTS, raw::DURABLE).await?;
-    let held = raw.next_batch(1, 9 << 20, Duration::from_secs(5)).await?;
+    let held = raw.next_batch(1, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?;
     assert_eq!(held.len(), 1);
 
     let asked_at = Instant::now();
@@ -71,6 +71,19 @@ async fn the_figures_equal_what_was_done() -> Result<()> {
         let oldest = published_at.elapsed().as_secs_f64();
         assert!(lag > 0.0 && lag <= oldest, "{lag} s, published {oldest} s ago");
         assert!(lag >= (asked_at - published_at - since_published).as_secs_f64(), "{lag} s");
+    }
+    // `adledger status` says the same.
+    let report: serde_json::Value = serde_json::from_str(&shop.done(&["status", "--json"]).await?.stdout)?;
+    let oldest = published_at.elapsed().as_secs();
+    for (consumer, gap, in_flight) in [("raw", 2, 1), ("projector", 3, 0)] {
+        let consumers = report["consumers"].as_array().context("the consumers")?;
+        let said = consumers.iter().find(|said| said["consumer"] == consumer).context("this one, too")?;
+        assert_eq!(
+            (&said["messages_waiting"], &said["messages_in_flight"]),
+            (&gap.into(), &in_flight.into()),
+            "{said}"
+        );
+        assert!(said["lag_seconds"].as_u64().context("an age")? <= oldest, "{said}, published {oldest} s ago");
     }
     for part in ["database", "stream"] {
         assert_eq!(value("adledger_up", &[("part", part)])?, 1.0);

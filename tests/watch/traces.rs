@@ -32,7 +32,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 async fn events(shop: &Shop) -> Result<Vec<Message>> {
     let log = shop.nats.wire.log(META_INSIGHTS).await?;
     let mut events = Vec::new();
-    for subject in log.subjects("meta.insights.>").await? {
+    for (subject, _) in log.counts("meta.insights.>").await? {
         let mut next = 1;
         while let Some(message) = log.next(&subject, next).await? {
             next = message.sequence + 1;
@@ -43,7 +43,7 @@ async fn events(shop: &Shop) -> Result<Vec<Message>> {
 }
 
 fn traceparent(message: &Message) -> Option<String> {
-    headers::extension(&message.attributes().ok()?, "traceparent")
+    headers::extension(&message.attributes().ok()?, headers::TRACEPARENT)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,8 +64,8 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
     shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill"]).await?;
     wait::until("the fill is in the tables and acknowledged", DEADLINE, async || {
         for durable in [raw::DURABLE, projector::DURABLE] {
-            let progress = shop.nats.wire.puller(META_INSIGHTS, durable).await?.progress().await?;
-            if progress.gap + progress.in_flight > 0 {
+            let lag = shop.nats.wire.lag(META_INSIGHTS, durable).await?;
+            if lag.gap + lag.in_flight > 0 {
                 return Ok(false);
             }
         }

@@ -19,7 +19,7 @@ const MAX_NAME_BYTES: usize = 500;
 
 /// Makes fills until cancelled.
 pub async fn run(pool: &PgPool, wire: &Wire, cancel: &CancellationToken) {
-    wire.work(META_CONNECT, DURABLE, BatchLimits::default(), cancel, |messages| handle(pool, messages)).await;
+    wire.consume(META_CONNECT, DURABLE, BatchLimits::default(), cancel, |messages| handle(pool, messages)).await;
 }
 
 /// What stops a batch: the database, never the events.

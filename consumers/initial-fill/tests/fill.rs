@@ -22,10 +22,9 @@ async fn handle_all(database: &Database, nats: &Nats) -> Result<()> {
     let cancel = CancellationToken::new();
     let filling = initial_fill::run(&database.pool, &nats.wire, &cancel);
     let until_done = async {
-        let puller = nats.wire.puller(META_CONNECT, initial_fill::DURABLE).await?;
         let waited = wait::until("every event is handled", Duration::from_secs(30), async || {
-            let progress = puller.progress().await?;
-            Ok(progress.gap + progress.in_flight == 0)
+            let lag = nats.wire.lag(META_CONNECT, initial_fill::DURABLE).await?;
+            Ok(lag.gap + lag.in_flight == 0)
         })
         .await;
         cancel.cancel();

@@ -54,6 +54,6 @@ impl Projector {
         if self.folds.planted(projections::Mutant::AckBeforeCommit) {
             return self.run_acknowledging_first(cancel).await;
         }
-        self.wire.work(META_INSIGHTS, DURABLE, self.limits, cancel, |messages| self.handle(messages)).await;
+        self.wire.consume(META_INSIGHTS, DURABLE, self.limits, cancel, |messages| self.handle(messages)).await;
     }
 }

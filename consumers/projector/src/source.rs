@@ -36,8 +36,8 @@ impl Source {
     pub(crate) async fn days(&self, range: &Range) -> Result<HashSet<AccountDay>, ReplayError> {
         match self {
             Source::Stream(log) => {
-                let subjects = log.subjects(&insights_filter(range.account_id, range.ad_account_id)).await?;
-                let days = subjects.iter().filter_map(|subject| AccountDay::parse(subject).ok());
+                let subjects = log.counts(&insights_filter(range.account_id, range.ad_account_id)).await?;
+                let days = subjects.iter().filter_map(|(subject, _)| AccountDay::parse(subject).ok());
                 Ok(days.filter(|day| (range.since..=range.until).contains(&day.date)).collect())
             }
             Source::Raw(pool) => {

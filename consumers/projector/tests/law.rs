@@ -83,10 +83,9 @@ async fn run(seed: u64, mutant: Option<Mutant>) -> Result<Option<String>> {
             cut_connections(&database).await?;
         }
     }
-    let puller = nats.wire.puller(META_INSIGHTS, projector::DURABLE).await?;
-    let raw_puller = nats.wire.puller(META_INSIGHTS, raw::DURABLE).await?;
     wait::until("every event is folded and in raw", DEADLINE, async || {
-        let (folded, appended) = (puller.progress().await?, raw_puller.progress().await?);
+        let folded = nats.wire.lag(META_INSIGHTS, projector::DURABLE).await?;
+        let appended = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
         Ok(folded.gap + folded.in_flight + appended.gap + appended.in_flight == 0)
     })
     .await?;
@@ -245,10 +244,9 @@ async fn a_replay_restores_damaged_tables_from_either_log() -> Result<()> {
     }
     let appending = raw::run(&database.pool, &nats.wire, BatchLimits::default(), &cancel);
     let until_all = async {
-        let raw_puller = nats.wire.puller(META_INSIGHTS, raw::DURABLE).await?;
         wait::until("raw has all", DEADLINE, async || {
-            let progress = raw_puller.progress().await?;
-            Ok(progress.gap + progress.in_flight == 0)
+            let lag = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
+            Ok(lag.gap + lag.in_flight == 0)
         })
         .await?;
         cancel.cancel();

@@ -24,7 +24,7 @@ pub const DURABLE: &str = "raw";
 
 /// Appends events until cancelled.
 pub async fn run(pool: &PgPool, wire: &Wire, limits: BatchLimits, cancel: &CancellationToken) {
-    wire.work(META_INSIGHTS, DURABLE, limits, cancel, |messages| handle(pool, wire, messages)).await;
+    wire.consume(META_INSIGHTS, DURABLE, limits, cancel, |messages| handle(pool, wire, messages)).await;
 }
 
 /// What stops a batch: the database or the stream, never the events.

@@ -32,34 +32,26 @@ impl AdAccountConnected<'_> {
     }
 }
 
-/// What happened to a connection, and the event that says so.
+/// A connection that was made or renewed, and the event that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionEvent {
     pub connection: Connection,
     /// CloudEvents names an event by its source and its id together.
     pub source: String,
     pub event_id: String,
-    pub kind: ConnectionEventKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionEventKind {
-    Connected,
-    Reconnected,
 }
 
 /// Reads an event of META_CONNECT, whoever published it: type and subject say all that is needed, so the data may be any.
 pub fn open_connection(attributes: &Event, subject: &str) -> Result<ConnectionEvent, EventError> {
-    let kind = match attributes.ty() {
-        AD_ACCOUNT_CONNECTED_V1 => ConnectionEventKind::Connected,
-        AD_ACCOUNT_RECONNECTED_V1 => ConnectionEventKind::Reconnected,
-        other => return Err(EventError::Type { found: other.to_owned(), expected: "adledger.meta.ad_account.*.v1" }),
-    };
+    let event_type = attributes.ty();
+    if ![AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1].contains(&event_type) {
+        let expected = "adledger.meta.ad_account.*.v1";
+        return Err(EventError::Type { found: event_type.to_owned(), expected });
+    }
     Ok(ConnectionEvent {
         connection: Connection::parse(subject)?,
         source: attributes.source().to_string(),
         event_id: attributes.id().to_owned(),
-        kind,
     })
 }
 

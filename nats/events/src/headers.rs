@@ -13,6 +13,10 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 const CONTENT_TYPE: &str = "content-type";
 const PREFIX: &str = "ce-";
+/// The extension that names how the payload is encoded; plain where it is absent.
+pub const DATACODEC: &str = "datacodec";
+/// The extension that names the span which the event was made in.
+pub const TRACEPARENT: &str = "traceparent";
 /// What every CloudEvent has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
@@ -88,6 +92,12 @@ pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result
         return Err(HeaderError::Missing(missing));
     }
     builder.end().map_err(HeaderError::CloudEvent)
+}
+
+/// Whether a header, its name in any case, carries this attribute.
+pub fn carries(header: &str, attribute: &str) -> bool {
+    let (prefix, name) = header.split_at_checked(PREFIX.len()).unwrap_or_default();
+    prefix.eq_ignore_ascii_case(PREFIX) && name.eq_ignore_ascii_case(attribute)
 }
 
 /// The text of an extension attribute.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::INSIGHTS_FETCHED_V1;
+use crate::headers;
 use crate::payload::{self, Codec, PayloadError};
 use crate::subject::AccountDay;
 
@@ -132,12 +133,12 @@ impl InsightsFetched {
             .ty(INSIGHTS_FETCHED_V1)
             .subject(format!("{}/{}", self.day.ad_account_id, self.day.date))
             .time(c.fetched_at)
-            .extension("datacodec", c.codec.to_string());
+            .extension(headers::DATACODEC, c.codec.to_string());
         if let Some(run_id) = c.run_id {
             builder = builder.extension("runid", run_id.to_string());
         }
         if let Some(traceparent) = &c.traceparent {
-            builder = builder.extension("traceparent", traceparent.clone());
+            builder = builder.extension(headers::TRACEPARENT, traceparent.clone());
         }
         for (name, value) in [
             ("rowcount", c.row_count.map(i64::from)),

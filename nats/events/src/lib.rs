@@ -18,7 +18,7 @@ mod sync_requested;
 mod upcast;
 mod version;
 
-pub use ad_account_connected::{AdAccountConnected, ConnectionEvent, ConnectionEventKind, open_connection};
+pub use ad_account_connected::{AdAccountConnected, ConnectionEvent, open_connection};
 pub use announcement::{Announcement, AnnouncementError};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,

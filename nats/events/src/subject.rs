@@ -36,8 +36,11 @@ const CONNECT: &str = "meta.connect";
 const SYNC: &str = "meta.sync";
 const DEAD: &str = "dead";
 
-/// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes.
+/// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes. None
+/// of ours is that long, so no tenant's letter is lost to a filter.
 const LONGEST_PARKED_BYTES: usize = 1000;
+/// What stands in its place, so that every letter is found by the same filters.
+const LONG: &str = "long";
 
 /// A subject that is none of ours, or not in the form its family has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -111,14 +114,15 @@ pub fn day_filter(date: NaiveDate) -> String {
 /// Where a message is parked that `consumer` of `stream` could not use: `dead.<stream>.<consumer>.<its subject>`, so that
 /// a filter finds a tenant's or a day's.
 pub fn dead_letter(stream: &str, consumer: &str, subject: &str) -> String {
-    let parked_by = format!("{DEAD}.{stream}.{consumer}");
-    if subject.len() > LONGEST_PARKED_BYTES { parked_by } else { format!("{parked_by}.{subject}") }
+    let subject = if subject.len() > LONGEST_PARKED_BYTES { LONG } else { subject };
+    format!("{DEAD}.{stream}.{consumer}.{subject}")
 }
 
-/// The stream and the consumer that a dead letter's subject names, whatever follows them.
+/// The stream and the consumer that a dead letter's subject names.
 pub fn of_dead_letter(subject: &str) -> Option<(&str, &str)> {
-    let mut tokens = subject.strip_prefix(DEAD)?.strip_prefix('.')?.split('.');
-    Some((tokens.next()?, tokens.next()?))
+    let (stream, rest) = subject.strip_prefix(DEAD)?.strip_prefix('.')?.split_once('.')?;
+    let (consumer, _of_the_message) = rest.split_once('.')?;
+    Some((stream, consumer))
 }
 
 /// The filter that matches the dead letters of a stream, a consumer, a tenant, or all.
@@ -126,15 +130,10 @@ pub fn dead_letter_filter(stream: Option<&str>, consumer: Option<&str>, account_
     // Insights and connections name the tenant in the same place; a bell names none.
     let messages = account_id.map_or_else(|| ">".to_owned(), |id| format!("*.*.{id}.>"));
     match (stream, consumer, account_id) {
+        // What something else wrote there, too.
         (None, None, None) => format!("{DEAD}.>"),
-        _ => format!("{}.{messages}", bare_dead_letter_filter(stream, consumer)),
+        _ => format!("{DEAD}.{}.{}.{messages}", stream.unwrap_or("*"), consumer.unwrap_or("*")),
     }
-}
-
-/// The filter that matches, beside those of [`dead_letter_filter`], the letters without the subject of their message: it
-/// was too long, or an earlier version wrote them.
-pub fn bare_dead_letter_filter(stream: Option<&str>, consumer: Option<&str>) -> String {
-    format!("{DEAD}.{}.{}", stream.unwrap_or("*"), consumer.unwrap_or("*"))
 }
 
 /// The tenant that a subject of ours names.
@@ -152,11 +151,11 @@ mod tests {
         let subject = dead_letter("META_INSIGHTS", "raw", "meta.insights.a.b.c");
         assert_eq!(subject, "dead.META_INSIGHTS.raw.meta.insights.a.b.c");
         assert_eq!(of_dead_letter(&subject), Some(("META_INSIGHTS", "raw")));
-        // A subject that is too long to be repeated; and letters of earlier versions look alike.
+        // A subject that is too long to be repeated.
         let subject = dead_letter("META_INSIGHTS", "raw", &"x".repeat(4000));
-        assert_eq!(subject, "dead.META_INSIGHTS.raw");
+        assert_eq!(subject, "dead.META_INSIGHTS.raw.long");
         assert_eq!(of_dead_letter(&subject), Some(("META_INSIGHTS", "raw")));
-        for none in ["dead.S", "meta.S.c", "deadly.S.c", "dead"] {
+        for none in ["dead.S", "dead.S.c", "meta.S.c.x", "deadly.S.c.x", "dead"] {
             assert_eq!(of_dead_letter(none), None, "{none}");
         }
     }
@@ -172,7 +171,6 @@ mod tests {
         ] {
             assert_eq!(dead_letter_filter(stream, consumer, account_id), filter);
         }
-        assert_eq!(bare_dead_letter_filter(Some("S"), None), "dead.S.*");
     }
 
     #[test]

@@ -37,9 +37,9 @@ pub fn open_insights(attributes: &Event) -> Result<Circumstances, EventError> {
         run_id: headers::optional("runid", extension("runid"), "a UUID")?,
         row_count: headers::optional("rowcount", extension("rowcount"), "a whole number")?,
         page_count: headers::optional("pagecount", extension("pagecount"), "a whole number")?,
-        codec: extension("datacodec").map_or(Ok(Codec::Plain), |name| name.parse())?,
+        codec: extension(headers::DATACODEC).map_or(Ok(Codec::Plain), |name| name.parse())?,
         uncompressed_bytes: headers::optional("databytes", extension("databytes"), "a whole number")?,
-        traceparent: extension("traceparent"),
+        traceparent: extension(headers::TRACEPARENT),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
-use events::headers::{extension, from_pairs, to_pairs};
+use events::headers::{TRACEPARENT, carries, extension, from_pairs, to_pairs};
 use events::{AdAccount, InsightsData, InsightsFetched, Request, open_insights, payload};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -102,6 +102,21 @@ fn the_headers_name_the_event_as_cloudevents_does() {
         assert!(pairs.contains(&(name.to_owned(), value.to_owned())), "{name}: {value} is not in {pairs:?}");
     }
     assert!(pairs.iter().all(|(name, _)| *name == name.to_lowercase()));
+}
+
+#[test]
+fn a_header_carries_its_attribute_in_any_case() {
+    for (header, is_traceparent) in [
+        ("ce-traceparent", true),
+        ("Ce-TraceParent", true),
+        ("ce-traceparents", false),
+        ("traceparent", false),
+        ("c\u{e9}-traceparent", false),
+        ("ce", false),
+        ("", false),
+    ] {
+        assert_eq!(carries(header, TRACEPARENT), is_traceparent, "{header}");
+    }
 }
 
 #[test]

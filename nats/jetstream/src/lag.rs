@@ -15,13 +15,14 @@ pub struct Lag {
     pub gap: u64,
     /// Messages delivered and not yet settled.
     pub in_flight: u64,
-    /// How long the oldest message that is not settled has been in the stream; zero when all are settled.
-    pub oldest_age: Duration,
+    /// How long the oldest message that is not settled has been in the stream; zero when all are settled. `None` where that
+    /// message could not be read: the counts are good all the same.
+    pub oldest_age: Option<Duration>,
 }
 
 /// What the server says of a consumer. The client's own type leaves the server's clock out.
 #[derive(Deserialize)]
-struct Info {
+pub(crate) struct Info {
     num_pending: u64,
     num_ack_pending: u64,
     ack_floor: Floor,
@@ -44,21 +45,31 @@ impl Wire {
     /// make it wrong.
     pub async fn lag(&self, stream: &str, durable: &str) -> Result<Lag, WireError> {
         let info = self.consumer_info(stream, durable).await?;
-        let lag = Lag { gap: info.num_pending, in_flight: info.num_ack_pending, oldest_age: Duration::ZERO };
-        if lag.gap + lag.in_flight == 0 {
-            return Ok(lag);
+        let (gap, in_flight) = (info.num_pending, info.num_ack_pending);
+        let oldest_age = match self.oldest_age(stream, &info).await {
+            Ok(age) => Some(age),
+            Err(error) => {
+                tracing::debug!(stream, durable, %error, "the age of the oldest message is not known");
+                None
+            }
+        };
+        Ok(Lag { gap, in_flight, oldest_age })
+    }
+
+    async fn oldest_age(&self, stream: &str, info: &Info) -> Result<Duration, WireError> {
+        if info.num_pending + info.num_ack_pending == 0 {
+            return Ok(Duration::ZERO);
         }
         // What is above the floor and settled already was settled out of order; the first one above is not.
         let filter = info.config.filter_subject.as_deref().filter(|filter| !filter.is_empty()).unwrap_or(">");
         let failed = |e: &dyn ToString| WireError::request("reading the oldest message", e.to_string());
         let stream = self.context.get_stream_no_info(stream).await.map_err(|e| failed(&e))?;
-        let oldest_age = match stream.get_first_raw_message_by_subject(filter, info.ack_floor.stream_seq + 1).await {
-            Ok(oldest) => (info.ts - oldest.time).to_std().unwrap_or_default(),
+        match stream.get_first_raw_message_by_subject(filter, info.ack_floor.stream_seq + 1).await {
+            Ok(oldest) => Ok((info.ts - oldest.time).to_std().unwrap_or_default()),
             // It was settled meanwhile, and its stream keeps no settled ones.
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Duration::ZERO,
-            Err(error) => return Err(failed(&error)),
-        };
-        Ok(Lag { oldest_age, ..lag })
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Duration::ZERO),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// The sequence up to which this durable consumer has settled every message. It lags behind what was settled out of order.
@@ -66,7 +77,7 @@ impl Wire {
         Ok(self.consumer_info(stream, durable).await?.ack_floor.stream_seq)
     }
 
-    async fn consumer_info(&self, stream: &str, durable: &str) -> Result<Info, WireError> {
+    pub(crate) async fn consumer_info(&self, stream: &str, durable: &str) -> Result<Info, WireError> {
         let subject = format!("CONSUMER.INFO.{stream}.{durable}");
         let answer = self.context.request(subject, &serde_json::json!({})).await;
         match answer.map_err(|e| WireError::request("asking for a consumer", e))? {

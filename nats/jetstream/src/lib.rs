@@ -6,31 +6,30 @@
 //! and consumers as data). What must not live here: SQL, what an event means, or a decision about one. Nothing here
 //! creates or changes a stream but [`topology::apply`].
 
+mod consume;
 mod dead_letters;
-mod fill;
 mod lag;
 mod log;
+mod log_room;
 mod message;
-mod park;
 mod publish;
 mod pull;
 pub mod topology;
 mod trace;
-mod work;
 
 use std::time::Duration;
 
 use async_nats::jetstream;
 
+pub use consume::BatchLimits;
 pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Reading, Which};
-pub use fill::{LogFill, Verdict};
 pub use lag::Lag;
-pub use log::{Level, Log, Storage};
+pub use log::{Level, Log};
+pub use log_room::{LogRoom, Verdict};
 pub use message::Message;
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};
-pub use pull::{Delivery, Disposition, Progress, Puller};
+pub use pull::{BATCH_BYTES, Delivery, Disposition, Puller};
 pub use trace::{spans, traceparent};
-pub use work::BatchLimits;
 
 /// The stream that holds every insights event.
 pub const META_INSIGHTS: &str = "META_INSIGHTS";

@@ -23,7 +23,7 @@ pub struct Level {
 
 /// What the account's streams take together.
 #[derive(Debug, Clone, Copy)]
-pub struct Storage {
+pub(crate) struct Storage {
     pub bytes: u64,
     /// `None` when the account has no limit; then it is the server's disk.
     pub max_bytes: Option<u64>,
@@ -31,7 +31,7 @@ pub struct Storage {
 
 impl Wire {
     /// What all streams of the account take on disk, and how much they may.
-    pub async fn storage(&self) -> Result<Storage, WireError> {
+    pub(crate) async fn storage(&self) -> Result<Storage, WireError> {
         let account =
             self.context.query_account().await.map_err(|e| WireError::request("asking for the account", e))?;
         let max_bytes = account.limits.max_storage.and_then(|max| u64::try_from(max).ok()).filter(|max| *max > 0);
@@ -67,14 +67,8 @@ impl Log {
         })
     }
 
-    /// The subjects that match `filter` and hold at least one message, in no order. The server gives them in pages.
-    pub async fn subjects(&self, filter: &str) -> Result<Vec<String>, WireError> {
-        let failed = |e: async_nats::jetstream::stream::InfoError| WireError::request("listing subjects", e);
-        let subjects = self.stream.info_with_subjects(filter).await.map_err(failed)?;
-        subjects.map_ok(|(subject, _)| subject).try_collect().await.map_err(failed)
-    }
-
-    /// How many messages each subject that matches `filter` holds.
+    /// The subjects that match `filter` and hold at least one message, in no order, each with how many it holds. The server
+    /// gives them in pages.
     pub async fn counts(&self, filter: &str) -> Result<Vec<(String, u64)>, WireError> {
         let failed = |e: async_nats::jetstream::stream::InfoError| WireError::request("counting messages", e);
         let counts = self.stream.info_with_subjects(filter).await.map_err(failed)?;

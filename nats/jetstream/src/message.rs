@@ -2,7 +2,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cloudevents::Event;
-use events::headers::HeaderError;
+use events::headers::{HeaderError, TRACEPARENT, carries};
 
 /// A message of a stream: where it stands, and what it carries.
 #[derive(Debug, Clone)]
@@ -37,8 +37,7 @@ impl Message {
     /// The trace that the event belongs to, as it travelled. Asked for each message, so it copies nothing.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         let mut headers = self.headers.iter();
-        let is_traceparent = |name: &str| name.eq_ignore_ascii_case("ce-traceparent");
-        let (_, values) = headers.find(|(name, _)| is_traceparent(name.as_ref()))?;
+        let (_, values) = headers.find(|(name, _)| carries(name.as_ref(), TRACEPARENT))?;
         values.first().map(|value| value.as_str())
     }
 

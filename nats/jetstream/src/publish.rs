@@ -8,8 +8,9 @@ use cloudevents::{AttributesReader, Event};
 use tracing::Instrument;
 
 use crate::Wire;
+use crate::consume::delays;
+use crate::log_room::MAKE_ROOM;
 use crate::message::{header_map, is_transport};
-use crate::work::delays;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 pub const PUBLISH_WITHIN: Duration = Duration::from_secs(60);
@@ -29,10 +30,7 @@ pub struct Published {
 /// same event again, never a new one in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    #[error(
-        "the log is full ({reason}): raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, take old days out with \
-         `adledger streams trim`, or give the NATS server more room"
-    )]
+    #[error("the log is full ({reason}): {MAKE_ROOM}; or give the NATS server more room")]
     Full { reason: String },
     #[error("the log did not acknowledge the event within {} s: {reason}", within.as_secs())]
     Unreachable { reason: String, within: Duration },

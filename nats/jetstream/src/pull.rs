@@ -3,11 +3,12 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::Stream;
 use futures_util::{StreamExt, future};
 
 use crate::{Message, REQUEST_TIMEOUT, Wire, WireError};
+
+/// What a batch may hold: above the largest `max_payload` that a server of ours is advised to have.
+pub const BATCH_BYTES: usize = 9 << 20;
 
 /// What becomes of a message: the one value a handler returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +39,12 @@ pub struct Puller {
     consumer: Consumer<pull::Config>,
 }
 
-/// How far a durable consumer has come.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Messages not yet delivered to anybody.
-    pub gap: u64,
-    /// Messages delivered and not yet settled.
-    pub in_flight: u64,
-}
-
 impl Wire {
     /// The durable consumer of that name, which `streams apply` has made.
     pub async fn puller(&self, stream: &str, durable: &str) -> Result<Puller, WireError> {
-        let handle: Stream = self.stream(stream).await?;
-        // Asked first, because this call's error can be told apart and that of the next is a boxed one.
-        handle.consumer_info(durable).await.map_err(|e| match e.kind() {
-            ConsumerInfoErrorKind::NotFound => {
-                WireError::NoConsumer { stream: stream.to_owned(), durable: durable.to_owned() }
-            }
-            _ => WireError::request("asking for a consumer", e),
-        })?;
+        let handle = self.stream(stream).await?;
+        // Asked first, because its error can be told apart and that of the client's own call is a boxed one.
+        self.consumer_info(stream, durable).await?;
         let consumer =
             handle.get_consumer::<Config>(durable).await.map_err(|e| WireError::request("asking for a consumer", e))?;
         Ok(Puller { wire: self.clone(), stream: stream.to_owned(), durable: durable.to_owned(), consumer })
@@ -140,7 +127,7 @@ impl Puller {
     }
 
     /// Tells the server that these are still being worked on.
-    pub async fn keep_alive(&self, deliveries: &[Delivery]) {
+    pub(crate) async fn keep_alive(&self, deliveries: &[Delivery]) {
         future::join_all(deliveries.iter().map(|delivery| delivery.acker.ack_with(AckKind::Progress))).await;
     }
 
@@ -149,12 +136,6 @@ impl Puller {
         use async_nats::jetstream::consumer::FromConsumer;
         // Only a push consumer's configuration fails to convert, and this one was asked for as a pull consumer.
         pull::Config::try_from_consumer_config(self.consumer.cached_info().config.clone()).unwrap_or_default()
-    }
-
-    /// How far this durable has come, asked of the server.
-    pub async fn progress(&self) -> Result<Progress, WireError> {
-        let info = self.consumer.get_info().await.map_err(|e| WireError::request("asking for a consumer", e))?;
-        Ok(Progress { gap: info.num_pending, in_flight: info.num_ack_pending as u64 })
     }
 }
 

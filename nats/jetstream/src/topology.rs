@@ -25,6 +25,13 @@ pub struct Limits {
     pub replicas: usize,
 }
 
+/// A durable consumer and the stream it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    pub stream: String,
+    pub name: String,
+}
+
 /// One difference between what was asked and what the server says it has.
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
@@ -120,11 +127,19 @@ fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
         .collect())
 }
 
-fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
+/// Every durable consumer there is, in the order of the file: what status, doctor and the metrics look at.
+pub fn durables() -> Result<Vec<Durable>, TopologyError> {
+    Ok(consumer_files()?.into_iter().map(|c| Durable { stream: c.stream, name: c.durable }).collect())
+}
+
+fn consumer_files() -> Result<Vec<ConsumerFile>, TopologyError> {
     let file: Consumers =
         toml::from_str(CONSUMERS).map_err(|e| TopologyError::File { file: "consumers.toml", reason: e.to_string() })?;
-    Ok(file
-        .consumer
+    Ok(file.consumer)
+}
+
+fn consumers() -> Result<Vec<(String, pull::Config)>, TopologyError> {
+    Ok(consumer_files()?
         .into_iter()
         .map(|c| {
             let config = pull::Config {

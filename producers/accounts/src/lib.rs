@@ -9,11 +9,12 @@ mod connect;
 mod integration;
 mod key_ring;
 mod tenant;
+mod version;
 
 pub use connect::{ConnectError, Connected, FoundAdAccount, connect};
 pub use integration::{
-    Integration, Origin, Status, VersionError, integration, integrations, keys_in_use, named_ad_accounts,
-    next_fetched_at, set_status, token,
+    Integration, Origin, Status, integration, integrations, keys_in_use, named_ad_accounts, set_status, token,
 };
 pub use key_ring::{KeyRing, KeyRingError, SealError};
 pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
+pub use version::{VersionError, next_fetched_at};

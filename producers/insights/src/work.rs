@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accounts::{Integration, Status, VersionError};
 use chrono_tz::Tz;
-use jetstream::{LogFill, PublishError, Verdict};
+use jetstream::{LogRoom, PublishError, Verdict};
 use meta_api::{Observer, Progress};
 use runs::{JobType, Lease, WaitReason, Window};
 use secrecy::SecretString;
@@ -139,7 +139,7 @@ impl Fetcher {
 
     /// Whether it makes sense to ask Meta: what is fetched while the log takes nothing is fetched for nothing.
     async fn log_takes_events(&self) -> Result<(), Stop> {
-        match LogFill::ask(&self.wire).await {
+        match LogRoom::ask(&self.wire).await {
             Ok(fill) if fill.verdict() == Verdict::Full => {
                 Err(Stop::Wait { reason: WaitReason::LogFull, pause: LOG_FULL_PAUSE, message: fill.sentence() })
             }

@@ -3,6 +3,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use events::headers::{DATACODEC, carries};
 use events::payload;
 use jetstream::{DeadLetters, Letter, LetterError, Original};
 use serde_json::Value;
@@ -101,7 +102,7 @@ fn as_text(letter: &Letter, original: Option<&Original>, missing: Option<String>
 /// The data as JSON, decompressed as the message says; or why it is none.
 fn read(original: &Original) -> Result<Value, String> {
     let headers = original.headers();
-    let codec = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("ce-datacodec"));
+    let codec = headers.iter().find(|(name, _)| carries(name, DATACODEC));
     let codec = codec.map_or("plain", |(_, value)| value.as_str()).parse().map_err(said)?;
     let json = payload::decode(codec, &original.payload, MOST_BYTES).map_err(said)?;
     serde_json::from_slice(&json).map_err(|error| format!("payload is not JSON: {error}"))

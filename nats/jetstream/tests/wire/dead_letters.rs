@@ -12,7 +12,7 @@ use crate::event::{day, publish};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn one(puller: &Puller) -> Result<Delivery> {
-    let mut batch = puller.next_batch(1, 9 << 20, Duration::from_secs(5)).await?;
+    let mut batch = puller.next_batch(1, jetstream::BATCH_BYTES, Duration::from_secs(5)).await?;
     batch.pop().context("no message came")
 }
 
@@ -58,8 +58,8 @@ async fn a_parked_message_keeps_its_bytes_its_place_and_the_reason() -> Result<(
     assert_eq!(events::open_insights(&letter.attributes()?)?.event_id.as_u128(), 2);
     assert_eq!(log.level().await?.messages, 1);
     until("nothing is left unsettled", DEADLINE, || async {
-        let progress = puller.progress().await?;
-        Ok((progress.gap, progress.in_flight) == (0, 0))
+        let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+        Ok((lag.gap, lag.in_flight) == (0, 0))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! The wire against real servers: a fresh nats-server a test.
 
 mod connect;
+mod consume;
 mod dead_letters;
 mod event;
 mod lag;
@@ -9,4 +10,3 @@ mod old_server;
 mod publish;
 mod retry;
 mod topology;
-mod work;

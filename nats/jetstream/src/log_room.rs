@@ -7,9 +7,13 @@ const WARN_PERCENT: u64 = 80;
 /// From here on the next event may not fit.
 const FULL_PERCENT: u64 = 99;
 
+/// What to do where the log's own limit is reached.
+pub(crate) const MAKE_ROOM: &str =
+    "raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days out with `adledger streams trim`";
+
 /// How full the insights log is: what it holds, and how much it may. A full log makes every fetch wait.
 #[derive(Debug, Clone, Serialize)]
-pub struct LogFill {
+pub struct LogRoom {
     pub messages: u64,
     /// What counts towards `max_bytes`: the log's bytes, or those of all streams where the limit is the account's.
     pub bytes: u64,
@@ -36,24 +40,24 @@ pub enum Verdict {
     Full,
 }
 
-impl LogFill {
+impl LogRoom {
     /// Asks the server. Where the log has no limit of its own, the account's counts.
-    pub async fn ask(wire: &Wire) -> Result<LogFill, WireError> {
+    pub async fn ask(wire: &Wire) -> Result<LogRoom, WireError> {
         let level = wire.log(META_INSIGHTS).await?.level().await?;
         if let Some(max) = level.max_bytes.filter(|max| *max > 0) {
-            return Ok(LogFill::new(level.messages, level.bytes, Some(max), Bound::Log));
+            return Ok(LogRoom::new(level.messages, level.bytes, Some(max), Bound::Log));
         }
         let storage = wire.storage().await?;
         Ok(match storage.max_bytes {
-            Some(max) => LogFill::new(level.messages, storage.bytes, Some(max), Bound::NatsAccount),
-            None => LogFill::new(level.messages, level.bytes, None, Bound::Disk),
+            Some(max) => LogRoom::new(level.messages, storage.bytes, Some(max), Bound::NatsAccount),
+            None => LogRoom::new(level.messages, level.bytes, None, Bound::Disk),
         })
     }
 
-    fn new(messages: u64, bytes: u64, max_bytes: Option<u64>, bounded_by: Bound) -> LogFill {
+    fn new(messages: u64, bytes: u64, max_bytes: Option<u64>, bounded_by: Bound) -> LogRoom {
         // Wider, so that no size overflows.
         let percent = max_bytes.map(|max| u64::try_from(u128::from(bytes) * 100 / u128::from(max)).unwrap_or(u64::MAX));
-        LogFill { messages, bytes, max_bytes, percent, bounded_by }
+        LogRoom { messages, bytes, max_bytes, percent, bounded_by }
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -64,7 +68,7 @@ impl LogFill {
         }
     }
 
-    /// The fill from 0 to 1; `None` without a limit.
+    /// How full it is, from 0 to 1; `None` without a limit.
     pub fn ratio(&self) -> Option<f64> {
         self.max_bytes.map(|max| self.bytes as f64 / max as f64)
     }
@@ -88,10 +92,7 @@ impl LogFill {
                 "the streams' storage is {is}, {of}: raise the NATS account's max_file or the server's max_file_store, {so}"
             ),
             _ => {
-                format!(
-                    "the log is {is}, {of}: raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days \
-                     out with `adledger streams trim`, {so}"
-                )
+                format!("the log is {is}, {of}: {MAKE_ROOM}, {so}")
             }
         }
     }
@@ -113,10 +114,10 @@ mod tests {
             (u64::MAX, Some(u64::MAX), Some(100), Verdict::Full),
             (u64::MAX, None, None, Verdict::Room),
         ] {
-            let fill = LogFill::new(1, bytes, max_bytes, Bound::Log);
-            assert_eq!((fill.percent, fill.verdict()), (percent, verdict), "{bytes} of {max_bytes:?}");
-            let says_what_to_do = fill.sentence().contains("raise ADLEDGER_LOG_MAX_BYTES");
-            assert_eq!(says_what_to_do, verdict != Verdict::Room, "{}", fill.sentence());
+            let room = LogRoom::new(1, bytes, max_bytes, Bound::Log);
+            assert_eq!((room.percent, room.verdict()), (percent, verdict), "{bytes} of {max_bytes:?}");
+            let says_what_to_do = room.sentence().contains("raise ADLEDGER_LOG_MAX_BYTES");
+            assert_eq!(says_what_to_do, verdict != Verdict::Room, "{}", room.sentence());
         }
     }
 }

@@ -18,12 +18,11 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     for id in 1..=40 {
         publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
     }
-    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     let cancel = CancellationToken::new();
     let (calls, retried) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (calls, retried) = (&calls, &retried);
     let limits = BatchLimits { max_messages: 7, ..BatchLimits::default() };
-    let work = nats.wire.work(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
+    let consuming = nats.wire.consume(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
         assert!(!messages.is_empty() && messages.len() <= 7);
         // The database is away twice; the same batch comes again and nothing counts against it.
         if calls.fetch_add(1, Ordering::Relaxed) < 2 {
@@ -42,14 +41,14 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     });
     let settled = async {
         let done = until("every message is settled", DEADLINE, || async {
-            let progress = puller.progress().await?;
-            Ok((progress.gap, progress.in_flight) == (0, 0))
+            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+            Ok((lag.gap, lag.in_flight) == (0, 0))
         });
         let outcome = done.await;
         cancel.cancel();
         outcome
     };
-    let ((), outcome) = tokio::join!(work, settled);
+    let ((), outcome) = tokio::join!(consuming, settled);
     outcome?;
     assert_eq!(retried.load(Ordering::Relaxed), 2, "the sixth came a second time");
     assert_eq!(nats.wire.log(DEAD_LETTERS).await?.level().await?.messages, 1);
@@ -62,7 +61,7 @@ async fn a_loop_without_a_consumer_waits_for_one_and_ends_when_told() -> Result<
     let cancel = CancellationToken::new();
     let handled = AtomicUsize::new(0);
     let handled = &handled;
-    let work = nats.wire.work(META_INSIGHTS, "raw", BatchLimits::default(), &cancel, |messages| async move {
+    let consuming = nats.wire.consume(META_INSIGHTS, "raw", BatchLimits::default(), &cancel, |messages| async move {
         handled.fetch_add(messages.len(), Ordering::Relaxed);
         Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()])
     });
@@ -76,7 +75,7 @@ async fn a_loop_without_a_consumer_waits_for_one_and_ends_when_told() -> Result<
         cancel.cancel();
         outcome
     };
-    let ((), outcome) = tokio::join!(work, made_late);
+    let ((), outcome) = tokio::join!(consuming, made_late);
     outcome
 }
 
@@ -86,12 +85,11 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
     for id in 1..=4 {
         publish(&nats.wire, id, &day(1)?, id.to_string()).await?;
     }
-    let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     let cancel = CancellationToken::new();
     let (together, alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (together, alone) = (&together, &alone);
     let limits = BatchLimits { handle_within: Duration::from_millis(30), ..BatchLimits::default() };
-    let work = nats.wire.work(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
+    let consuming = nats.wire.consume(META_INSIGHTS, "raw", limits, &cancel, |messages| async move {
         if messages.iter().any(|message| message.sequence == 2) {
             let count = if messages.len() == 1 { alone } else { together };
             count.fetch_add(1, Ordering::Relaxed);
@@ -101,14 +99,14 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
     });
     let settled = async {
         let done = until("every message is settled", DEADLINE, || async {
-            let progress = puller.progress().await?;
-            Ok((progress.gap, progress.in_flight) == (0, 0))
+            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+            Ok((lag.gap, lag.in_flight) == (0, 0))
         });
         let outcome = done.await;
         cancel.cancel();
         outcome
     };
-    let ((), outcome) = tokio::join!(work, settled);
+    let ((), outcome) = tokio::join!(consuming, settled);
     outcome?;
     let (together, alone) = (together.load(Ordering::Relaxed), alone.load(Ordering::Relaxed));
     // A redelivery may happen to come alone sooner.

@@ -14,19 +14,19 @@ const READABLE: &AsciiSet =
 /// A reason may quote what it complains of, and that may be anything.
 const LONGEST_REASON: usize = 1000;
 
-pub(crate) const REASON: &str = "adledger-parked-reason";
-pub(crate) const STREAM: &str = "adledger-parked-stream";
-pub(crate) const CONSUMER: &str = "adledger-parked-consumer";
-pub(crate) const SEQUENCE: &str = "adledger-parked-sequence";
-pub(crate) const SUBJECT: &str = "adledger-parked-subject";
-pub(crate) const STORED_AT: &str = "adledger-parked-stored-at";
+pub(super) const REASON: &str = "adledger-parked-reason";
+pub(super) const STREAM: &str = "adledger-parked-stream";
+pub(super) const CONSUMER: &str = "adledger-parked-consumer";
+pub(super) const SEQUENCE: &str = "adledger-parked-sequence";
+pub(super) const SUBJECT: &str = "adledger-parked-subject";
+pub(super) const STORED_AT: &str = "adledger-parked-stored-at";
 /// How many bytes the message's payload has.
-pub(crate) const BYTES: &str = "adledger-parked-bytes";
+pub(super) const BYTES: &str = "adledger-parked-bytes";
 /// What did not fit into the letter. It is where the message came from, as long as that is kept.
-pub(crate) const LEFT_OUT: &str = "adledger-parked-left-out";
+pub(super) const LEFT_OUT: &str = "adledger-parked-left-out";
 
 /// Whether a header, its name in lower case, is one that parking adds.
-pub(crate) fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with("adledger-parked-")
 }
 

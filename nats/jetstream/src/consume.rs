@@ -1,0 +1,194 @@
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use crate::pull::BATCH_BYTES;
+use crate::{Delivery, Disposition, Message, Puller, Wire, WireError};
+
+/// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    pub max_messages: usize,
+    pub max_bytes: usize,
+    /// After this a handler is taken for hung, and its messages are delivered again.
+    pub handle_within: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits { max_messages: 32, max_bytes: BATCH_BYTES, handle_within: Duration::from_secs(120) }
+    }
+}
+
+/// How long an idle pull waits for the first message before it looks whether it should stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A message that was handed out so often without a result may be what its handlers died of: it is handled by itself, so
+/// that it takes nothing along.
+const SUSPECT_AFTER: u64 = 3;
+/// And after so many it is parked. Far above the other, because whoever handled it may have been killed for other reasons.
+const HOPELESS_AFTER: u64 = 20;
+/// How long a batch in hand may take to be finished once the process is asked to end; then it is given back.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// Well below the consumers' ack_wait.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(6);
+
+impl Wire {
+    /// Pulls batches of a durable consumer and hands them to `handle` until cancelled.
+    ///
+    /// `handle` answers a disposition for each message, in order, once its effect is committed; or an error, which says
+    /// that the world is not ready: then the messages are kept alive and the same batch is tried again, as often as it
+    /// takes, and none of it counts against a message. A handler that dies or hangs leaves its messages to be delivered
+    /// again; one that this happens to again and again is handled alone, and parked in the end. When cancelled, the batch in
+    /// hand is finished, or given back for somebody else to take at once.
+    pub async fn consume<H, F, E>(
+        &self,
+        stream: &str,
+        durable: &str,
+        limits: BatchLimits,
+        cancel: &CancellationToken,
+        handle: H,
+    ) where
+        H: Fn(Vec<Message>) -> F,
+        F: Future<Output = Result<Vec<Disposition>, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let handling = Handling { limits, cancel, handle };
+        let mut delays = delays();
+        loop {
+            let Some(puller) = cancel.run_until_cancelled(self.puller(stream, durable)).await else { return };
+            let ended = match puller {
+                Ok(puller) => handling.pull_from(&puller).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { return };
+            let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
+            tracing::warn!(stream, durable, %error, delay_ms = delay.as_millis(), "cannot pull now");
+            if cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// What is done with the batches that are pulled.
+struct Handling<'a, H> {
+    limits: BatchLimits,
+    cancel: &'a CancellationToken,
+    handle: H,
+}
+
+impl<H, F, E> Handling<'_, H>
+where
+    H: Fn(Vec<Message>) -> F,
+    F: Future<Output = Result<Vec<Disposition>, E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Handles batch after batch until pulling fails, or until cancelled.
+    async fn pull_from(&self, puller: &Puller) -> Result<(), WireError> {
+        let (limits, cancel) = (self.limits, self.cancel);
+        while !cancel.is_cancelled() {
+            let pulling = puller.next_batch(limits.max_messages, limits.max_bytes, PATIENCE);
+            let Some(batch) = cancel.run_until_cancelled(pulling).await else { return Ok(()) };
+            let mut batch = batch?;
+            batch.sort_by_key(|delivery| delivery.deliveries > SUSPECT_AFTER);
+            let grace = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(FINISH_WITHIN).await;
+            };
+            // Dropped in between, what is unsettled is delivered again when its time is over; here it is given back at once.
+            let settled = AtomicUsize::new(0);
+            tokio::select! {
+                () = self.handle_all(puller, &batch, &settled) => {}
+                () = grace => give_back(puller, &batch[settled.load(Ordering::Relaxed)..]).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what was pulled: first together what nothing speaks against, then each suspect by itself. `settled` counts
+    /// what is done with.
+    async fn handle_all(&self, puller: &Puller, batch: &[Delivery], settled: &AtomicUsize) {
+        let mut from = 0;
+        while from < batch.len() {
+            let alike = batch[from..].iter().take_while(|delivery| delivery.deliveries <= SUSPECT_AFTER).count();
+            let until = from + alike.max(1);
+            self.handle_batch(puller, &batch[from..until], &batch[from..]).await;
+            from = until;
+            settled.store(from, Ordering::Relaxed);
+        }
+    }
+
+    /// Handles a part of what is held for as long as it takes, then settles each of its messages.
+    async fn handle_batch(&self, puller: &Puller, batch: &[Delivery], held: &[Delivery]) {
+        if let [delivery] = batch
+            && delivery.deliveries > HOPELESS_AFTER
+        {
+            let times = delivery.deliveries - 1;
+            let reason =
+                format!("it was delivered {times} times without a result: whoever handled it, alone too, died or hung");
+            return puller.settle(delivery, Disposition::Park { reason }).await;
+        }
+        let within = self.limits.handle_within;
+        let mut delays = delays();
+        let dispositions = loop {
+            let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
+            let handled = tokio::time::timeout(within, kept_alive(puller, held, (self.handle)(messages)));
+            let error: Box<dyn std::error::Error + Send + Sync> = match handled.await {
+                Ok(Ok(dispositions)) => break dispositions,
+                Ok(Err(error)) => error.into(),
+                Err(_) => {
+                    tracing::warn!(
+                        durable = puller.durable(),
+                        messages = batch.len(),
+                        within_ms = within.as_millis(),
+                        "a batch hangs; it is delivered again"
+                    );
+                    return give_back(puller, batch).await;
+                }
+            };
+            let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
+            tracing::warn!(
+                durable = puller.durable(),
+                error = &*error as &(dyn std::error::Error + 'static),
+                delay_ms = delay.as_millis(),
+                "cannot handle a batch now"
+            );
+            puller.keep_alive(held).await;
+            if self.cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+                return give_back(puller, batch).await;
+            }
+        };
+        for (delivery, disposition) in batch.iter().zip(dispositions) {
+            puller.settle(delivery, disposition).await;
+        }
+    }
+}
+
+async fn give_back(puller: &Puller, batch: &[Delivery]) {
+    for delivery in batch {
+        puller.settle(delivery, Disposition::Retry { after: Duration::ZERO }).await;
+    }
+}
+
+async fn kept_alive<T>(puller: &Puller, batch: &[Delivery], handling: impl Future<Output = T>) -> T {
+    let mut handling = std::pin::pin!(handling);
+    loop {
+        match tokio::time::timeout(KEEP_ALIVE_EVERY, &mut handling).await {
+            Ok(done) => return done,
+            Err(_) => puller.keep_alive(batch).await,
+        }
+    }
+}
+
+/// From 100 ms to 5 s, without an end: whoever tries again decides how often.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

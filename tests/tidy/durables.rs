@@ -1,0 +1,20 @@
+//! Every durable consumer of the topology has its room, and every room's durable is in the topology: one that is only in the
+//! file would hold the log's oldest message for ever, and one that is only in a room would never be made.
+
+use jetstream::topology::{Durable, durables};
+use jetstream::{META_CONNECT, META_INSIGHTS, META_SYNC};
+
+/// A further one is a further line.
+const ROOMS: [(&str, &str); 4] = [
+    (META_INSIGHTS, raw::DURABLE),
+    (META_INSIGHTS, projector::DURABLE),
+    (META_CONNECT, initial_fill::DURABLE),
+    (META_SYNC, insights::DURABLE),
+];
+
+#[test]
+fn the_topology_has_the_durables_of_the_rooms_and_no_others() -> anyhow::Result<()> {
+    let rooms = ROOMS.map(|(stream, name)| Durable { stream: stream.to_owned(), name: name.to_owned() });
+    assert_eq!(durables()?, rooms, "nats/topology/consumers.toml, and the rooms");
+    Ok(())
+}
