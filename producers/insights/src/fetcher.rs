@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accounts::KeyRing;
 use chrono::NaiveDate;
-use jetstream::{Delivery, Disposition, META_SYNC, Puller, Wire, WireError};
+use jetstream::{BATCH_BYTES, Delivery, Disposition, META_SYNC, Puller, Wire, WireError};
 use runs::{Ending, Lease, LeaseError};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,6 @@ pub const DURABLE: &str = "fetch";
 /// How long a worker waits for the bell before it looks for itself: for runs whose wait is over, whose holder died, or
 /// whose bell was lost. Every worker sweeps, so that none has to.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Above the largest message that a server of ours takes.
-const BELL_BYTES: usize = 9 << 20;
 
 /// What a fetcher has just done; tests end the process at one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +156,7 @@ impl Bell<'_> {
             Some(puller) => puller,
             None => self.puller.insert(self.wire.puller(META_SYNC, DURABLE).await?),
         };
-        let rung = puller.next_batch(1, BELL_BYTES, SWEEP_EVERY).await;
+        let rung = puller.next_batch(1, BATCH_BYTES, SWEEP_EVERY).await;
         if rung.is_err() {
             // The consumer may have been made anew; it is looked up again.
             self.puller = None;

@@ -140,8 +140,8 @@ impl Fetcher {
     /// Whether it makes sense to ask Meta: what is fetched while the log takes nothing is fetched for nothing.
     async fn log_takes_events(&self) -> Result<(), Stop> {
         match LogRoom::ask(&self.wire).await {
-            Ok(fill) if fill.verdict() == Verdict::Full => {
-                Err(Stop::Wait { reason: WaitReason::LogFull, pause: LOG_FULL_PAUSE, message: fill.sentence() })
+            Ok(room) if room.verdict() == Verdict::Full => {
+                Err(Stop::Wait { reason: WaitReason::LogFull, pause: LOG_FULL_PAUSE, message: room.sentence() })
             }
             Ok(_) => Ok(()),
             Err(error) => {
