@@ -9,6 +9,8 @@ pub struct SmallDisk {
     folder: PathBuf,
 }
 
+/// Where one nats-server of a history keeps its streams, seen from the history's folder.
+pub const STORE: &str = "nats/nats/jetstream";
 const BALLAST: &str = "ballast";
 
 impl SmallDisk {

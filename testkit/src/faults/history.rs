@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::disk::SmallDisk;
+use super::disk::{STORE, SmallDisk};
 use super::inject::{Injected, Stage};
 use super::judge::{AdAccount, Judge};
 use super::log::Log;
@@ -61,9 +61,8 @@ pub async fn happen(
     std::fs::create_dir_all(folder)?;
     let folder = folder.canonicalize()?;
     let mut random = Random::new(plan.seed ^ 0x5EED);
-    let store = folder.join("nats");
-    let disk = if plan.small_disk { SmallDisk::mount(&store, DISK_MEGABYTES)? } else { None };
-    let log = Log::start(&store, plan.nodes, plan.ack_wait()).await.context("start JetStream")?;
+    let disk = if plan.small_disk { SmallDisk::mount(&folder.join(STORE), DISK_MEGABYTES)? } else { None };
+    let log = Log::start(&folder.join("nats"), plan.nodes, plan.ack_wait()).await.context("start JetStream")?;
     let database = format!("h{}", plan.seed);
     postgres.database(&database).await?;
 

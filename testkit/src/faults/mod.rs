@@ -24,6 +24,7 @@ pub use figures::Figures;
 pub use history::{Told, happen};
 pub use inject::Injected;
 pub use judge::{AdAccount, Judge};
+pub use log::Log;
 pub use plan::{Kind, Plan};
 pub use postgres::Postgres;
 pub use proxy::{Proxy, port_of, with_port};
@@ -36,7 +37,7 @@ pub fn remove_abandoned(root: &Path) {
             continue;
         }
         for history in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
-            let store = history.path().join("nats");
+            let store = history.path().join(disk::STORE);
             if store.exists() && nix::unistd::geteuid().is_root() {
                 disk::unmount(&store);
             }
