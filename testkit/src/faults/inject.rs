@@ -143,6 +143,8 @@ impl Stage<'_> {
                         disk.fill()?;
                         tokio::time::sleep(*lasts).await;
                         disk.make_room()?;
+                        // A nats-server whose write failed writes no more until it is started again: so does its operator.
+                        self.log.lock().await.nodes[0].restart(Duration::ZERO).await.context("restart nats-server")?;
                     }
                     None => {
                         let what = "mounting is not permitted here".to_owned();

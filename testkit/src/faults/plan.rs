@@ -20,7 +20,7 @@ pub enum Kind {
     Cut,
     /// Every connection to a server goes dead, and is cut later.
     HalfOpen,
-    /// The file system of the streams is full for a while.
+    /// The file system of the streams is full for a while; then there is room, and nats-server is started again.
     DiskFull,
     /// `kill -9` of the leader in a cluster of three with three copies.
     Leader,
