@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use futures_util::future::try_join_all;
 use testkit::faults::{self, Figures, Kind, Plan, Postgres, Told};
 
 /// Lets histories happen one after the other, and says what was lost, doubled, wrong or stuck.
@@ -28,6 +31,9 @@ struct Arguments {
     /// The adledger to try; built from this tree unless given.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// So many histories at a time, each on servers of its own.
+    #[arg(long, default_value_t = 1)]
+    jobs: u64,
     /// Go on after a finding.
     #[arg(long)]
     keep_going: bool,
@@ -44,32 +50,62 @@ async fn main() -> Result<ExitCode> {
     faults::remove_abandoned(&root);
     let folder = root.join(std::process::id().to_string());
     std::fs::create_dir_all(&folder)?;
-    let mut postgres = Postgres::start(&folder.join("postgres")).await?;
-    let mut figures = Figures::default();
-    let until = Instant::now() + Duration::from_secs(arguments.minutes * 60);
-    for number in 0.. {
-        let is_over = arguments.histories.map_or_else(|| Instant::now() >= until, |histories| number >= histories);
-        if is_over {
-            break;
-        }
-        let seed = arguments.seed + number;
-        let plan = Plan::of(seed, &arguments.kind);
-        let folder = folder.join(format!("h{seed}"));
-        let happening = faults::happen(plan, &binary, &folder, &mut postgres, async |_, _| Ok(()));
-        let told = happening.await.with_context(|| format!("the history of seed {seed}"))?;
-        say(&told, &arguments.kind);
-        figures.add(&told);
-        if !told.findings.is_empty() && !arguments.keep_going {
-            break;
-        }
-    }
+    let trial = Trial {
+        until: Instant::now() + Duration::from_secs(arguments.minutes * 60),
+        next: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+        figures: Mutex::default(),
+        arguments,
+        binary,
+        folder,
+    };
+    try_join_all((0..trial.arguments.jobs).map(|job| trial.work(job))).await?;
+    let figures = trial.figures.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("\n{figures}");
-    postgres.end().await;
     if figures.findings() > 0 {
         return Ok(ExitCode::from(3));
     }
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&trial.folder)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is tried, and what came of it so far.
+struct Trial {
+    arguments: Arguments,
+    binary: PathBuf,
+    folder: PathBuf,
+    until: Instant,
+    next: AtomicU64,
+    is_over: AtomicBool,
+    figures: Mutex<Figures>,
+}
+
+impl Trial {
+    /// Takes one seed after the other, until it is over.
+    async fn work(&self, job: u64) -> Result<()> {
+        let mut postgres = Postgres::start(&self.folder.join(format!("postgres-{job}"))).await?;
+        while let Some(seed) = self.next_seed() {
+            let kinds = &self.arguments.kind;
+            let folder = self.folder.join(format!("h{seed}"));
+            let happening =
+                faults::happen(Plan::of(seed, kinds), &self.binary, &folder, &mut postgres, async |_, _| Ok(()));
+            let told = happening.await.with_context(|| format!("the history of seed {seed}"))?;
+            say(&told, kinds);
+            self.figures.lock().unwrap_or_else(PoisonError::into_inner).add(&told);
+            if !told.findings.is_empty() && !self.arguments.keep_going {
+                self.is_over.store(true, Ordering::Relaxed);
+            }
+        }
+        postgres.end().await;
+        Ok(())
+    }
+
+    fn next_seed(&self) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let wanted =
+            self.arguments.histories.map_or_else(|| Instant::now() < self.until, |histories| number < histories);
+        (wanted && !self.is_over.load(Ordering::Relaxed)).then(|| self.arguments.seed + number)
+    }
 }
 
 /// Builds the binary as this one was built, and says where it is.

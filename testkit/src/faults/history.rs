@@ -19,7 +19,7 @@ use super::postgres::Postgres;
 use super::process::{Crew, Launcher};
 use super::reading::Streams;
 use super::work;
-use crate::graph::{self, Graph, World};
+use crate::graph::{self, Failure, Graph, World};
 use crate::history::Random;
 
 const TOKEN: &str = "EAABfaults";
@@ -68,6 +68,7 @@ pub async fn happen(
 
     let worlds = worlds(&plan);
     let graph = Graph::start(worlds.0.clone()).await?;
+    graph.fail(Failure::slow(plan.answers_after));
     let launcher = launcher(&plan, binary, &folder, postgres.proxied(&database), log.urls(), graph.url());
     let started = Instant::now();
     let crew = Crew::start(&launcher, &plan.roles, Random::new(random.next()))?;
@@ -190,7 +191,8 @@ fn launcher(
     Launcher { binary: binary.to_owned(), folder: folder.to_owned(), database_url, nats_urls, settings }
 }
 
-/// What an operator does: connects each ad account and asks for a backfill, and repeats what did not go well.
+/// What an operator does: connects each ad account, asks for a backfill and for fresh days, and may fold a range again. What did
+/// not go well is repeated.
 async fn ask(
     crew: &Crew,
     launcher: &Launcher,
@@ -224,6 +226,8 @@ async fn ask(
         let range = (since.to_string(), until.to_string());
         let backfill = ["backfill", "--integration", &integration, "--since", &range.0, "--until", &range.1];
         let (_, backfills_asked) = until_done(format!("backfill-{number}"), &backfill, &mut random).await?;
+        let fresh = ["sync", "--integration", &integration, "--job", "meta_fresh"];
+        until_done(format!("fresh-{number}"), &fresh, &mut random).await?;
         // The fill's days, the settle run's, and the backfill's.
         let mut days: BTreeSet<NaiveDate> = (1..=29).map(|ago| day - Days::new(ago)).collect();
         days.extend(since.iter_days().take_while(|date| *date <= until));
@@ -235,6 +239,11 @@ async fn ask(
             yesterday: day - Days::new(1),
             backfills_asked,
         });
+    }
+    if let Some(log) = plan.replays_from {
+        let (since, until) = ((day - Days::new(plan.backfill.0)).to_string(), (day - Days::new(1)).to_string());
+        let replay = ["replay", "--since", &since, "--until", &until, "--from", log];
+        until_done("replay".to_owned(), &replay, &mut random).await?;
     }
     Ok(asked)
 }

@@ -111,6 +111,10 @@ pub struct Plan {
     pub ads: usize,
     /// First day of the backfill, so many days ago, and how many there are.
     pub backfill: (u64, u64),
+    /// How long Meta takes for an answer, so that there is work for as long as there are misfortunes.
+    pub answers_after: Duration,
+    /// A person folds the backfill again meanwhile, from one of the two logs.
+    pub replays_from: Option<&'static str>,
     /// Meta changes its mind about every day, so long after the start.
     pub restated_after: Duration,
     /// Nothing is hurried: every pause, lease and patience is as shipped.
@@ -149,15 +153,27 @@ impl Plan {
             ad_accounts: 2 + random.below(2),
             ads: 6 + random.below(7) as usize,
             backfill: (backfill_since, 12 + random.below(20)),
-            restated_after: Duration::from_millis(500 + random.below(6_000)),
+            answers_after: Duration::from_millis(10 + random.below(60)),
+            replays_from: [None, Some("stream"), Some("raw")][random.below(3) as usize],
+            restated_after: Duration::from_millis(500 + random.below(8_000)),
             is_patient: false,
             on_processes: Vec::new(),
             on_servers: Vec::new(),
         };
         plan.is_patient = random.one_in(25);
-        plan.on_processes = on_processes(random, may, plan.lease_seconds());
+        plan.on_processes = on_processes(random, may, plan.ack_wait());
         plan.on_servers = on_servers(random, may, is_cluster, small_disk);
         plan
+    }
+
+    /// The first plan, by its seed, that has each of these kinds in it and no other.
+    pub fn with(kinds: &[Kind]) -> Plan {
+        let has = |plan: &Plan, kind: Kind| {
+            plan.on_processes.iter().chain(&plan.on_servers).any(|timed| timed.fault.kind() == kind)
+        };
+        let mut plans = (1..).map(|seed| Plan::of(seed, kinds));
+        let found = plans.find(|plan| !plan.is_patient && kinds.iter().all(|kind| has(plan, *kind)));
+        found.unwrap_or_else(|| Plan::of(1, kinds))
     }
 
     /// How long a run is a worker's without a sign of life: the shortest that the settings allow, or what is shipped.
@@ -184,7 +200,7 @@ fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
     of[random.below(of.len() as u64) as usize]
 }
 
-fn on_processes(random: &mut Random, may: impl Fn(Kind) -> bool, lease_seconds: u64) -> Vec<Timed> {
+fn on_processes(random: &mut Random, may: impl Fn(Kind) -> bool, ack_wait: Duration) -> Vec<Timed> {
     let mut faults = Vec::new();
     if may(Kind::Kill) {
         // What happens once in a history is waited for from its beginning.
@@ -205,7 +221,8 @@ fn on_processes(random: &mut Random, may: impl Fn(Kind) -> bool, lease_seconds: 
                 Place::Anywhere(_) => Place::Anywhere(pick(random, &["fetch", "project"])),
                 step => step,
             };
-            let lasts = Duration::from_secs(lease_seconds) + Duration::from_millis(500 + random.below(3_000));
+            // Longer than a run's lease and than a message is waited for.
+            let lasts = ack_wait + Duration::from_millis(300 + random.below(3_000));
             faults.push(Timed { after, fault: Fault::Stop { place, lasts } });
         } else if may(Kind::Kill) {
             faults.push(Timed { after, fault: Fault::Kill(place) });
