@@ -13,6 +13,7 @@ pub struct Figures {
     void: usize,
     events: usize,
     doubled_messages: usize,
+    bells_left: u64,
     findings: usize,
     rests: Vec<Duration>,
     /// By kind: how many befell, in how many histories, how many had to be skipped.
@@ -28,6 +29,7 @@ impl Figures {
         self.void += usize::from(told.is_void);
         self.events += told.events;
         self.doubled_messages += told.doubled_messages;
+        self.bells_left += told.bells_left;
         self.findings += told.findings.len();
         self.rests.push(told.rested_after);
         for kind in Kind::ALL {
@@ -60,6 +62,7 @@ impl fmt::Display for Figures {
         writeln!(f, "| void, because the day changed | {} |", self.void)?;
         writeln!(f, "| events | {} |", self.events)?;
         writeln!(f, "| messages that the stream had already | {} |", self.doubled_messages)?;
+        writeln!(f, "| bells that a killed nats-server left behind | {} |", self.bells_left)?;
         writeln!(f, "| time to rest: median | {} |", seconds(at(50)))?;
         writeln!(f, "| time to rest: 95 of 100 within | {} |", seconds(at(95)))?;
         writeln!(f, "| time to rest: longest | {} |", seconds(at(100)))?;

@@ -42,6 +42,8 @@ pub struct Told {
     /// Messages in the stream of events that it had already.
     pub doubled_messages: usize,
     pub findings: Vec<String>,
+    /// Bells that a killed nats-server left behind.
+    pub bells_left: u64,
     /// The day changed meanwhile: what was to be expected is not known.
     pub is_void: bool,
     /// Where the logs are, if there are findings.
@@ -116,6 +118,7 @@ pub async fn happen(
             .await?;
         ad_accounts.push(AdAccount { ad_account_id, ..asked });
     }
+    let bells_left = log.bells().await?;
     let streams = Streams::read(&log.context().await?).await?;
     let judge = Judge { account_id, ad_accounts, worlds, restated, streams };
     findings.extend(judge.findings(&mut connection).await?);
@@ -141,6 +144,7 @@ pub async fn happen(
         rested_after: rested - healed,
         events: judge.streams.insights.len(),
         doubled_messages: judge.doubled_messages(),
+        bells_left,
         findings: if is_void { Vec::new() } else { findings },
         is_void,
         folder: (!is_clean).then_some(folder),
@@ -268,10 +272,16 @@ async fn rest(plan: &Plan, log: &Log, connection: &mut PgConnection) -> Result<(
         let (settles, fills) =
             (work::runs(connection, "meta_settle").await?, work::runs(connection, "meta_7d_fill").await?);
         let is_done = left == 0 && settles >= ad_accounts && fills >= ad_accounts;
-        let log_rests = if is_done { log.is_at_rest().await } else { Ok(false) };
-        let last =
-            format!("{left} pieces of work are left, {fills} fills, {settles} settle runs, log at rest: {log_rests:?}");
-        rested = if is_done && log_rests.unwrap_or(false) { rested + 1 } else { 0 };
+        let in_log = async {
+            let bells = if plan.kills_nats() { 0 } else { log.bells().await? };
+            anyhow::Ok((log.in_hand().await?, bells))
+        };
+        let in_log = if is_done { Some(in_log.await) } else { None };
+        let rests = matches!(in_log, Some(Ok((0, 0))));
+        rested = if rests { rested + 1 } else { 0 };
+        let last = format!(
+            "{left} pieces of work are left, {fills} fills, {settles} settle runs, messages in hand and bells: {in_log:?}"
+        );
         if Instant::now() > deadline {
             anyhow::bail!("no rest within {} s: {last}", plan.rest_within().as_secs());
         }

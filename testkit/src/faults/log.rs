@@ -107,17 +107,21 @@ impl Log {
         Ok(())
     }
 
-    /// Whether every message was handled, and every bell answered.
-    pub async fn is_at_rest(&self) -> Result<bool> {
+    /// How many messages wait for a consumer, or are in the hands of one.
+    pub async fn in_hand(&self) -> Result<u64> {
         let context = self.context().await?;
+        let mut in_hand = 0;
         for (stream, durable) in DURABLES {
-            let stream = context.get_stream(stream).await?;
-            let info = stream.consumer_info(durable).await?;
-            if info.num_pending > 0 || info.num_ack_pending > 0 {
-                return Ok(false);
-            }
+            let info = context.get_stream(stream).await?.consumer_info(durable).await?;
+            in_hand += info.num_pending + info.num_ack_pending as u64;
         }
-        Ok(context.get_stream(META_SYNC).await?.cached_info().state.messages == 0)
+        Ok(in_hand)
+    }
+
+    /// How many bells there are: each is removed when it is answered. A nats-server that is killed may forget the removal, and
+    /// remember all the same that the bell was heard; nobody hears it again then.
+    pub async fn bells(&self) -> Result<u64> {
+        Ok(self.context().await?.get_stream(META_SYNC).await?.cached_info().state.messages)
     }
 }
 

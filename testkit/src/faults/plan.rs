@@ -176,6 +176,12 @@ impl Plan {
         found.unwrap_or_else(|| Plan::of(1, kinds))
     }
 
+    /// Whether a nats-server is killed.
+    pub fn kills_nats(&self) -> bool {
+        let kills = |timed: &Timed| matches!(timed.fault.kind(), Kind::Nats | Kind::DiskFull | Kind::Leader);
+        self.on_servers.iter().any(kills)
+    }
+
     /// How long a run is a worker's without a sign of life: the shortest that the settings allow, or what is shipped.
     pub fn lease_seconds(&self) -> u64 {
         if self.is_patient { 15 } else { 3 }
