@@ -73,9 +73,9 @@ pub async fn happen(
     graph.fail(Failure::slow(plan.answers_after));
     let launcher = launcher(&plan, binary, &folder, postgres.proxied(&database), log.urls(), graph.url());
     let started = Instant::now();
-    let crew = Crew::start(&launcher, &plan.roles, Random::new(random.next()))?;
+    let crew = Crew::start(launcher, &plan.roles, Random::new(random.next()));
     let create = ["account", "create", "--name", "Shop", "--currency", "EUR", "--timezone", "Europe/Berlin"];
-    let account_id: Uuid = crew.run(&launcher, "create", &create, "", 0).await?.trim().parse()?;
+    let account_id: Uuid = crew.run("create", &create, "", 0).await?.trim().parse()?;
     let day = today();
 
     let stage = Stage {
@@ -92,7 +92,7 @@ pub async fn happen(
         graph.edit(|world| *world = worlds.1.clone());
         Ok((before, now()))
     };
-    let asking = ask(&stage.crew, &launcher, &plan, account_id, day, Random::new(random.next()));
+    let asking = ask(&stage.crew, &plan, account_id, day, Random::new(random.next()));
     let (restated, asked, (), ()) = tokio::try_join!(
         restating,
         asking,
@@ -197,19 +197,12 @@ fn launcher(
 
 /// What an operator does: connects each ad account, asks for a backfill and for fresh days, and may fold a range again. What did
 /// not go well is repeated.
-async fn ask(
-    crew: &Crew,
-    launcher: &Launcher,
-    plan: &Plan,
-    account_id: Uuid,
-    day: NaiveDate,
-    mut random: Random,
-) -> Result<Vec<AdAccount>> {
+async fn ask(crew: &Crew, plan: &Plan, account_id: Uuid, day: NaiveDate, mut random: Random) -> Result<Vec<AdAccount>> {
     let until_done = async |name: String, arguments: &[&str], random: &mut Random| {
         let deadline = Instant::now() + DONE_WITHIN;
         for attempt in 1.. {
             let name = format!("{name}-{attempt}");
-            match crew.run(launcher, &name, arguments, TOKEN, random.next()).await {
+            match crew.run(&name, arguments, TOKEN, random.next()).await {
                 Ok(output) => return Ok((output, attempt)),
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

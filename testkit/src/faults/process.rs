@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use crate::history::Random;
 
 /// The processes of a history, and whoever starts them again when they have ended. Dropped, it kills them all.
 pub struct Crew {
+    launcher: Launcher,
     members: Arc<Mutex<Vec<Member>>>,
     _stop: DropGuard,
 }
@@ -23,7 +25,6 @@ pub struct Crew {
 struct Member {
     name: String,
     role: String,
-    start: Starter,
     child: Option<Child>,
     log: PathBuf,
     is_service: bool,
@@ -33,8 +34,6 @@ struct Member {
     /// Ends that nobody of ours brought about.
     surprises: Vec<String>,
 }
-
-type Starter = Box<dyn Fn(&str) -> Result<Command> + Send>;
 
 /// How soon a supervisor starts a process again.
 const RESTART_AFTER_MS: u64 = 400;
@@ -87,76 +86,37 @@ fn lock(members: &Mutex<Vec<Member>>) -> MutexGuard<'_, Vec<Member>> {
 
 impl Crew {
     /// Starts a service for each of the roles, and keeps them running.
-    pub fn start(launcher: &Launcher, roles: &[&str], mut random: Random) -> Result<Crew> {
-        let members: Vec<Member> = roles
-            .iter()
-            .enumerate()
-            .map(|(number, role)| {
-                let name = format!("{role}-{number}");
-                let (launcher, role) = (launcher.clone(), (*role).to_owned());
-                let arguments = ["serve", "--role"].map(str::to_owned);
-                let draws = Mutex::new(Random::new(random.next()));
-                Member {
-                    log: launcher.folder.join(format!("{name}.log")),
-                    role: role.clone(),
-                    start: Box::new(move |name| {
-                        let draw = draws.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        Ok(launcher.command(name, &[&arguments[0], &arguments[1], &role], draw))
-                    }),
-                    name,
-                    child: None,
-                    is_service: true,
-                    killed: false,
-                    stopped: false,
-                    start_at: Instant::now(),
-                    surprises: Vec::new(),
-                }
-            })
-            .collect();
-        let members = Arc::new(Mutex::new(members));
-        let stop = CancellationToken::new();
-        let (supervised, stopped) = (Arc::clone(&members), stop.clone());
-        tokio::spawn(async move {
-            while !stopped.is_cancelled() {
-                lock(&supervised).iter_mut().for_each(|member| member.look(&mut random));
-                let _ = tokio::time::timeout(LOOK_EVERY, stopped.cancelled()).await;
-            }
-            lock(&supervised).iter_mut().for_each(Member::kill);
+    pub fn start(launcher: Launcher, roles: &[&str], mut random: Random) -> Crew {
+        let named = roles.iter().enumerate().map(|(number, role)| Member {
+            is_service: true,
+            ..Member::new(&launcher, &format!("{role}-{number}"), role)
         });
-        Ok(Crew { members, _stop: stop.drop_guard() })
+        let members = Arc::new(Mutex::new(named.collect()));
+        let stop = CancellationToken::new();
+        let crew = Crew { launcher, members, _stop: stop.clone().drop_guard() };
+        let (launcher, members) = (crew.launcher.clone(), Arc::clone(&crew.members));
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                lock(&members).iter_mut().for_each(|member| member.look(&launcher, &mut random));
+                let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;
+            }
+            lock(&members).iter_mut().for_each(Member::kill);
+        });
+        crew
     }
 
     /// Runs a command to its end, and answers its output; `Err` when it failed or was killed.
-    pub async fn run(
-        &self,
-        launcher: &Launcher,
-        name: &str,
-        arguments: &[&str],
-        stdin: &str,
-        draw: u64,
-    ) -> Result<String> {
+    pub async fn run(&self, name: &str, arguments: &[&str], stdin: &str, draw: u64) -> Result<String> {
         use tokio::io::AsyncWriteExt;
-        let mut command = launcher.command(name, arguments, draw);
-        let log = launcher.folder.join(format!("{name}.log"));
-        let out = launcher.folder.join(format!("{name}.out"));
+        let mut command = self.launcher.command(name, arguments, draw);
+        let member = Member::new(&self.launcher, name, arguments[0]);
+        let (log, out) = (member.log.clone(), self.launcher.folder.join(format!("{name}.out")));
         command.stdin(Stdio::piped()).stdout(std::fs::File::create(&out)?).stderr(append(&log)?);
         let mut child = command.spawn().context("the binary starts")?;
         if let Some(mut pipe) = child.stdin.take() {
             let _ = pipe.write_all(stdin.as_bytes()).await;
         }
-        let member = Member {
-            name: name.to_owned(),
-            role: arguments[0].to_owned(),
-            start: Box::new(|_| anyhow::bail!("commands are not started again")),
-            child: Some(child),
-            log: log.clone(),
-            is_service: false,
-            killed: false,
-            stopped: false,
-            start_at: Instant::now(),
-            surprises: Vec::new(),
-        };
-        lock(&self.members).push(member);
+        lock(&self.members).push(Member { child: Some(child), ..member });
         let status = loop {
             // Waited for by looking, so that whoever kills by name finds it here.
             if let Some(status) = self.command_ended(name)? {
@@ -225,8 +185,22 @@ impl Drop for Crew {
 }
 
 impl Member {
+    fn new(launcher: &Launcher, name: &str, role: &str) -> Member {
+        Member {
+            name: name.to_owned(),
+            role: role.to_owned(),
+            child: None,
+            log: launcher.folder.join(format!("{name}.log")),
+            is_service: false,
+            killed: false,
+            stopped: false,
+            start_at: Instant::now(),
+            surprises: Vec::new(),
+        }
+    }
+
     /// Starts a service whose process is gone.
-    fn look(&mut self, random: &mut Random) {
+    fn look(&mut self, launcher: &Launcher, random: &mut Random) {
         if !self.is_service {
             return;
         }
@@ -240,10 +214,11 @@ impl Member {
         if self.child.is_none() && Instant::now() >= self.start_at {
             self.killed = false;
             self.stopped = false;
-            let spawned = (self.start)(&self.name).and_then(|mut command| {
+            let spawned = append(&self.log).and_then(|mut log| {
                 // A line of ours tells one life from the next.
-                std::fs::write(&self.log, append_mark(&self.log))?;
-                Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(append(&self.log)?).spawn()?)
+                log.write_all(MARK.as_bytes())?;
+                let mut command = launcher.command(&self.name, &["serve", "--role", &self.role], random.next());
+                Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?)
             });
             match spawned {
                 Ok(child) => self.child = Some(child),
@@ -276,10 +251,6 @@ impl Member {
 }
 
 const MARK: &str = "---- started\n";
-
-fn append_mark(log: &Path) -> String {
-    std::fs::read_to_string(log).unwrap_or_default() + MARK
-}
 
 fn append(log: &Path) -> Result<std::fs::File> {
     Ok(std::fs::File::options().append(true).create(true).open(log)?)
