@@ -274,3 +274,38 @@ fn on_servers(random: &mut Random, may: impl Fn(Kind) -> bool, is_cluster: bool,
     }
     faults
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_has_one_plan() {
+        for seed in 0..50 {
+            assert_eq!(format!("{:?}", Plan::of(seed, &[])), format!("{:?}", Plan::of(seed, &[])));
+        }
+        assert_ne!(format!("{:?}", Plan::of(1, &[]).on_processes), format!("{:?}", Plan::of(2, &[]).on_processes));
+    }
+
+    #[test]
+    fn two_hundred_seeds_have_every_kind_and_every_step() {
+        let plans: Vec<Plan> = (1..=200).map(|seed| Plan::of(seed, &[])).collect();
+        let faults = || plans.iter().flat_map(|plan| plan.on_processes.iter().chain(&plan.on_servers));
+        for kind in Kind::ALL {
+            assert!(faults().any(|timed| timed.fault.kind() == kind), "{kind:?}");
+        }
+        for step in Step::all() {
+            assert!(faults().any(|timed| matches!(timed.fault, Fault::Kill(Place::Step(of)) if of == step)), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_plan_of_some_kinds_has_no_others() {
+        for kinds in [&[Kind::Stop][..], &[Kind::Leader], &[Kind::Kill, Kind::Cut]] {
+            let plan = Plan::with(kinds);
+            for timed in plan.on_processes.iter().chain(&plan.on_servers) {
+                assert!(kinds.contains(&timed.fault.kind()), "{timed:?} of {kinds:?}");
+            }
+        }
+    }
+}
