@@ -1,10 +1,12 @@
 //! Tests only: real servers ([`database`], [`nats`]), random histories ([`history`]), a second fold written apart from
-//! the first ([`oracle`]), a fake Graph API ([`graph`]), and a collector of traces ([`Collector`]).
+//! the first ([`oracle`]), a fake Graph API ([`graph`]), a collector of traces ([`Collector`]), and the trial of the whole
+//! product under misfortunes ([`faults`]).
 //!
 //! The oracle never calls `projections`: it is slow, plain, and made from the invariants alone. What must not live here:
 //! anything that the binary needs.
 
 mod collector;
+pub mod faults;
 pub mod graph;
 pub mod history;
 pub mod oracle;

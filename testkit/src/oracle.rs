@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use rust_decimal::Decimal;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use crate::history::{Ad, Answer};
 
@@ -93,6 +93,11 @@ fn totals(ads: &[Ad], zero: bool) -> String {
 
 /// The tables as they are, in the oracle's words.
 pub async fn read(pool: &PgPool) -> Result<Tables> {
+    read_from(&mut *pool.acquire().await?).await
+}
+
+/// The tables as this connection sees them.
+pub async fn read_from(connection: &mut PgConnection) -> Result<Tables> {
     let facts = sqlx::query(
         "select format('%s %s %s %s spend=%s imp=%s clicks=%s purchases=%s value=%s %s %s %s', account_id, ad_account_id, date, ad_id,
              trim_scale(spend), impressions, clicks,
@@ -118,10 +123,10 @@ pub async fn read(pool: &PgPool) -> Result<Tables> {
         rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Lines, _>>()
     };
     Ok(Tables {
-        facts: lines(facts.fetch_all(pool).await?)?,
-        metrics: lines(sqlx::query(sqlx::AssertSqlSafe(metrics)).fetch_all(pool).await?)?,
-        summary: lines(sqlx::query(sqlx::AssertSqlSafe(summary)).fetch_all(pool).await?)?,
-        observations: lines(observations.fetch_all(pool).await?)?,
+        facts: lines(facts.fetch_all(&mut *connection).await?)?,
+        metrics: lines(sqlx::query(sqlx::AssertSqlSafe(metrics)).fetch_all(&mut *connection).await?)?,
+        summary: lines(sqlx::query(sqlx::AssertSqlSafe(summary)).fetch_all(&mut *connection).await?)?,
+        observations: lines(observations.fetch_all(&mut *connection).await?)?,
     })
 }
 

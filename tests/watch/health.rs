@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use sqlx::Connection;
 use testkit::wait;
 
-use crate::half_open::{Line, port_of, with_port};
 use crate::service::{DEADLINE, Service, check, get};
 use crate::shop::{Shop, run};
+use testkit::faults::{Proxy, port_of, with_port};
 
 async fn serve(shop: &Shop, settings: &[(&str, &str)]) -> Result<(Service, String)> {
     let mut command = shop.command(&["serve", "--role", "web"]);
@@ -108,8 +108,8 @@ async fn a_database_that_refuses_is_said_until_it_takes_connections_again() -> R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_open_servers_hang_no_probe_and_come_back() -> Result<()> {
     let shop = Shop::open().await?;
-    let database = Line::to(port_of(&shop.database.url)?).await?;
-    let nats = Line::to(port_of(&shop.nats.url)?).await?;
+    let database = Proxy::to(port_of(&shop.database.url)?).await?;
+    let nats = Proxy::to(port_of(&shop.nats.url)?).await?;
     let database_url = with_port(&shop.database.url, database.port);
     let nats_url = with_port(&shop.nats.url, nats.port);
     let (mut service, url) = serve(&shop, &[("DATABASE_URL", &database_url), ("NATS_URL", &nats_url)]).await?;

@@ -2,7 +2,6 @@
 
 mod account_limit;
 mod full;
-mod half_open;
 mod health;
 mod metrics;
 mod openmetrics;

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::pull::Config;
+use async_nats::StatusCode;
+use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
 use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::{self, AckKind};
 use futures_util::{StreamExt, future};
 
 use crate::{Message, REQUEST_TIMEOUT, Wire, WireError};
@@ -64,40 +65,56 @@ impl Puller {
         max_bytes: usize,
         patience: Duration,
     ) -> Result<Vec<Delivery>, WireError> {
-        let waiting = self.consumer.fetch().max_messages(max_messages).max_bytes(max_bytes).messages().await;
-        let batch = self.collect(waiting, Duration::ZERO).await?;
+        let waiting = BatchConfig { batch: max_messages, max_bytes, no_wait: true, ..BatchConfig::default() };
+        let batch = self.pull(waiting, Duration::ZERO).await?;
         if !batch.is_empty() {
             return Ok(batch);
         }
-        let first = self.consumer.batch().max_messages(1).expires(patience).messages().await;
-        self.collect(first, patience).await
+        let first = BatchConfig { batch: 1, expires: Some(patience), ..BatchConfig::default() };
+        self.pull(first, patience).await
     }
 
-    async fn collect(
-        &self,
-        messages: Result<
-            impl futures_util::Stream<Item = Result<async_nats::jetstream::Message, async_nats::Error>>,
-            impl ToString,
-        >,
-        patience: Duration,
-    ) -> Result<Vec<Delivery>, WireError> {
-        let mut messages = std::pin::pin!(messages.map_err(|e| WireError::request("pulling messages", e))?);
+    /// One request, and what the server answers to it.
+    ///
+    /// The client's own batches end at the first status. A cluster hands a message out when a majority has written that down,
+    /// and sends the status that ends the batch ahead of the messages in it: they would be dropped here, and delivered again
+    /// and again. The status says how many there are, so that they can be waited for.
+    async fn pull(&self, request: BatchConfig, patience: Duration) -> Result<Vec<Delivery>, WireError> {
+        let failed = |reason: &dyn ToString| WireError::request("pulling messages", reason.to_string());
+        let asked = request.batch;
+        let inbox = self.wire.client.new_inbox();
+        let mut answers = self.wire.client.subscribe(inbox.clone()).await.map_err(|e| failed(&e))?;
+        self.consumer.request_batch(request, inbox.into()).await.map_err(|e| failed(&e))?;
         let mut batch = Vec::new();
+        let mut coming = asked;
         // The client waits without an end where a reply was lost together with the connection that it was to come on.
-        let limit = patience + REQUEST_TIMEOUT;
-        loop {
-            let Ok(next) = tokio::time::timeout(limit, messages.next()).await else {
-                let silent = WireError::request("pulling messages", "no answer in time");
-                return if batch.is_empty() { Err(silent) } else { Ok(batch) };
+        let mut limit = patience + REQUEST_TIMEOUT;
+        while batch.len() < coming {
+            let answer = match tokio::time::timeout(limit, answers.next()).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break,
+                Err(_) if batch.is_empty() => return Err(failed(&"no answer in time")),
+                Err(_) => break,
             };
-            let Some(message) = next else { break };
-            match message {
-                Ok(message) => batch.push(delivery(message)?),
-                // What came before the error is good; the next pull meets the error again if it lasts.
-                Err(error) if batch.is_empty() => return Err(WireError::request("pulling messages", error)),
-                Err(error) => {
-                    tracing::debug!(%error, "a pull ended early");
-                    break;
+            match answer.status {
+                None | Some(StatusCode::OK) => {
+                    let context = self.wire.context.clone();
+                    batch.push(delivery(jetstream::Message { message: answer, context })?);
+                }
+                Some(StatusCode::IDLE_HEARTBEAT) => {}
+                // It is over: because the batch is full, or because its time is. What was sent of it may still be on its way.
+                Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::REQUEST_TERMINATED)
+                    if not_sent(&answer).is_some() =>
+                {
+                    coming = asked.saturating_sub(not_sent(&answer).unwrap_or_default());
+                    limit = REQUEST_TIMEOUT;
+                }
+                Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => break,
+                // What came before is good; the next pull meets the trouble again if it lasts.
+                Some(_) if !batch.is_empty() => break,
+                Some(status) => {
+                    let said = answer.description.as_deref().unwrap_or("without a word");
+                    return Err(failed(&format!("{status}: {said}")));
                 }
             }
         }
@@ -137,6 +154,11 @@ impl Puller {
         // Only a push consumer's configuration fails to convert, and this one was asked for as a pull consumer.
         pull::Config::try_from_consumer_config(self.consumer.cached_info().config.clone()).unwrap_or_default()
     }
+}
+
+/// How many messages of a request the server says it has not sent; `None` where it says nothing of it.
+fn not_sent(status: &async_nats::Message) -> Option<usize> {
+    status.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }
 
 fn delivery(message: async_nats::jetstream::Message) -> Result<Delivery, WireError> {

@@ -1,5 +1,6 @@
 //! The wire against real servers: a fresh nats-server a test.
 
+mod cluster;
 mod connect;
 mod consume;
 mod dead_letters;
