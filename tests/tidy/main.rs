@@ -2,7 +2,7 @@
 //! which licences come in. No server, no network: it asks cargo for the workspace and reads files.
 //!
 //! Each rule is a pure function from what was read to a list of what is wrong. One test feeds it the tree, another feeds
-//! it a violation. What the rules are, and why, stands in `docs/ARCHITECTURE.md`.
+//! it a violation. The arrows stand in `docs/ARCHITECTURE.md`; why a rule is there, its file says.
 
 mod cargo;
 mod contract;
@@ -10,6 +10,7 @@ mod dependencies;
 mod durables;
 mod imports;
 mod licences;
+mod links;
 mod manifests;
 mod migrations;
 mod spdx;
