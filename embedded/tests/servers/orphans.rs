@@ -36,7 +36,8 @@ async fn nothing_left(folder: &Path) -> Result<()> {
 
 #[tokio::test]
 async fn children_end_with_a_parent_that_is_killed() -> Result<()> {
-    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP] {
+    // Not by SIGHUP, which whoever started the tests may have told all his children to ignore.
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let folder = tempfile::tempdir()?;
         let parent = Parent::start("both", folder.path()).await?;
         let processes = processes_of(folder.path())?;
