@@ -156,18 +156,10 @@ async fn days(pool: &PgPool) -> Result<String> {
 }
 
 async fn waiting(pool: &PgPool) -> Result<String> {
-    let waiting = ::runs::waiting(pool, 1000).await?;
-    let for_log: Vec<&::runs::Run> = waiting.iter().filter(|run| run.waits_for_log()).collect();
-    if let Some(run) = for_log.last() {
-        anyhow::bail!(
-            "{} runs wait for the log, {} first ({}): {}",
-            for_log.len(),
-            run.id,
-            run.wait_reason.as_deref().unwrap_or_default(),
-            run.error_message.as_deref().unwrap_or_default()
-        );
+    if let Some(waiting) = ::runs::waiting_for_log(pool).await? {
+        anyhow::bail!("{waiting}");
     }
-    Ok(format!("{} wait, none for the log", waiting.len()))
+    Ok(format!("{} wait, none for the log", ::runs::waiting(pool, 1000).await?.len()))
 }
 
 async fn outbox(pool: &PgPool) -> Result<String> {

@@ -35,7 +35,7 @@ struct Check {
 pub struct Readiness {
     /// That of the worst check.
     status: Status,
-    checks: [Check; 3],
+    checks: [Check; 4],
 }
 
 /// The process lives and answers. What it works with is another question, so that nobody restarts it for that.
@@ -45,12 +45,13 @@ pub async fn live() -> &'static str {
 
 /// Whether work can go on now: 503 when it cannot.
 pub async fn ready(State(watched): State<Watched>) -> (StatusCode, Json<Readiness>) {
-    let (database, stream, log) = tokio::join!(
+    let checks: [Check; 4] = tokio::join!(
         check("database", database(&watched)),
         check("stream", stream(&watched)),
         check("log_fill", log_fill(&watched)),
-    );
-    let checks = [database, stream, log];
+        check("runs", runs(&watched)),
+    )
+    .into();
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     let code = if status == Status::Fail { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (code, Json(Readiness { status, checks }))
@@ -86,4 +87,12 @@ async fn log_fill(watched: &Watched) -> Result<(Status, String)> {
         Verdict::Full => Status::Fail,
     };
     Ok((status, room.sentence()))
+}
+
+/// A log can be there, have room and take nothing all the same (its disk was full): the runs know.
+async fn runs(watched: &Watched) -> Result<(Status, String)> {
+    Ok(match ::runs::waiting_for_log(&watched.pool).await? {
+        Some(waiting) => (Status::Warn, waiting.to_string()),
+        None => (Status::Ok, "none waits for the log".to_owned()),
+    })
 }

@@ -16,7 +16,11 @@ fn broken<'a>(document: &str, text: &'a str, exists: impl Fn(&str) -> bool) -> V
         .filter(|target| {
             let mut path: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
             for part in target.split('/').filter(|part| !part.is_empty()) {
-                if part == ".." { drop(path.pop()) } else { path.push(part) }
+                if part == ".." {
+                    path.pop();
+                } else {
+                    path.push(part);
+                }
             }
             !exists(&path.join("/"))
         })

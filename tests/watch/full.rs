@@ -3,9 +3,10 @@
 use anyhow::Result;
 use events::subject::AccountDay;
 use jetstream::META_INSIGHTS;
+use testkit::wait;
 use uuid::Uuid;
 
-use crate::service::{Service, check, get};
+use crate::service::{DEADLINE, Service, check, get};
 use crate::shop::{Shop, days_ago, run};
 
 const MAX_BYTES: u64 = 100_000;
@@ -65,5 +66,22 @@ async fn a_log_that_fills_up_is_said_everywhere() -> Result<()> {
     let metrics = crate::openmetrics::read(&get(&format!("{url}/metrics")).await?.body)?;
     assert_eq!(metrics.value("adledger_log_max_bytes", &[])?, 100_000.0);
     assert!(metrics.value("adledger_log_fill_ratio", &[])? >= 0.99);
+
+    // A run that finds it full waits, and whoever asks is told so.
+    let integration = shop.integration_id.to_string();
+    shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill"]).await?;
+    let mut fetch = Service::start(shop.command(&["serve", "--role", "fetch"]))?;
+    wait::until("the run waits", DEADLINE, async || Ok(shop.done(&["status"]).await?.stdout.contains("log_full")))
+        .await?;
+    fetch.end().await?;
+    let (status, detail) = check(&get(&format!("{url}/readyz")).await?.json()?, "runs")?;
+    assert!(
+        status == "warn" && detail.contains("1 runs wait for the log") && detail.contains("(log_full)"),
+        "{detail}"
+    );
+    let doctor = shop.run(&["doctor"]).await?;
+    assert!(doctor.code == 3 && doctor.stdout.contains(&detail), "{doctor:?}");
+    let metrics = crate::openmetrics::read(&get(&format!("{url}/metrics")).await?.body)?;
+    assert_eq!(metrics.value("adledger_runs", &[("status", "waiting"), ("wait_reason", "log_full")])?, 1.0);
     service.end().await
 }

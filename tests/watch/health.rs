@@ -29,7 +29,7 @@ async fn a_service_is_live_and_ready_and_has_nothing_else() -> Result<()> {
     assert_eq!((ready.status.as_u16(), ready.content_type.as_str()), (200, "application/json"));
     let readiness = ready.json()?;
     assert_eq!(readiness["status"], "ok", "{readiness}");
-    for name in ["database", "stream", "log_fill"] {
+    for name in ["database", "stream", "log_fill", "runs"] {
         assert_eq!(check(&readiness, name)?.0, "ok", "{readiness}");
     }
     let nothing = get(&format!("{url}/healthz/x")).await?;

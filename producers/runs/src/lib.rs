@@ -26,4 +26,4 @@ pub use figures::{DURATION_BOUNDS_SECONDS, Durations, Figures, figures};
 pub use job::{JobType, Window};
 pub use leader::{lead, resign};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
-pub use listing::{Run, failed_days, newest, run, runs, waiting};
+pub use listing::{Run, WaitingForLog, failed_days, newest, run, runs, waiting, waiting_for_log};

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -38,12 +40,22 @@ impl Run {
     pub fn is_finished(&self) -> bool {
         matches!(self.status.as_str(), "succeeded" | "partial" | "failed")
     }
+}
 
-    /// It waits for the log, which is somebody's business here; a wait for Meta is Meta's.
-    pub fn waits_for_log(&self) -> bool {
-        [WaitReason::LogFull, WaitReason::LogUnreachable]
-            .iter()
-            .any(|reason| self.wait_reason.as_deref() == Some(reason.as_str()))
+/// Runs that wait for the log: that is somebody's business here, while a wait for Meta is Meta's.
+#[derive(Debug)]
+pub struct WaitingForLog {
+    pub count: usize,
+    /// The one that was asked for first.
+    pub first: Run,
+}
+
+impl fmt::Display for WaitingForLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WaitingForLog { count, first } = self;
+        let (reason, message) = (first.wait_reason.as_deref(), first.error_message.as_deref());
+        let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
+        write!(f, "{count} runs wait for the log, {} first ({reason}): {message}", first.id)
     }
 }
 
@@ -88,6 +100,15 @@ pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
 /// The runs that wait for something, and say what for; newest first.
 pub async fn waiting(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
     load(pool, Which { status: Some("waiting"), ..Which::default() }, i64::from(limit)).await
+}
+
+/// Those of them that wait for the log; `None` when none does.
+pub async fn waiting_for_log(pool: &PgPool) -> sqlx::Result<Option<WaitingForLog>> {
+    let reasons = [WaitReason::LogFull, WaitReason::LogUnreachable].map(WaitReason::as_str);
+    let mut runs = waiting(pool, 1000).await?;
+    runs.retain(|run| run.wait_reason.as_deref().is_some_and(|reason| reasons.contains(&reason)));
+    let count = runs.len();
+    Ok(runs.pop().map(|first| WaitingForLog { count, first }))
 }
 
 /// The newest run of an integration and job.
