@@ -78,7 +78,8 @@ async fn append(
     let mut events: Vec<&Event<'_>> = opened.iter().filter_map(|event| event.as_ref().ok()).collect();
     // One order for all writers, so that two batches with common payloads or events wait for each other instead of
     // locking each other out.
-    events.sort_by(|a, b| (&a.sha256, a.circumstances.event_id).cmp(&(&b.sha256, b.circumstances.event_id)));
+    let order = |e: &Event<'_>| (e.day.account_id, e.sha256.clone(), e.circumstances.event_id);
+    events.sort_by_cached_key(|e| order(e));
     insert(conn, stream_incarnation, &events).await?;
 
     let recorded: HashMap<(Uuid, Uuid), (AccountDay, Vec<u8>)> = sqlx::query!(
@@ -120,13 +121,17 @@ fn open(message: &Message) -> Result<Event<'_>, EventError> {
 }
 
 async fn insert(conn: &mut PgConnection, stream_incarnation: DateTime<Utc>, events: &[&Event<'_>]) -> sqlx::Result<()> {
+    let mut contents = events.to_vec();
+    contents.dedup_by_key(|e| (e.day.account_id, e.sha256.clone()));
+    // Bytes that are there are looked at: were they damaged, this event would count as kept and be so in one log only.
     sqlx::query!(
         "insert into meta_payloads (account_id, payload_sha256, payload)
          select * from unnest($1::uuid[], $2::bytea[], $3::bytea[])
-         on conflict do nothing",
-        &events.iter().map(|e| e.day.account_id).collect::<Vec<_>>(),
-        &events.iter().map(|e| e.sha256.clone()).collect::<Vec<_>>(),
-        &events.iter().map(|e| &e.message.payload[..]).collect::<Vec<_>>() as &[&[u8]],
+         on conflict (account_id, payload_sha256) do update set payload = excluded.payload
+         where sha256(meta_payloads.payload) <> meta_payloads.payload_sha256",
+        &contents.iter().map(|e| e.day.account_id).collect::<Vec<_>>(),
+        &contents.iter().map(|e| e.sha256.clone()).collect::<Vec<_>>(),
+        &contents.iter().map(|e| &e.message.payload[..]).collect::<Vec<_>>() as &[&[u8]],
     )
     .execute(&mut *conn)
     .await?;

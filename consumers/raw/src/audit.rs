@@ -212,7 +212,7 @@ impl<'a> Audit<'a> {
         Healer { pool: self.pool, wire: self.wire, log: &self.log, from_sequence: self.last_sequence }
     }
 
-    /// The days of the range that either log knows, and how many messages have a subject of no day.
+    /// The days of the range that either log or the tables know, and how many messages have a subject of no day.
     pub(crate) async fn days(&self, range: &Range) -> Result<(BTreeSet<AccountDay>, u64), AuditError> {
         let within = |date: NaiveDate| {
             range.since.is_none_or(|since| date >= since) && range.until.is_none_or(|until| date <= until)
@@ -226,6 +226,7 @@ impl<'a> Audit<'a> {
             }
         }
         days.extend(crate::days(self.pool, range).await?);
+        days.extend(read::observed_days(self.pool, range).await?);
         Ok((days, of_no_day))
     }
 
@@ -238,10 +239,12 @@ impl<'a> Audit<'a> {
     }
 
     async fn compare_day(&self, day: AccountDay) -> Result<ComparedDay, AuditError> {
+        // The stream last: it has an event before anybody can append or fold it.
+        let observed = read::observed(self.pool, day).await?;
         let raw = read::raw(self.pool, day).await?;
         let (stream, no_events) = read::stream(&self.log, day).await?;
         let known = Known { date: day.date, ack_floor: self.ack_floor, trims: &self.trims };
-        let compared = compare(&known, &stream, &raw);
+        let compared = compare(&known, &observed, &raw, &stream);
         Ok(ComparedDay { day, compared, stream, no_events, events_in_raw: raw.len() as u64 })
     }
 

@@ -168,7 +168,7 @@ async fn gather(audit: &Audit<'_>, before: NaiveDate, progress: impl Fn(u64, u64
         all.trimmed.no_events += read.no_events;
         all.on_their_way += read.compared.on_their_way;
         // What the stream lacks already needs no proof to leave it.
-        let in_stream = read.compared.differences.iter().filter(|d| d.kind != Kind::MissingInStream);
+        let in_stream = read.compared.differences.iter().filter(|d| d.sequence.is_some());
         all.unproven.extend(in_stream.map(|d| (d.kind, d.event_id)));
         all.sequences.entry(read.day.date).or_default().extend(proven);
         done += 1;

@@ -42,8 +42,10 @@ pub enum Kind {
     DamagedInRaw,
     /// The bytes in the stream are not those whose sha256 was recorded; PostgreSQL's are.
     DamagedInStream,
-    /// No copy has the bytes whose sha256 was recorded.
-    DamagedInBoth,
+    /// No copy that is left has the bytes whose sha256 was recorded.
+    NoGoodCopy,
+    /// It was folded once, and neither log has it.
+    InNeither,
     /// Equal bytes under headers that differ; nothing proves which are right.
     OtherHeaders,
 }
@@ -56,7 +58,8 @@ impl Kind {
             Kind::MissingInStream => "missing in the stream",
             Kind::DamagedInRaw => "damaged in raw",
             Kind::DamagedInStream => "damaged in the stream",
-            Kind::DamagedInBoth => "damaged in both",
+            Kind::NoGoodCopy => "without a good copy",
+            Kind::InNeither => "in neither log",
             Kind::OtherHeaders => "with other headers",
         }
     }
@@ -110,15 +113,20 @@ pub(crate) struct Compared {
 
 /// Compares a day's messages, in the order of their sequences, with its rows. The rows must have been read first: an
 /// event that is appended while the day is read is then seen in the stream at least.
-pub(crate) fn compare(known: &Known<'_>, stream: &[InStream], raw: &[InRaw]) -> Compared {
+///
+/// `observed` are the events of the day that were folded: they witness what both logs may have lost.
+pub(crate) fn compare(known: &Known<'_>, observed: &[Uuid], raw: &[InRaw], stream: &[InStream]) -> Compared {
     let mut compared = Compared::default();
     let ids: BTreeSet<Uuid> = stream.iter().map(|e| e.event_id).chain(raw.iter().map(|e| e.event_id)).collect();
-    for id in ids {
+    for id in ids.iter().copied() {
         let copies: Vec<&InStream> = stream.iter().filter(|e| e.event_id == id).collect();
         match raw.iter().find(|e| e.event_id == id) {
             None => missing_in_raw(known, id, &copies, &mut compared),
             Some(row) => in_raw(known, row, &copies, &mut compared),
         }
+    }
+    for id in observed.iter().filter(|id| !ids.contains(id)) {
+        compared.add(Kind::InNeither, *id, None);
     }
     compared
 }
@@ -135,7 +143,7 @@ fn in_raw(known: &Known<'_>, row: &InRaw, copies: &[&InStream], compared: &mut C
     if row.sha256.as_ref() != Some(&row.recorded_sha256) {
         return match of_bytes.first() {
             Some(copy) => compared.add(Kind::DamagedInRaw, row.event_id, Some(copy.sequence)),
-            None => compared.add(Kind::DamagedInBoth, row.event_id, copies.first().map(|copy| copy.sequence)),
+            None => compared.add(Kind::NoGoodCopy, row.event_id, copies.first().map(|copy| copy.sequence)),
         };
     }
     for copy in copies {
@@ -212,13 +220,14 @@ mod tests {
                 vec![row(1, 7, Some(7))],
                 vec![(Kind::DamagedInStream, Some(3))],
             ),
-            ("both", vec![message(1, 3, 8)], vec![row(1, 7, Some(9))], vec![(Kind::DamagedInBoth, Some(3))]),
-            ("the only copy", vec![], vec![row(1, 7, Some(9))], vec![(Kind::DamagedInBoth, None)]),
+            ("both", vec![message(1, 3, 8)], vec![row(1, 7, Some(9))], vec![(Kind::NoGoodCopy, Some(3))]),
+            ("the only copy", vec![], vec![row(1, 7, Some(9))], vec![(Kind::NoGoodCopy, None)]),
+            ("a witness alone", vec![], vec![], vec![(Kind::InNeither, None)]),
             ("another time", vec![renamed], vec![row(1, 7, Some(7))], vec![(Kind::OtherHeaders, Some(3))]),
         ];
         let date = NaiveDate::from_ymd_opt(2026, 3, 1).expect("a day");
         for (what, stream, raw, wanted) in cases {
-            let found = compare(&Known { date, ack_floor: FLOOR, trims: &[] }, &stream, &raw);
+            let found = compare(&Known { date, ack_floor: FLOOR, trims: &[] }, &[Uuid::from_u128(1)], &raw, &stream);
             let found: Vec<_> = found.differences.into_iter().map(|d| (d.kind, d.sequence)).collect();
             assert_eq!(found, wanted, "{what}");
         }
@@ -236,7 +245,7 @@ mod tests {
             ("a day that was kept", day(10), 5, 4, 0),
         ] {
             let row = InRaw { incarnation: time(incarnation), sequence, ..row(1, 7, Some(7)) };
-            let found = compare(&Known { date, ack_floor: FLOOR, trims: &trims }, &[], &[row]);
+            let found = compare(&Known { date, ack_floor: FLOOR, trims: &trims }, &[], &[row], &[]);
             assert_eq!((found.trimmed, found.differences.len()), (trimmed, 1 - trimmed as usize), "{what}");
         }
     }

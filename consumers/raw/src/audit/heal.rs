@@ -49,7 +49,8 @@ impl Healer<'_> {
                     }
                     published
                 }
-                Kind::DamagedInBoth => Err("no copy has the bytes that came: fetch the day again".to_owned()),
+                Kind::NoGoodCopy => Err("no copy has the bytes that came: fetch the day again".to_owned()),
+                Kind::InNeither => Err("it was folded, and cannot be folded again: fetch the day again".to_owned()),
                 Kind::OtherHeaders => Err("nothing proves which headers are right: look at both".to_owned()),
             };
             if let Err(reason) = done {

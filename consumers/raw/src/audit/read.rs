@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::AuditError;
 use super::compare::{InRaw, InStream, PastTrim};
+use crate::Range;
 use crate::read::header_pairs;
 
 /// A day's messages in the order of their sequences, and how many of them are no events.
@@ -68,6 +69,34 @@ pub(super) async fn raw(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<InRa
             sequence: r.stream_sequence,
         })
         .collect())
+}
+
+/// The events of a day that were folded.
+pub(super) async fn observed(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select event_id from observations where account_id = $1 and ad_account_id = $2 and date = $3",
+        day.account_id,
+        day.ad_account_id,
+        day.date,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The days of a range of which an event was folded.
+pub(super) async fn observed_days(pool: &PgPool, range: &Range) -> sqlx::Result<Vec<AccountDay>> {
+    sqlx::query_as!(
+        AccountDay,
+        "select distinct account_id, ad_account_id, date from observations
+         where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
+           and ($3::date is null or date >= $3) and ($4::date is null or date <= $4)",
+        range.account_id,
+        range.ad_account_id,
+        range.since,
+        range.until,
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// Headers as the raw log keeps them.
