@@ -3,7 +3,7 @@ use std::path::PathBuf;
 /// Why the servers do not run, each with what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the data folder {} is in use by process {pid}: stop it, or give another folder with --data-dir", path.display())]
+    #[error("the data folder {} is in use by process {pid}: stop it, or give another folder with --data-dir; to work beside it, set DATABASE_URL and NATS_URL as its servers.json says", path.display())]
     InUse { path: PathBuf, pid: u32 },
     #[error("cannot {operation} {}", path.display())]
     Folder { operation: &'static str, path: PathBuf, source: std::io::Error },

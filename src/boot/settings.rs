@@ -72,12 +72,16 @@ fn variable(name: &str) -> Result<Option<String>, String> {
 }
 
 /// A variable that holds a number within a range.
-fn number(name: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    let Some(text) = variable(name)? else { return Ok(default) };
-    text.parse()
-        .ok()
-        .filter(|number| range.contains(number))
+fn optional_number(name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, String> {
+    let Some(text) = variable(name)? else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number
+        .map(Some)
         .ok_or_else(|| format!("{name} is {text:?}: write a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn number(name: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    Ok(optional_number(name, range)?.unwrap_or(default))
 }
 
 fn flag(name: &str) -> Result<bool, String> {
@@ -116,11 +120,9 @@ impl Settings {
             nats_url: url("NATS_URL", &["nats", "tls"])?,
             nats_creds,
             limits: topology::Limits {
-                log_max_bytes: match number("ADLEDGER_LOG_MAX_BYTES", 0, 0..=i64::MAX as u64)? {
-                    0 => None,
-                    bytes => i64::try_from(bytes).ok(),
-                },
-                replicas: usize::try_from(number("NATS_REPLICAS", 1, 1..=5)?).unwrap_or(1),
+                log_max_bytes: optional_number("ADLEDGER_LOG_MAX_BYTES", 0..=i64::MAX as u64)?
+                    .map(|bytes| i64::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(-1)),
+                replicas: optional_number("NATS_REPLICAS", 1..=5)?.and_then(|replicas| usize::try_from(replicas).ok()),
             },
             lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 15, 3..=3600)?),
             fetch_workers: usize::try_from(number("ADLEDGER_FETCH_WORKERS", 4, 1..=64)?).unwrap_or(1),

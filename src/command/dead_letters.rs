@@ -163,7 +163,8 @@ async fn list(letters: &Letters, which: &Which, limit: u32, json: bool) -> Resul
         return output::json(&serde_json::json!({ "letters": found, "more": more }));
     }
     if found.is_empty() {
-        return output::line("No message is parked.");
+        let is_narrowed = which.stream.is_some() || which.consumer.is_some() || which.account_id.is_some();
+        return output::line(if is_narrowed { "No such message is parked." } else { "No message is parked." });
     }
     let mut table = output::table(&["id", "parked", "stream", "consumer", "subject", "reason"]);
     output::right(&mut table, [0]);

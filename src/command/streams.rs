@@ -3,8 +3,8 @@ use std::cell::RefCell;
 use anyhow::{Result, bail};
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
-use jetstream::META_INSIGHTS;
 use jetstream::topology::{self, Difference};
+use jetstream::{LogRoom, META_INSIGHTS, Verdict};
 use raw::Trim;
 
 use crate::boot::{Boot, Servers};
@@ -54,12 +54,25 @@ impl Streams {
         match self.action {
             Action::Apply => {
                 let (wire, _servers) = boot.nats().await?;
+                let before = topology::check(&wire, limits).await?;
                 let differences = topology::apply(&wire, limits).await?;
                 if !differences.is_empty() {
                     print(&differences)?;
                     bail!("the server did not take what was asked");
                 }
+                for d in &before {
+                    let made = if d.is_missing() {
+                        "made".to_owned()
+                    } else {
+                        format!("{}: {} → {}", d.field, d.found, d.wanted)
+                    };
+                    output::line(&format!("{} {made}", d.object))?;
+                }
                 output::line("Streams and consumers are as the topology files say.")?;
+                let room = LogRoom::ask(&wire).await?;
+                if room.verdict() != Verdict::Room {
+                    output::line(&format!("But {}.", room.sentence()))?;
+                }
                 Ok(Outcome::Done)
             }
             Action::Check { json } => {

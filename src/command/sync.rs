@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::boot::{Boot, Servers};
 use crate::exit::{Outcome, usage};
-use crate::{output, waiting};
+use crate::{output, roles, waiting};
 
 /// Fetch an integration's recent days
 ///
@@ -79,6 +79,10 @@ impl Wait {
         window: Option<::runs::Window>,
     ) -> Result<Outcome> {
         boot.settings.check_answers(integration).map_err(usage)?;
+        if self.wait {
+            // A setting that stops the work is said before there is any.
+            roles::fetcher(boot, &servers)?;
+        }
         anyhow::ensure!(
             integration.status == Status::Connected,
             "integration {} is {}: {}",

@@ -57,7 +57,7 @@ async fn fill(pool: &PgPool, event: &ConnectionEvent) -> Result<Disposition, Enq
             Ok(Disposition::Ack)
         }
         Ok(None) => Ok(Disposition::Ack),
-        Err(error @ EnqueueError::NoIntegration { .. }) => Ok(Disposition::Park { reason: error.to_string() }),
+        Err(error @ EnqueueError::NotOfTenant { .. }) => Ok(Disposition::Park { reason: error.to_string() }),
         Err(error) => Err(error),
     }
 }

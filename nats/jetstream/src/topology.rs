@@ -17,12 +17,14 @@ const CONSUMERS: &str = include_str!("../../topology/consumers.toml");
 /// Older servers drop options in silence (2.9) or lose streams on a plain kill (2.10).
 const OLDEST_SERVER: (u64, u64) = (2, 12);
 
-/// What the settings decide about the streams.
+/// What the settings decide about the streams. What is `None` stays as a stream has it: whoever starts a process without
+/// the setting has decided nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of the insights log; `None` is as much as the server gives.
+    /// Of the insights log; -1, as a new log has it, is as much as the server gives.
     pub log_max_bytes: Option<i64>,
-    pub replicas: usize,
+    /// Copies of each stream; a new one has one.
+    pub replicas: Option<usize>,
 }
 
 /// A durable consumer and the stream it reads.
@@ -102,29 +104,37 @@ struct ConsumerFile {
     max_ack_pending: i64,
 }
 
-fn streams(limits: &Limits) -> Result<Vec<Config>, TopologyError> {
+fn stream_files() -> Result<Vec<StreamFile>, TopologyError> {
     let file: Streams =
         toml::from_str(STREAMS).map_err(|e| TopologyError::File { file: "streams.toml", reason: e.to_string() })?;
-    Ok(file
-        .stream
-        .into_iter()
-        .map(|s| Config {
-            name: s.name,
-            subjects: s.subjects,
-            retention: s.retention,
-            discard: s.discard,
+    Ok(file.stream)
+}
+
+impl StreamFile {
+    /// What the stream is to be, given what it is; `None` when it is to be made.
+    fn wanted(self, limits: &Limits, found: Option<&Config>) -> Config {
+        let max_bytes = if self.bounded_by_settings {
+            limits.log_max_bytes.or(found.map(|found| found.max_bytes)).unwrap_or(-1)
+        } else {
+            -1
+        };
+        Config {
+            name: self.name,
+            subjects: self.subjects,
+            retention: self.retention,
+            discard: self.discard,
             storage: StorageType::File,
-            max_bytes: if s.bounded_by_settings { limits.log_max_bytes.unwrap_or(-1) } else { -1 },
+            max_bytes,
             max_messages: -1,
-            max_messages_per_subject: s.max_messages_per_subject.unwrap_or(-1),
+            max_messages_per_subject: self.max_messages_per_subject.unwrap_or(-1),
             max_consumers: -1,
             max_message_size: -1,
-            num_replicas: limits.replicas,
-            duplicate_window: Duration::from_secs(s.duplicate_window_seconds),
-            allow_direct: s.allow_direct,
+            num_replicas: limits.replicas.or(found.map(|found| found.num_replicas)).unwrap_or(1),
+            duplicate_window: Duration::from_secs(self.duplicate_window_seconds),
+            allow_direct: self.allow_direct,
             ..Config::default()
-        })
-        .collect())
+        }
+    }
 }
 
 /// Every durable consumer there is, in the order of the file: what status, doctor and the metrics look at.
@@ -176,15 +186,22 @@ fn new_enough(version: &str) -> bool {
 /// asked. An empty list is agreement.
 pub async fn apply(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, TopologyError> {
     check_server(wire)?;
-    for wanted in streams(limits)? {
-        let object = format!("stream {}", wanted.name);
-        let made = match wire.stream(&wanted.name).await {
+    for file in stream_files()? {
+        let object = format!("stream {}", file.name);
+        let made = match wire.stream(&file.name).await {
             Err(WireError::NoStream { .. }) => {
-                wire.context.create_stream(&wanted).await.map(drop).map_err(|e| e.to_string())
+                wire.context.create_stream(file.wanted(limits, None)).await.map(drop).map_err(|e| e.to_string())
             }
             Err(error) => return Err(error.into()),
-            Ok(stream) if differences(&object, &wanted, &stream.cached_info().config)?.is_empty() => Ok(()),
-            Ok(_) => wire.context.update_stream(&wanted).await.map(drop).map_err(|e| e.to_string()),
+            Ok(stream) => {
+                let found = &stream.cached_info().config;
+                let wanted = file.wanted(limits, Some(found));
+                if differences(&object, &wanted, found)?.is_empty() {
+                    Ok(())
+                } else {
+                    wire.context.update_stream(&wanted).await.map(drop).map_err(|e| e.to_string())
+                }
+            }
         };
         made.map_err(|reason| TopologyError::Make { object, reason })?;
     }
@@ -206,10 +223,13 @@ pub async fn check(wire: &Wire, limits: &Limits) -> Result<Vec<Difference>, Topo
         found: "missing".to_owned(),
     };
     let mut found = Vec::new();
-    for wanted in streams(limits)? {
-        let object = format!("stream {}", wanted.name);
-        match wire.stream(&wanted.name).await {
-            Ok(stream) => found.extend(differences(&object, &wanted, &stream.cached_info().config)?),
+    for file in stream_files()? {
+        let object = format!("stream {}", file.name);
+        match wire.stream(&file.name).await {
+            Ok(stream) => {
+                let config = &stream.cached_info().config;
+                found.extend(differences(&object, &file.wanted(limits, Some(config)), config)?);
+            }
             Err(WireError::NoStream { .. }) => found.push(missing(object)),
             Err(error) => return Err(error.into()),
         }

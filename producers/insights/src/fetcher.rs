@@ -110,11 +110,19 @@ impl Fetcher {
 
     async fn perform(&self, lease: &Lease, cancel: &CancellationToken) -> Result<(), FetchError> {
         let run_id = lease.run_id;
-        tracing::info!(%run_id, job = %lease.job, attempt = lease.attempts, "working on a sync run");
+        if lease.planned {
+            tracing::debug!(%run_id, job = %lease.job, attempt = lease.attempts, "going on with a sync run");
+        } else {
+            tracing::info!(%run_id, job = %lease.job, attempt = lease.attempts, "working on a sync run");
+        }
         let mut window = lease.window;
         let span = tracing::info_span!("run", %run_id, job = %lease.job, attempt = lease.attempts);
         match self.work(lease, &mut window, cancel).instrument(span).await {
-            Ok(()) => self.answered(lease.finish(&self.pool, window, &Ending::Through)).await,
+            Ok(()) => {
+                self.answered(lease.finish(&self.pool, window, &Ending::Through)).await?;
+                tracing::info!(%run_id, job = %lease.job, "a sync run is through");
+                Ok(())
+            }
             Err(Stop::GiveUp { code, message }) => {
                 tracing::warn!(%run_id, code, message, "a sync run is given up");
                 self.answered(lease.finish(&self.pool, window, &Ending::GivenUp { code, message })).await

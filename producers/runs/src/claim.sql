@@ -15,6 +15,12 @@ with next as (
           select from sync_runs other
           where other.account_id = r.account_id and other.integration_id = r.integration_id and other.id <> r.id
             and other.status = 'running' and other.lease_until > now())
+      -- Room in the log is for the more urgent first, as long as somebody looks after those that wait for it.
+      and ($2::uuid is not null or not exists (
+          select from sync_runs urgent
+          where urgent.status = 'waiting' and urgent.wait_reason in ('log_full', 'log_unreachable')
+            and urgent.not_before > now() - interval '1 minute'
+            and array_position($3, urgent.job_type) < array_position($3, r.job_type)))
     -- What somebody waits for first; within one kind, who came to its place first.
     order by array_position($3, r.job_type), r.queued_at, r.id
     limit 1

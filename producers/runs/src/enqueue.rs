@@ -20,6 +20,8 @@ pub struct Enqueued {
 pub enum EnqueueError {
     #[error("integration {id} does not exist: `adledger status` lists those there are")]
     NoIntegration { id: Uuid },
+    #[error("tenant {account_id} has no integration {id}: `adledger status` lists those there are")]
+    NotOfTenant { account_id: Uuid, id: Uuid },
     #[error(
         "a backfill of this integration from {since} to {until} is under way (run {run_id}): ask again when `adledger runs` \
          shows it done"
@@ -67,7 +69,7 @@ pub async fn enqueue_fill(
         integration_id,
     );
     if !belongs.fetch_one(&mut *tx).await? {
-        return Err(EnqueueError::NoIntegration { id: integration_id });
+        return Err(EnqueueError::NotOfTenant { account_id, id: integration_id });
     }
     let enqueued = enqueue_within(&mut tx, integration_id, JobType::SevenDayFill, "connect", None).await?;
     // Two deliveries at once: the second waits here for the first, finds its row, and takes its own run back.

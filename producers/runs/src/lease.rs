@@ -21,7 +21,7 @@ pub struct Lease {
     /// How many holders in a row let the lease run out without bringing a single day.
     pub takeovers: i32,
     /// The days were written down by an earlier holder.
-    pub(crate) planned: bool,
+    pub planned: bool,
     pub(crate) epoch: i64,
     pub(crate) duration: Duration,
 }

@@ -226,3 +226,26 @@ async fn one_leads_until_it_falls_silent() -> Result<()> {
     ensure!(runs::lead(&pool, "schedule", one, MINUTE).await?);
     Ok(())
 }
+
+#[tokio::test]
+async fn room_in_the_log_is_for_the_more_urgent_first() -> Result<()> {
+    let pool = testkit::database().await?.pool;
+    let tenant = Tenant::insert(&pool).await?;
+    for (job, window) in [(JobType::Backfill, Some(window(1, 3))), (JobType::Fresh, None)] {
+        let run_id = asked(&pool, &tenant, job, window).await?;
+        let lease = runs::claim(&pool, MINUTE, Some(run_id), false).await?.context("it is there")?;
+        lease.wait(&pool, WaitReason::LogFull, MINUTE, "full").await?;
+    }
+    let due = async |job: &str, ago: &str| {
+        sqlx::query("update sync_runs set not_before = now() + $2::interval where job_type = $1")
+            .bind(job)
+            .bind(ago)
+            .execute(&pool)
+            .await
+    };
+    due("meta_backfill", "-1 second").await?;
+    ensure!(runs::claim(&pool, MINUTE, None, false).await?.is_none(), "the fresh run has not looked yet");
+    due("meta_fresh", "-1 second").await?;
+    assert_eq!(claimed(&pool, MINUTE).await?.job, JobType::Fresh);
+    Ok(())
+}

@@ -20,10 +20,10 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// So many histories.
-    #[arg(long, conflicts_with = "minutes")]
+    #[arg(long, conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
     histories: Option<u64>,
     /// For so long; the last history is finished.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
     /// These kinds of misfortune only; may be repeated.
     #[arg(long, value_enum)]
@@ -32,7 +32,7 @@ struct Arguments {
     #[arg(long)]
     binary: Option<PathBuf>,
     /// So many histories at a time, each on servers of its own.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
     /// Go on after a finding.
     #[arg(long)]

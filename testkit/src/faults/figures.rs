@@ -54,7 +54,9 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rests = self.rests.clone();
         rests.sort();
-        let at = |share: usize| rests.get((rests.len().saturating_sub(1)) * share / 100).copied().unwrap_or_default();
+        let at = |share: usize| {
+            rests.get(((rests.len() * share).div_ceil(100)).saturating_sub(1)).copied().unwrap_or_default()
+        };
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         writeln!(f, "| figure | |\n|---|--:|")?;
         writeln!(f, "| histories | {} |", self.histories)?;
