@@ -14,7 +14,8 @@ use crate::progress::Progress;
 
 /// Fold a range of days again, into the live tables, beside live traffic
 ///
-/// Each transaction replaces whole days, so breaking it off is safe, and repeating it ends in the same tables.
+/// Each transaction replaces whole days, so breaking it off is safe, and repeating it ends in the same tables. Exit code 3
+/// when an event of the range cannot be folded, as when it came.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
