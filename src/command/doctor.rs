@@ -177,7 +177,7 @@ async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
         format!("nats-server {}, takes events of {mb} MB{advice}", wire.server_version())
     });
     checks.add("NATS", version.map_err(Into::into));
-    let differences = topology::check(wire, &boot.settings.limits).await.map_err(anyhow::Error::from);
+    let differences = topology::check(wire, &boot.settings.limits.or_default()).await.map_err(anyhow::Error::from);
     checks.add(
         "streams",
         differences.and_then(|found| match found.first() {

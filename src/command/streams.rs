@@ -50,7 +50,7 @@ enum Action {
 
 impl Streams {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let limits = &boot.settings.limits;
+        let limits = &boot.settings.limits.or_default();
         match self.action {
             Action::Apply => {
                 let (wire, _servers) = boot.nats().await?;

@@ -25,7 +25,7 @@ pub struct Nats {
 }
 
 /// The streams' limits in tests: as the defaults, on one server.
-pub const LIMITS: topology::Limits = topology::Limits { log_max_bytes: None, replicas: None };
+pub const LIMITS: topology::Limits = topology::Limits { log_max_bytes: Some(-1), replicas: Some(1) };
 
 /// The databases of this process. The server ends with the process, by the parent-death signal.
 static SERVERS: OnceCell<(Servers, String)> = OnceCell::const_new();

@@ -78,6 +78,6 @@ async fn what_is_no_event_or_of_nobody_is_parked_with_its_reason() -> Result<()>
     assert_eq!(letters.count(&of_other).await?, 1);
     let letter = letters.next(&Which::default(), 1).await?.context("it is there")?;
     let reason = letter.reason.context("it says why")?;
-    ensure!(reason.contains("does not exist"), "{reason}");
+    ensure!(reason.contains("has no integration"), "{reason}");
     Ok(())
 }

@@ -17,14 +17,21 @@ const CONSUMERS: &str = include_str!("../../topology/consumers.toml");
 /// Older servers drop options in silence (2.9) or lose streams on a plain kill (2.10).
 const OLDEST_SERVER: (u64, u64) = (2, 12);
 
-/// What the settings decide about the streams. What is `None` stays as a stream has it: whoever starts a process without
-/// the setting has decided nothing.
+/// What the settings decide about the streams. What is `None` stays as a stream has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of the insights log; -1, as a new log has it, is as much as the server gives.
+    /// Of the insights log; -1 is as much as the server gives.
     pub log_max_bytes: Option<i64>,
-    /// Copies of each stream; a new one has one.
+    /// Copies of each stream.
     pub replicas: Option<usize>,
+}
+
+impl Limits {
+    /// What nobody decided is as a new stream has it. For whoever asks for the streams as they should be; a process that only
+    /// starts without a setting has decided nothing.
+    pub fn or_default(self) -> Limits {
+        Limits { log_max_bytes: self.log_max_bytes.or(Some(-1)), replicas: self.replicas.or(Some(1)) }
+    }
 }
 
 /// A durable consumer and the stream it reads.
