@@ -78,8 +78,7 @@ async fn append(
     let mut events: Vec<&Event<'_>> = opened.iter().filter_map(|event| event.as_ref().ok()).collect();
     // One order for all writers, so that two batches with common payloads or events wait for each other instead of
     // locking each other out.
-    let order = |e: &Event<'_>| (e.day.account_id, e.sha256.clone(), e.circumstances.event_id);
-    events.sort_by_cached_key(|e| order(e));
+    events.sort_by_cached_key(|e| (e.day.account_id, e.sha256.clone(), e.circumstances.event_id));
     insert(conn, stream_incarnation, &events).await?;
 
     let recorded: HashMap<(Uuid, Uuid), (AccountDay, Vec<u8>)> = sqlx::query!(

@@ -99,7 +99,8 @@ pub struct Audit<'a> {
     pool: &'a PgPool,
     wire: &'a Wire,
     log: Log,
-    /// The last message that was there then.
+    /// The last message that was there then; part of the message ids of what is published again, so that a further audit's are
+    /// others.
     last_sequence: u64,
     ack_floor: u64,
     trims: Vec<PastTrim>,
@@ -119,15 +120,6 @@ impl ComparedDay {
     pub(crate) fn bytes_of(&self, sequences: &[u64]) -> u64 {
         self.stream.iter().filter(|message| sequences.contains(&message.sequence)).map(|message| message.bytes).sum()
     }
-}
-
-/// Who writes back.
-struct Healer<'a> {
-    pool: &'a PgPool,
-    wire: &'a Wire,
-    log: &'a Log,
-    /// Where the stream ended: part of the message ids, so that a further audit's are others.
-    from_sequence: u64,
 }
 
 impl<'a> Audit<'a> {
@@ -184,7 +176,7 @@ impl<'a> Audit<'a> {
         let (mut left, mut refused) = (seen.clone(), BTreeMap::new());
         if heal && !left.is_empty() {
             for _ in 0..HEALINGS {
-                refused.extend(self.healer().heal(read.day, &read.compared, &read.stream).await?);
+                refused.extend(self.heal(read.day, &read.compared, &read.stream).await?);
                 read = self.compare_day(read.day).await?;
                 left = read.compared.differences.iter().cloned().collect();
                 if left.is_subset(&seen) {
@@ -206,10 +198,6 @@ impl<'a> Audit<'a> {
                 left_because: refused.get(&difference).cloned(),
             })
             .collect())
-    }
-
-    fn healer(&self) -> Healer<'_> {
-        Healer { pool: self.pool, wire: self.wire, log: &self.log, from_sequence: self.last_sequence }
     }
 
     /// The days of the range that either log or the tables know, and how many messages have a subject of no day.

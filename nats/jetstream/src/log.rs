@@ -3,6 +3,7 @@ use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind, Stream};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
+use crate::message::microseconds;
 use crate::{Message, Wire, WireError};
 
 /// A stream read as a log: by subject, from any point, without a consumer on the server.
@@ -108,11 +109,6 @@ impl Log {
             Err(error) => Err(WireError::request("deleting a message", error)),
         }
     }
-}
-
-/// What PostgreSQL keeps of an instant.
-fn microseconds(instant: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
 }
 
 fn found(answer: Result<StreamMessage, DirectGetError>) -> Result<Option<Message>, WireError> {

@@ -23,9 +23,7 @@ impl Message {
         payload: Bytes,
         headers: HeaderMap,
     ) -> Self {
-        // Microseconds are what PostgreSQL keeps: the stream and the raw log must tell the same time.
-        let stored_at = DateTime::from_timestamp_micros(stored_at.timestamp_micros()).unwrap_or(stored_at);
-        Message { subject, sequence, stored_at, payload, headers }
+        Message { subject, sequence, stored_at: microseconds(stored_at), payload, headers }
     }
 
     /// The CloudEvents attributes of the message.
@@ -68,6 +66,11 @@ impl Message {
         pairs.sort();
         pairs
     }
+}
+
+/// What PostgreSQL keeps of an instant: the stream and the raw log must tell the same time.
+pub(crate) fn microseconds(instant: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
 }
 
 /// Whether a header, its name in lower case, says how the message travelled.

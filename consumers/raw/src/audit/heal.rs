@@ -10,13 +10,13 @@ use events::subject::AccountDay;
 use jetstream::{Message, PUBLISH_WITHIN, PublishError};
 
 use super::compare::{Compared, Difference, InStream, Kind};
-use super::{AuditError, Healer, read};
+use super::{Audit, AuditError, read};
 use crate::append::{Appended, append_each};
 
 /// Events appended in one transaction.
 const APPEND_AT_ONCE: usize = 32;
 
-impl Healer<'_> {
+impl Audit<'_> {
     /// Does for each difference of the day what can be done. Whether it helped, the next comparison says; what is known
     /// of why it did not is returned.
     pub(super) async fn heal(
@@ -26,18 +26,16 @@ impl Healer<'_> {
         stream: &[InStream],
     ) -> Result<Vec<(Difference, String)>, AuditError> {
         let mut refused = Vec::new();
-        let missing: Vec<&Difference> = compared.differences.iter().filter(|d| d.kind == Kind::MissingInRaw).collect();
-        for some in missing.chunks(APPEND_AT_ONCE) {
+        // Appending looks at the bytes that are there, and so mends them too.
+        let of_raw = |d: &&Difference| matches!(d.kind, Kind::MissingInRaw | Kind::DamagedInRaw);
+        let of_raw: Vec<&Difference> = compared.differences.iter().filter(of_raw).collect();
+        for some in of_raw.chunks(APPEND_AT_ONCE) {
             self.append(some, &mut refused).await?;
         }
         for difference in &compared.differences {
             let done = match difference.kind {
-                Kind::MissingInRaw => Ok(()),
+                Kind::MissingInRaw | Kind::DamagedInRaw => Ok(()),
                 Kind::MissingInStream => self.republish(day, difference).await?,
-                Kind::DamagedInRaw => {
-                    self.put_bytes(day, difference).await?;
-                    Ok(())
-                }
                 Kind::DamagedInStream => {
                     let has_true_copy = stream
                         .iter()
@@ -60,10 +58,14 @@ impl Healer<'_> {
         Ok(refused)
     }
 
-    /// Appends what raw lacks, as its consumer would.
-    async fn append(&self, missing: &[&Difference], refused: &mut Vec<(Difference, String)>) -> Result<(), AuditError> {
+    /// Appends the stream's copies, as raw's consumer would.
+    async fn append(
+        &self,
+        differences: &[&Difference],
+        refused: &mut Vec<(Difference, String)>,
+    ) -> Result<(), AuditError> {
         let (mut found, mut messages) = (Vec::new(), Vec::new());
-        for difference in missing {
+        for difference in differences {
             if let Some(message) = self.message(difference).await? {
                 found.push(*difference);
                 messages.push(message);
@@ -75,20 +77,6 @@ impl Healer<'_> {
                 refused.push((difference.clone(), reason));
             }
         }
-        Ok(())
-    }
-
-    /// Puts the stream's bytes in the place of the damaged ones; their sha256 is the one that was recorded.
-    async fn put_bytes(&self, day: AccountDay, difference: &Difference) -> Result<(), AuditError> {
-        let Some(message) = self.message(difference).await? else { return Ok(()) };
-        sqlx::query!(
-            "insert into meta_payloads (account_id, payload_sha256, payload) values ($1, sha256($2), $2)
-             on conflict (account_id, payload_sha256) do update set payload = excluded.payload",
-            day.account_id,
-            &message.payload[..],
-        )
-        .execute(self.pool)
-        .await?;
         Ok(())
     }
 
@@ -110,7 +98,7 @@ impl Healer<'_> {
         )
         .fetch_one(self.pool)
         .await?;
-        let id = format!("audit:{}:{}", difference.event_id, self.from_sequence);
+        let id = format!("audit:{}:{}", difference.event_id, self.last_sequence);
         let (subject, headers) = (day.subject(), read::owned(&recorded.headers).collect::<Vec<_>>());
         let payload = Bytes::from(recorded.payload);
         match self.wire.publish_pairs(&subject, &id, &headers, payload, PUBLISH_WITHIN).await {

@@ -5,12 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use jetstream::{BatchLimits, DEAD_LETTERS, Disposition, META_INSIGHTS};
+use testkit::Nats;
 use testkit::wait::until;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{day, publish};
 
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until raw has settled every message, and ends the loop then, or when it is too late.
+async fn settled(nats: &Nats, cancel: &CancellationToken) -> Result<()> {
+    let done = until("every message is settled", DEADLINE, || async {
+        let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
+        Ok((lag.gap, lag.in_flight) == (0, 0))
+    });
+    let outcome = done.await;
+    cancel.cancel();
+    outcome
+}
 
 #[tokio::test]
 async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()> {
@@ -39,16 +51,7 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
             })
             .collect())
     });
-    let settled = async {
-        let done = until("every message is settled", DEADLINE, || async {
-            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
-            Ok((lag.gap, lag.in_flight) == (0, 0))
-        });
-        let outcome = done.await;
-        cancel.cancel();
-        outcome
-    };
-    let ((), outcome) = tokio::join!(consuming, settled);
+    let ((), outcome) = tokio::join!(consuming, settled(&nats, &cancel));
     outcome?;
     assert_eq!(retried.load(Ordering::Relaxed), 2, "the sixth came a second time");
     assert_eq!(nats.wire.log(DEAD_LETTERS).await?.level().await?.messages, 1);
@@ -97,16 +100,7 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
         }
         Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()])
     });
-    let settled = async {
-        let done = until("every message is settled", DEADLINE, || async {
-            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
-            Ok((lag.gap, lag.in_flight) == (0, 0))
-        });
-        let outcome = done.await;
-        cancel.cancel();
-        outcome
-    };
-    let ((), outcome) = tokio::join!(consuming, settled);
+    let ((), outcome) = tokio::join!(consuming, settled(&nats, &cancel));
     outcome?;
     let (together, alone) = (together.load(Ordering::Relaxed), alone.load(Ordering::Relaxed));
     // A redelivery may happen to come alone sooner.
