@@ -34,12 +34,7 @@ pub struct Reached {
 impl Reached {
     /// Ends the connections and, if they are our own, the servers.
     pub async fn close(self) {
-        if let Ok(pool) = self.pool {
-            let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;
-        }
-        if let Some(servers) = self.embedded {
-            servers.stop().await;
-        }
+        close(self.pool.ok(), self.embedded).await;
     }
 }
 
@@ -216,10 +211,16 @@ impl Servers {
 
     /// Ends the connections and, if they are our own, the servers.
     pub async fn close(self) {
+        close(Some(self.pool), self.embedded).await;
+    }
+}
+
+async fn close(pool: Option<PgPool>, embedded: Option<embedded::Servers>) {
+    if let Some(pool) = pool {
         // A connection that does not answer is not waited for.
-        let _ = tokio::time::timeout(CLOSE_WITHIN, self.pool.close()).await;
-        if let Some(servers) = self.embedded {
-            servers.stop().await;
-        }
+        let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;
+    }
+    if let Some(servers) = embedded {
+        servers.stop().await;
     }
 }
