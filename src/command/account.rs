@@ -1,6 +1,7 @@
 use accounts::TenantError;
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use uuid::Uuid;
 
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
@@ -36,7 +37,8 @@ impl Account {
         accounts::check_currency(&currency).map_err(usage)?;
         accounts::check_timezone(&timezone).map_err(usage)?;
         let (pool, _servers) = boot.tables().await?;
-        let id = accounts::create_account(&pool, &name, &currency, &timezone).await.map_err(|error| match error {
+        let id = Uuid::now_v7();
+        accounts::create_account(&pool, id, &name, &currency, &timezone).await.map_err(|error| match error {
             error @ (TenantError::NoName | TenantError::Name) => usage(error),
             error => error.into(),
         })?;

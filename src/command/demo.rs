@@ -83,7 +83,11 @@ async fn tenant(pool: &PgPool) -> Result<Uuid> {
     let known = sqlx::query_scalar!("select id from accounts where name = $1 order by id limit 1", TENANT);
     match known.fetch_optional(pool).await? {
         Some(id) => Ok(id),
-        None => Ok(accounts::create_account(pool, TENANT, "USD", "America/New_York").await?),
+        None => {
+            let id = Uuid::now_v7();
+            accounts::create_account(pool, id, TENANT, "USD", "America/New_York").await?;
+            Ok(id)
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run.
+//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run, and a
+//! disconnected one none.
 //!
 //! It does not matter who published the event. What must not live here: what a fill fetches, or how an ad account is
 //! connected.
@@ -27,6 +28,7 @@ async fn handle(pool: &PgPool, messages: Vec<Message>) -> Result<Vec<Disposition
     let mut dispositions = Vec::with_capacity(messages.len());
     for message in &messages {
         let outcome = match open(message) {
+            Ok(event) if event.is_end => Ok(Disposition::Ack),
             Ok(event) => fill(pool, &event).await,
             Err(error) => Ok(Disposition::Park { reason: error.to_string() }),
         };

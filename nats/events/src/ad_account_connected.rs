@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::announcement::{Announcement, AnnouncementError};
 use crate::subject::Connection;
 use crate::upcast::EventError;
-use crate::{AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AdAccount};
+use crate::{AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AdAccount};
 
 /// The data of `adledger.meta.ad_account.connected.v1` and of `adledger.meta.ad_account.reconnected.v1`: an ad account's
 /// numbers belong to a tenant from now on, or do so again.
@@ -32,10 +32,31 @@ impl AdAccountConnected<'_> {
     }
 }
 
-/// A connection that was made or renewed, and the event that says so.
+/// The data of `adledger.meta.ad_account.disconnected.v1`: an ad account's numbers stop coming. Those that came stay.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AdAccountDisconnected<'a> {
+    /// The tenant.
+    pub account_id: Uuid,
+    pub integration_id: Uuid,
+    #[serde(borrow)]
+    pub ad_account: AdAccount<'a>,
+    pub disconnected_at: DateTime<Utc>,
+}
+
+impl AdAccountDisconnected<'_> {
+    pub fn announce(&self, event_id: Uuid) -> Result<Announcement, AnnouncementError> {
+        let connection = Connection { account_id: self.account_id, integration_id: self.integration_id };
+        let (at, subject) = (self.disconnected_at, connection.subject());
+        Announcement::new(AD_ACCOUNT_DISCONNECTED_V1, event_id, at, "urn:adledger:accounts", subject, self)
+    }
+}
+
+/// A connection that was made, renewed or ended, and the event that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionEvent {
     pub connection: Connection,
+    /// It was ended: nothing is to be fetched.
+    pub is_end: bool,
     /// CloudEvents names an event by its source and its id together.
     pub source: String,
     pub event_id: String,
@@ -44,20 +65,28 @@ pub struct ConnectionEvent {
 /// Reads an event of META_CONNECT, whoever published it: type and subject say all that is needed, so the data may be any.
 pub fn open_connection(attributes: &Event, subject: &str) -> Result<ConnectionEvent, EventError> {
     let event_type = attributes.ty();
-    if ![AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1].contains(&event_type) {
+    if ![AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1].contains(&event_type) {
         let expected = "adledger.meta.ad_account.*.v1";
         return Err(EventError::Type { found: event_type.to_owned(), expected });
     }
     Ok(ConnectionEvent {
         connection: Connection::parse(subject)?,
+        is_end: event_type == AD_ACCOUNT_DISCONNECTED_V1,
         source: attributes.source().to_string(),
         event_id: attributes.id().to_owned(),
     })
 }
 
-/// The JSON Schema of the data.
+/// The JSON Schema of the data of a connection that is made or renewed.
 pub(crate) fn schema(event_type: &str) -> serde_json::Value {
     let mut schema = schemars::schema_for!(AdAccountConnected<'static>);
     schema.insert("$id".into(), event_type.into());
+    schema.to_value()
+}
+
+/// That of one that is ended.
+pub(crate) fn schema_of_end() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(AdAccountDisconnected<'static>);
+    schema.insert("$id".into(), AD_ACCOUNT_DISCONNECTED_V1.into());
     schema.to_value()
 }

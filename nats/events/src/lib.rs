@@ -18,7 +18,7 @@ mod sync_requested;
 mod upcast;
 mod version;
 
-pub use ad_account_connected::{AdAccountConnected, ConnectionEvent, open_connection};
+pub use ad_account_connected::{AdAccountConnected, AdAccountDisconnected, ConnectionEvent, open_connection};
 pub use announcement::{Announcement, AnnouncementError};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,
@@ -33,6 +33,8 @@ pub const INSIGHTS_FETCHED_V1: &str = "adledger.meta.insights.fetched.v1";
 pub const AD_ACCOUNT_CONNECTED_V1: &str = "adledger.meta.ad_account.connected.v1";
 /// Type of the event that a connection was renewed.
 pub const AD_ACCOUNT_RECONNECTED_V1: &str = "adledger.meta.ad_account.reconnected.v1";
+/// Type of the event that a connection was ended.
+pub const AD_ACCOUNT_DISCONNECTED_V1: &str = "adledger.meta.ad_account.disconnected.v1";
 /// Type of the event that rings for a sync run.
 pub const SYNC_REQUESTED_V1: &str = "adledger.meta.sync.requested.v1";
 
@@ -42,6 +44,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         (INSIGHTS_FETCHED_V1, insights_fetched_schema()),
         (AD_ACCOUNT_CONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_CONNECTED_V1)),
         (AD_ACCOUNT_RECONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_RECONNECTED_V1)),
+        (AD_ACCOUNT_DISCONNECTED_V1, ad_account_connected::schema_of_end()),
         (SYNC_REQUESTED_V1, sync_requested::schema()),
     ]
 }

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
-use events::AdAccountConnected;
+use events::{AdAccountConnected, AdAccountDisconnected};
 use secrecy::SecretString;
-use sqlx::PgPool;
+use sqlx::{Acquire, PgConnection, Postgres};
 use uuid::Uuid;
 
 use crate::integration::Origin;
@@ -64,12 +64,22 @@ pub enum ConnectError {
     Database(#[from] sqlx::Error),
 }
 
+/// The rule that two currencies never meet in one tenant, for whoever wants to know before the attempt.
+pub fn check_currency_rule(account_id: Uuid, wanted: &str, found: &FoundAdAccount) -> Result<(), ConnectError> {
+    if wanted == found.currency {
+        return Ok(());
+    }
+    let (external_id, found) = (found.external_id.clone(), found.currency.clone());
+    Err(ConnectError::Currency { external_id, found, account_id, wanted: wanted.to_owned() })
+}
+
 /// Connects an ad account to a tenant, or renews the connection it has: ad account, integration, sealed token and the event
-/// that says so, in one transaction. What follows from a connection, follows from that event.
+/// that says so, in one transaction (within the caller's, where `db` is one). What follows from a connection, follows from
+/// that event.
 ///
 /// The tenant's row is locked first, so that its currency cannot change between the check and the commit.
-pub async fn connect(
-    pool: &PgPool,
+pub async fn connect<'a>(
+    db: impl Acquire<'a, Database = Postgres>,
     keys: &KeyRing,
     account_id: Uuid,
     found: &FoundAdAccount,
@@ -85,16 +95,13 @@ pub async fn connect(
             return Err(ConnectError::Unknown { external_id, field, value });
         }
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = db.begin().await?;
     let wanted = sqlx::query_scalar!("select currency from accounts where id = $1 for update", account_id)
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(TenantError::Unknown { id: account_id })?;
     let external_id = &found.external_id;
-    if wanted != found.currency {
-        let (external_id, found) = (external_id.clone(), found.currency.clone());
-        return Err(ConnectError::Currency { external_id, found, account_id, wanted });
-    }
+    check_currency_rule(account_id, &wanted, found)?;
     let known = sqlx::query!(
         "select id, currency, timezone_name from ad_accounts
          where account_id = $1 and platform = 'meta' and external_id = $2 for update",
@@ -152,12 +159,12 @@ pub async fn connect(
             found: found.origin.as_str(),
         });
     }
-    let sealed = keys.seal(&Owner { account_id, integration_id: integration.id, external_id }, token)?;
+    let sealed = keys.seal(&Owner { account_id, holder_id: integration.id, about: external_id }, token)?;
+    // Replaced, not updated: an upsert reads what it overwrites, and who connects may write sealed tokens, never read one.
+    forget_token(&mut tx, account_id, integration.id).await?;
     sqlx::query!(
         "insert into integration_secrets (account_id, integration_id, kid, nonce, ciphertext, expires_at)
-         values ($1, $2, $3, $4, $5, $6)
-         on conflict (account_id, integration_id) do update
-         set kid = excluded.kid, nonce = excluded.nonce, ciphertext = excluded.ciphertext, expires_at = excluded.expires_at",
+         values ($1, $2, $3, $4, $5, $6)",
         account_id,
         integration.id,
         sealed.kid,
@@ -183,4 +190,47 @@ pub async fn connect(
     outbox::announce(&mut tx, account_id, &event).await?;
     tx.commit().await?;
     Ok(Connected { integration_id: integration.id, ad_account_id, reconnected: integration.reconnected })
+}
+
+/// Ends a connection: its token is deleted, its jobs may not run, and the event that says so is written, in the caller's
+/// transaction. What was fetched stays. `false` where there was no connection to end.
+pub async fn disconnect(conn: &mut PgConnection, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<bool> {
+    let ended = sqlx::query!(
+        r#"update integrations i set status = 'disconnected', status_reason = null
+         from ad_accounts a
+         where i.account_id = $1 and i.id = $2 and i.status <> 'disconnected'
+           and a.account_id = i.account_id and a.id = i.ad_account_id
+         returning a.id, a.external_id, a.currency, a.timezone_name, now() as "now!""#,
+        account_id,
+        integration_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(ended) = ended else { return Ok(false) };
+    forget_token(conn, account_id, integration_id).await?;
+    let disconnected = AdAccountDisconnected {
+        account_id,
+        integration_id,
+        ad_account: events::AdAccount {
+            id: ended.id,
+            external_id: ended.external_id.into(),
+            currency: ended.currency.into(),
+            timezone_name: ended.timezone_name.into(),
+        },
+        disconnected_at: ended.now,
+    };
+    let event = disconnected.announce(Uuid::now_v7()).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    outbox::announce(conn, account_id, &event).await?;
+    Ok(true)
+}
+
+async fn forget_token(conn: &mut PgConnection, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from integration_secrets where account_id = $1 and integration_id = $2",
+        account_id,
+        integration_id,
+    )
+    .execute(conn)
+    .await
+    .map(drop)
 }

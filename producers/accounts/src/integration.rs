@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::key_ring::{KeyRing, Owner, SealError, Sealed};
@@ -90,7 +90,7 @@ impl fmt::Display for Status {
 }
 
 /// Every integration, or the one of that id.
-async fn load(pool: &PgPool, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>> {
+async fn load(db: impl PgExecutor<'_>, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>> {
     let rows = sqlx::query!(
         "select i.account_id, i.id, i.source, i.status, i.status_reason, i.connected_at, i.attribution_window_days,
                 i.ad_account_id, a.external_id, a.name, a.currency, a.timezone_name
@@ -99,7 +99,7 @@ async fn load(pool: &PgPool, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>>
          order by i.account_id, i.id",
         id,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     Ok(rows
         .into_iter()
@@ -120,12 +120,13 @@ async fn load(pool: &PgPool, id: Option<Uuid>) -> sqlx::Result<Vec<Integration>>
         .collect())
 }
 
-pub async fn integrations(pool: &PgPool) -> sqlx::Result<Vec<Integration>> {
-    load(pool, None).await
+/// Every integration that `db` may see.
+pub async fn integrations(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Integration>> {
+    load(db, None).await
 }
 
-pub async fn integration(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Integration>> {
-    Ok(load(pool, Some(id)).await?.pop())
+pub async fn integration(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Integration>> {
+    Ok(load(db, Some(id)).await?.pop())
 }
 
 /// Says that an integration's jobs may no longer run, and why. It is about the connection that was read: one that was
@@ -162,9 +163,15 @@ pub async fn named_ad_accounts(pool: &PgPool, name: &str, account_id: Option<Uui
     .await
 }
 
-/// The ids of the keys that tokens are sealed with.
+/// The ids of the keys that something is sealed with: tokens, and for half an hour those of somebody who is connecting.
 pub async fn keys_in_use(pool: &PgPool) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!("select distinct kid from integration_secrets order by kid").fetch_all(pool).await
+    let kids = sqlx::query_scalar!(
+        r#"select kid as "kid!" from integration_secrets
+           union select kid from connect_drafts where created_at > now() - interval '30 minutes'
+           union select kid from oauth_trips where started_at > now() - interval '10 minutes'
+           order by 1"#
+    );
+    kids.fetch_all(pool).await
 }
 
 /// The integration's token; `None` when it has none.
@@ -180,10 +187,7 @@ pub async fn token(
     )
     .fetch_optional(pool)
     .await?;
-    let owner = Owner {
-        account_id: integration.account_id,
-        integration_id: integration.id,
-        external_id: &integration.external_id,
-    };
+    let owner =
+        Owner { account_id: integration.account_id, holder_id: integration.id, about: &integration.external_id };
     Ok(row.map(|r| keys.open(&owner, &Sealed { kid: r.kid, nonce: r.nonce, ciphertext: r.ciphertext })))
 }

@@ -43,19 +43,23 @@ pub enum SealError {
     Seal,
 }
 
-/// What `integration_secrets` keeps.
-pub(crate) struct Sealed {
-    pub(crate) kid: String,
-    pub(crate) nonce: Vec<u8>,
-    pub(crate) ciphertext: Vec<u8>,
+/// A secret as a table keeps it.
+#[derive(Debug)]
+pub struct Sealed {
+    pub kid: String,
+    pub nonce: Vec<u8>,
+    pub ciphertext: Vec<u8>,
 }
 
-/// Whose token it is. Account and integration are authenticated beside the text, the ad account inside it: a sealed text
-/// copied into another row opens for nobody.
-pub(crate) struct Owner<'a> {
-    pub(crate) account_id: Uuid,
-    pub(crate) integration_id: Uuid,
-    pub(crate) external_id: &'a str,
+/// Whose secret it is. Tenant and holder are authenticated beside the text, what it is about inside it: a sealed text copied
+/// into another row opens for nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    pub account_id: Uuid,
+    /// The row that holds it: of a token in use, the integration.
+    pub holder_id: Uuid,
+    /// Of a token in use the ad account's `act_…`, else what the secret is for.
+    pub about: &'a str,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,15 +93,21 @@ impl KeyRing {
         self.keys.iter().any(|(known, _)| known == kid)
     }
 
+    /// The id of the key that seals.
+    pub fn current(&self) -> &str {
+        self.keys.first().map(|(kid, _)| kid.as_str()).unwrap_or_default()
+    }
+
     /// A fresh setting with one key, for a data folder of the demo's.
     pub fn generate() -> SecretString {
         let key = XChaCha20Poly1305::generate_key(&mut OsRng);
         format!("demo:{}", STANDARD.encode(key)).into()
     }
 
-    pub(crate) fn seal(&self, owner: &Owner<'_>, token: &SecretString) -> Result<Sealed, SealError> {
+    /// Seals with the ring's first key.
+    pub fn seal(&self, owner: &Owner<'_>, token: &SecretString) -> Result<Sealed, SealError> {
         let (kid, key) = self.keys.first().ok_or(SealError::Seal)?;
-        let plain = Plain { ad_account: owner.external_id.into(), token: token.expose_secret().into() };
+        let plain = Plain { ad_account: owner.about.into(), token: token.expose_secret().into() };
         let text = SecretBox::new(Box::new(serde_json::to_vec(&plain).map_err(|_| SealError::Seal)?));
         let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
         let payload = Payload { msg: text.expose_secret(), aad: &owner.associated_data() };
@@ -105,7 +115,8 @@ impl KeyRing {
         Ok(Sealed { kid: kid.clone(), nonce: nonce.to_vec(), ciphertext })
     }
 
-    pub(crate) fn open(&self, owner: &Owner<'_>, sealed: &Sealed) -> Result<SecretString, SealError> {
+    /// Opens what the same owner sealed, with whichever key of the ring did.
+    pub fn open(&self, owner: &Owner<'_>, sealed: &Sealed) -> Result<SecretString, SealError> {
         let kid = &sealed.kid;
         let broken = || SealError::Broken { kid: kid.clone() };
         let (_, key) =
@@ -117,7 +128,7 @@ impl KeyRing {
         let text = cipher(key).decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| broken())?;
         let text = SecretBox::new(Box::new(text));
         let plain: Plain<'_> = serde_json::from_slice(text.expose_secret()).map_err(|_| broken())?;
-        if plain.ad_account != owner.external_id {
+        if plain.ad_account != owner.about {
             return Err(broken());
         }
         Ok(plain.token.into_owned().into())
@@ -126,7 +137,7 @@ impl KeyRing {
 
 impl Owner<'_> {
     fn associated_data(&self) -> Vec<u8> {
-        [self.account_id.as_bytes().as_slice(), self.integration_id.as_bytes()].concat()
+        [self.account_id.as_bytes().as_slice(), self.holder_id.as_bytes()].concat()
     }
 }
 
@@ -166,7 +177,7 @@ mod tests {
     #[test]
     fn the_first_key_seals_and_every_key_opens() {
         let token = SecretString::from("EAAB-token".to_owned());
-        let owner = Owner { account_id: ID, integration_id: ID, external_id: "act_1" };
+        let owner = Owner { account_id: ID, holder_id: ID, about: "act_1" };
         let old = ring(&format!("old:{}", key(1))).unwrap();
         let sealed = old.seal(&owner, &token).unwrap();
         assert!(!sealed.ciphertext.windows(10).any(|w| w == b"EAAB-token"));
@@ -180,10 +191,10 @@ mod tests {
     #[test]
     fn a_sealed_token_opens_in_its_own_row_only() {
         let ring = ring(&format!("k:{}", key(3))).unwrap();
-        let owner = |account, integration, external_id| Owner {
+        let owner = |account, holder, about| Owner {
             account_id: Uuid::from_u128(account),
-            integration_id: Uuid::from_u128(integration),
-            external_id,
+            holder_id: Uuid::from_u128(holder),
+            about,
         };
         let mut sealed = ring.seal(&owner(1, 2, "act_1"), &"t".to_owned().into()).unwrap();
         for other in [owner(9, 2, "act_1"), owner(1, 9, "act_1"), owner(1, 2, "act_9")] {

@@ -1,20 +1,25 @@
 //! Who the data belongs to: tenants, their ad accounts, the integrations that connect them, and the sealed tokens.
 //!
 //! Here live: making a tenant ([`create_account`]), connecting an ad account ([`connect`]) with the rule that two
-//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`]), an integration's state, and the
+//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), the tokens with which a tenant's
+//! programs ask us ([`create_api_token`]), an integration's state, and the
 //! instant that a snapshot gets as its version ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
 //! with an integration.
 
+mod api_token;
 mod connect;
 mod integration;
 mod key_ring;
+mod rotate;
 mod tenant;
 mod version;
 
-pub use connect::{ConnectError, Connected, FoundAdAccount, connect};
+pub use api_token::{ApiToken, api_tokens, create_api_token, random_secret, revoke_api_token, secret_sha256};
+pub use connect::{ConnectError, Connected, FoundAdAccount, check_currency_rule, connect, disconnect};
 pub use integration::{
     Integration, Origin, Status, integration, integrations, keys_in_use, named_ad_accounts, set_status, token,
 };
-pub use key_ring::{KeyRing, KeyRingError, SealError};
+pub use key_ring::{KeyRing, KeyRingError, Owner, SealError, Sealed};
+pub use rotate::{Rotated, rotate};
 pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
 pub use version::{VersionError, next_fetched_at};

@@ -1,4 +1,4 @@
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 /// A tenant.
@@ -43,8 +43,14 @@ pub fn check_timezone(value: &str) -> Result<(), TenantError> {
     known.map(drop).map_err(|_| TenantError::Timezone { value: value.to_owned() })
 }
 
-/// Makes a tenant and returns its id.
-pub async fn create_account(pool: &PgPool, name: &str, currency: &str, timezone: &str) -> Result<Uuid, TenantError> {
+/// Makes a tenant of that id.
+pub async fn create_account(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    name: &str,
+    currency: &str,
+    timezone: &str,
+) -> Result<(), TenantError> {
     let name = name.trim();
     if name.is_empty() {
         return Err(TenantError::NoName);
@@ -54,7 +60,6 @@ pub async fn create_account(pool: &PgPool, name: &str, currency: &str, timezone:
     }
     check_currency(currency)?;
     check_timezone(timezone)?;
-    let id = Uuid::now_v7();
     sqlx::query!(
         "insert into accounts (id, name, currency, timezone) values ($1, $2, $3, $4)",
         id,
@@ -62,13 +67,13 @@ pub async fn create_account(pool: &PgPool, name: &str, currency: &str, timezone:
         currency,
         timezone
     )
-    .execute(pool)
+    .execute(db)
     .await?;
-    Ok(id)
+    Ok(())
 }
 
 /// A tenant by its id.
-pub async fn tenant(pool: &PgPool, id: Uuid) -> Result<Tenant, TenantError> {
+pub async fn tenant(db: impl PgExecutor<'_>, id: Uuid) -> Result<Tenant, TenantError> {
     let found = sqlx::query_as!(Tenant, "select id, name, currency, timezone from accounts where id = $1", id);
-    found.fetch_optional(pool).await?.ok_or(TenantError::Unknown { id })
+    found.fetch_optional(db).await?.ok_or(TenantError::Unknown { id })
 }

@@ -1,5 +1,5 @@
 use chrono::NaiveDate;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::listing::Run;
@@ -11,25 +11,33 @@ pub(crate) const CURSOR: &str = "meta_last_window_end";
 pub type Cursor = NaiveDate;
 
 /// An integration's sync cursor; `None` until a window was fetched to its end.
-pub async fn sync_cursor(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Option<Cursor>> {
+pub async fn sync_cursor(
+    db: impl PgExecutor<'_>,
+    account_id: Uuid,
+    integration_id: Uuid,
+) -> sqlx::Result<Option<Cursor>> {
     sqlx::query_scalar!(
         "select value from sync_cursors where account_id = $1 and integration_id = $2 and name = $3",
         account_id,
         integration_id,
         CURSOR,
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
 }
 
 /// The days that an integration still owes, as the view `sync_days_owed` says.
-pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Vec<NaiveDate>> {
+pub async fn days_owed(
+    db: impl PgExecutor<'_>,
+    account_id: Uuid,
+    integration_id: Uuid,
+) -> sqlx::Result<Vec<NaiveDate>> {
     sqlx::query_scalar!(
         r#"select date as "date!" from sync_days_owed where account_id = $1 and integration_id = $2 order by date"#,
         account_id,
         integration_id,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
 }
 
@@ -37,9 +45,10 @@ pub async fn days_owed(pool: &PgPool, account_id: Uuid, integration_id: Uuid) ->
 ///
 /// Another run may have published a day of the window in between: then it is that one's event which is looked for, because it
 /// is newer.
-pub async fn days_folded(pool: &PgPool, run: &Run) -> sqlx::Result<DaysFolded> {
+pub async fn days_folded(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Result<DaysFolded> {
     let counts = sqlx::query!(
-        r#"select count(*) as "published!", count(r.event_id) filter (where o.event_id is not null) as "folded!"
+        r#"select count(*) as "published!", count(r.event_id) as "raw!",
+                  count(r.event_id) filter (where o.event_id is not null) as "folded!"
            from sync_days d
            join integrations i on i.account_id = d.account_id and i.id = d.integration_id
            left join meta_insights_raw r on r.account_id = d.account_id and r.event_id = d.last_event_id
@@ -54,16 +63,19 @@ pub async fn days_folded(pool: &PgPool, run: &Run) -> sqlx::Result<DaysFolded> {
         run.window_since,
         run.window_until,
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await?;
     let count = |number: i64| u64::try_from(number).unwrap_or_default();
-    Ok(DaysFolded { published: count(counts.published), folded: count(counts.folded) })
+    Ok(DaysFolded { published: count(counts.published), raw: count(counts.raw), folded: count(counts.folded) })
 }
 
 /// How far a run's days have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DaysFolded {
     pub published: u64,
+    /// Of these, in the raw log.
+    pub raw: u64,
+    /// Of those, in the tables.
     pub folded: u64,
 }
 

@@ -1,6 +1,6 @@
 use chrono::NaiveDate;
 use events::SyncRequested;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Acquire, PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use crate::job::{JobType, Window};
@@ -35,14 +35,14 @@ pub enum EnqueueError {
 
 /// Asks for a run. At most one of an integration and job is unfinished at any time: a second request finds the first, and
 /// one for another range is refused.
-pub async fn enqueue(
-    pool: &PgPool,
+pub async fn enqueue<'a>(
+    db: impl Acquire<'a, Database = Postgres>,
     integration_id: Uuid,
     job: JobType,
     trigger: &str,
     window: Option<Window>,
 ) -> Result<Enqueued, EnqueueError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = db.begin().await?;
     let enqueued = enqueue_within(&mut tx, integration_id, job, trigger, window).await?;
     tx.commit().await?;
     Ok(enqueued)

@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::job::JobType;
@@ -68,7 +68,7 @@ struct Which {
     job: Option<JobType>,
 }
 
-async fn load(pool: &PgPool, which: Which, limit: i64) -> sqlx::Result<Vec<Run>> {
+async fn load(db: impl PgExecutor<'_>, which: Which, limit: i64) -> sqlx::Result<Vec<Run>> {
     sqlx::query_as!(
         Run,
         "select id, account_id, integration_id, job_type, trigger, status, window_since, window_until, days_total, days_done,
@@ -84,17 +84,22 @@ async fn load(pool: &PgPool, which: Which, limit: i64) -> sqlx::Result<Vec<Run>>
         which.job.map(JobType::as_str),
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
 }
 
-/// The newest runs, newest first.
-pub async fn runs(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Run>> {
-    load(pool, Which::default(), i64::from(limit)).await
+/// The newest runs that `db` may see, newest first.
+pub async fn runs(db: impl PgExecutor<'_>, limit: u32) -> sqlx::Result<Vec<Run>> {
+    load(db, Which::default(), i64::from(limit)).await
 }
 
-pub async fn run(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Run>> {
-    Ok(load(pool, Which { id: Some(id), ..Which::default() }, 1).await?.pop())
+/// Those of one integration.
+pub async fn runs_of(db: impl PgExecutor<'_>, integration_id: Uuid, limit: u32) -> sqlx::Result<Vec<Run>> {
+    load(db, Which { integration_id: Some(integration_id), ..Which::default() }, i64::from(limit)).await
+}
+
+pub async fn run(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Run>> {
+    Ok(load(db, Which { id: Some(id), ..Which::default() }, 1).await?.pop())
 }
 
 /// The runs that wait for something, and say what for; newest first.

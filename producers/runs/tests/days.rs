@@ -77,16 +77,16 @@ async fn a_day_of_the_window_counts_whoever_fetched_it() -> Result<()> {
     fill.finish(&pool, None, &Ending::Through).await?;
     let run = runs::run(&pool, backfill.run_id).await?.context("it is there")?;
     let folded = async || runs::days_folded(&pool, &run).await;
-    assert_eq!(folded().await?, DaysFolded { published: 3, folded: 0 });
+    assert_eq!(folded().await?, DaysFolded { published: 3, raw: 0, folded: 0 });
     append(&pool, &tenant, days[0], first).await?;
-    assert_eq!(folded().await?, DaysFolded { published: 3, folded: 0 }, "it is in one log, and in no table");
+    assert_eq!(folded().await?, DaysFolded { published: 3, raw: 1, folded: 0 }, "it is in one log, and in no table");
     fold(&pool, &tenant, days[0], first).await?;
     fold(&pool, &tenant, days[1], second).await?;
-    assert_eq!(folded().await?, DaysFolded { published: 3, folded: 1 }, "it is in the tables, and not in raw");
+    assert_eq!(folded().await?, DaysFolded { published: 3, raw: 1, folded: 1 }, "it is in the tables, and not in raw");
     append(&pool, &tenant, days[1], second).await?;
     append(&pool, &tenant, days[2], third).await?;
     fold(&pool, &tenant, days[2], third).await?;
-    assert_eq!(folded().await?, DaysFolded { published: 3, folded: 3 });
+    assert_eq!(folded().await?, DaysFolded { published: 3, raw: 3, folded: 3 });
     Ok(())
 }
 
