@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use accounts::KeyRing;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use meta_api::MetaApi;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::rate::{Limit, limit};
+use crate::access::{guard, login, session};
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::{api, assets, flow, pages};
+
+/// The largest form or document that is taken.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// How long an answer may take; Meta is asked by some of them.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How often an address may try what is worth guessing at.
+const LOGINS_A_MINUTE: u32 = 10;
+const CALLBACKS_A_MINUTE: u32 = 30;
+const SCHEDULER_CALLS_A_MINUTE: u32 = 60;
+
+/// What the web side works with.
+pub struct Connect {
+    /// Connections of its own: visitors take none from the work.
+    pub pool: PgPool,
+    pub keys: Arc<KeyRing>,
+    /// `None` in stub mode: then the stub answers for what is connected, and no request leaves this process.
+    pub meta: Option<MetaApi>,
+    pub settings: Settings,
+    /// Ends what would go on answering for ever.
+    pub cancel: CancellationToken,
+}
+
+/// [`Connect`], as every handler has it.
+#[derive(Clone)]
+pub(crate) struct Web(Arc<Connect>);
+
+impl std::ops::Deref for Web {
+    type Target = Connect;
+
+    fn deref(&self) -> &Connect {
+        &self.0
+    }
+}
+
+/// Every route of the web side with the layers around it.
+pub fn router(connect: Connect) -> Router {
+    let web = Web(Arc::new(connect));
+    let rated = |requests: u32| from_fn_with_state(Limit::a_minute(requests), limit);
+    // What people see needs a session; what programs call says itself who may.
+    let people = pages::routes()
+        .merge(flow::routes())
+        .route("/logout", post(login::logout))
+        .layer(from_fn_with_state(web.clone(), session::require));
+    let callback = flow::callback_route()
+        .layer(from_fn_with_state(web.clone(), session::require))
+        .layer(rated(CALLBACKS_A_MINUTE));
+    let scheduler = api::scheduler_route().layer(rated(SCHEDULER_CALLS_A_MINUTE));
+    let login = Router::new()
+        .route("/login", post(login::login))
+        .layer(rated(LOGINS_A_MINUTE))
+        .route("/login", get(login::form));
+    people
+        .merge(callback)
+        .merge(login)
+        .merge(scheduler)
+        .merge(api::routes())
+        .layer(from_fn(within_time))
+        // A stream of events goes on for as long as its run.
+        .merge(api::endless_routes())
+        .route("/assets/{name}", get(assets::asset))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(web.clone(), guard::same_site))
+        .layer(from_fn_with_state(web.clone(), problems_as_pages))
+        .layer(from_fn_with_state(web.clone(), guard::headers))
+        .with_state(web)
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("there was no answer within {} s: try again", ANSWER_WITHIN.as_secs());
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
+        }
+    }
+}
+
+/// To a browser that asks for a page, an error is one.
+async fn problems_as_pages(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let wants_page = prefers_page(request.headers());
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| wants_page) else { return response };
+    match pages::problem(&web, &problem) {
+        Ok(page) => (response.status(), page).into_response(),
+        Err(_) => response,
+    }
+}
+
+fn prefers_page(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("text/html"))
+}
