@@ -21,6 +21,30 @@ pub struct AdAccount {
     pub account_status: Option<i64>,
 }
 
+impl AdAccount {
+    pub(crate) const FIELDS: &str = "id,account_id,name,currency,timezone_name,account_status";
+
+    /// The account in an answer; else the field that spoils it, and what is wrong in words that follow its name.
+    pub(crate) fn read(object: &Object<'_>, external_id: &str) -> Result<AdAccount, (&'static str, String)> {
+        let text = |field| {
+            let found = object.text(field).filter(|text| !text.is_empty());
+            found.ok_or_else(|| (field, "is missing or no text".to_owned()))
+        };
+        if let Ok(id) = text("id")
+            && id != external_id
+        {
+            return Err(("id", format!("is {id:?}, not the one asked for")));
+        }
+        Ok(AdAccount {
+            external_id: external_id.into(),
+            name: text("name").unwrap_or_else(|_| external_id.into()),
+            currency: text("currency")?,
+            timezone_name: text("timezone_name")?,
+            account_status: object.integer("account_status"),
+        })
+    }
+}
+
 impl MetaApi {
     /// Reads one ad account: whether the token reaches it, and its currency and time zone.
     pub async fn ad_account(
@@ -32,31 +56,16 @@ impl MetaApi {
         let about = format!("ad account {external_id}");
         let auth = authorize(token, external_id, &about)?;
         let mut patience = self.patience(about.clone(), observer);
-        let query = [("fields", "id,account_id,name,currency,timezone_name,account_status".to_owned())];
+        let query = [("fields", AdAccount::FIELDS.to_owned())];
         let answer = self.ask(&auth, external_id, &query, &mut patience).await?;
 
-        let unreadable = |field: &str, problem: String| Error::Unreadable {
+        let unreadable = |(field, problem): (&str, String)| Error::Unreadable {
             about: about.clone(),
             field: field.into(),
             problem: auth.clean(&problem),
         };
         let object =
-            Object::parse(&answer.body).ok_or_else(|| unreadable("the answer", "is not a JSON object".into()))?;
-        let text = |field| {
-            let found = object.text(field).filter(|text| !text.is_empty());
-            found.ok_or_else(|| unreadable(field, "is missing or no text".into()))
-        };
-        if let Ok(id) = text("id")
-            && id != external_id
-        {
-            return Err(unreadable("id", format!("is {id:?}, not the one asked for")));
-        }
-        Ok(AdAccount {
-            external_id: external_id.into(),
-            name: text("name").unwrap_or_else(|_| external_id.into()),
-            currency: text("currency")?,
-            timezone_name: text("timezone_name")?,
-            account_status: object.integer("account_status"),
-        })
+            Object::parse(&answer.body).ok_or_else(|| unreadable(("the answer", "is not a JSON object".into())))?;
+        AdAccount::read(&object, external_id).map_err(unreadable)
     }
 }

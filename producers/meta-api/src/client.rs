@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 use crate::authorization::Authorization;
@@ -20,11 +22,20 @@ impl MetaApi {
     /// When the process has installed no rustls provider; `src/` does that at boot, tests do it themselves.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
         let transport = Transport::new(&config)?;
+        if !config.is_metas_or_near() {
+            let host = transport.host();
+            tracing::warn!(host, "META_API_UNSAFE_BASE_URL is set: access tokens and the app secret go to this host");
+        }
         Ok(MetaApi { config, transport })
     }
 
     pub(crate) fn patience<'a>(&'a self, about: String, observer: Observer<'a>) -> Patience<'a> {
         Patience::new(about, self.transport.host(), &self.config, observer)
+    }
+
+    /// For the questions of the connect flow, which somebody sits in front of.
+    pub(crate) fn short_patience<'a>(&'a self, about: String, observer: Observer<'a>) -> Patience<'a> {
+        self.patience(about, observer).at_most(SHORT_WAIT)
     }
 
     /// Asks until there is an answer, or a reason to stop asking.
@@ -46,6 +57,9 @@ impl MetaApi {
         }
     }
 }
+
+/// The sum of waits in a call of the connect flow: a throttle of minutes is said instead of waited for.
+const SHORT_WAIT: Duration = Duration::from_secs(15);
 
 /// What every question about an ad account begins with: the id, checked, for it becomes a part of the path.
 pub(crate) fn authorize(token: &SecretString, external_id: &str, about: &str) -> Result<Authorization, Error> {

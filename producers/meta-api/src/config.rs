@@ -2,11 +2,18 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+/// The one host that tokens go to: graph-video and the like are for uploads, and graph.instagram.com and graph.threads.net
+/// know no ads.
+pub(crate) const META_HOST: &str = "graph.facebook.com";
+
 /// What the client must know; the caller reads it from wherever settings come from.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// `META_API_BASE_URL`: `https://graph.facebook.com`, or `http://` on a loopback address.
+    /// `META_API_BASE_URL`: `https://graph.facebook.com`, or a loopback address (a fake, a tunnel).
     pub base_url: String,
+    /// `META_API_UNSAFE_BASE_URL`: takes any other host too, and plain http to it. Whoever answers there gets every access
+    /// token, and the app's secret.
+    pub any_base_url: bool,
     /// `META_API_VERSION`: `v25.0`.
     pub api_version: String,
     /// `META_MAX_BACKOFF_SECONDS`: the longest single wait, also where a header asks for a longer one. The client then
@@ -30,7 +37,8 @@ pub struct ClientConfig {
 impl Default for ClientConfig {
     fn default() -> Self {
         ClientConfig {
-            base_url: "https://graph.facebook.com".into(),
+            base_url: format!("https://{META_HOST}"),
+            any_base_url: false,
             api_version: "v25.0".into(),
             max_backoff: Duration::from_secs(60),
             max_attempts: 12,
@@ -56,6 +64,12 @@ pub enum ConfigError {
          use https, or http on a loopback address such as http://127.0.0.1:9999"
     )]
     PlainHttp { value: String },
+    #[error(
+        "META_API_BASE_URL is {value:?}, but access tokens and the app's secret go there, and none of them belongs \
+         anywhere but with Meta: set it to https://graph.facebook.com, or to a loopback address; for a proxy of your own \
+         that may see them, set META_API_UNSAFE_BASE_URL=1 as well"
+    )]
+    ForeignHost { value: String },
     #[error("META_API_VERSION is {value:?}, which is not a version of the Graph API: write it like v25.0")]
     Version { value: String },
     #[error("META_MAX_BACKOFF_SECONDS is 0, which would ask Meta again without a pause: set it to 1 or more")]
@@ -77,10 +91,12 @@ impl ClientConfig {
             return Err(bad("it holds a query or a fragment"));
         }
         let host = url.host_str().ok_or_else(|| bad("it names no host"))?;
+        let value = || self.base_url.clone();
         match url.scheme() {
-            "https" => {}
-            "http" if is_loopback(host) => {}
-            "http" => return Err(ConfigError::PlainHttp { value: self.base_url.clone() }),
+            "https" | "http" if is_loopback(host) || self.any_base_url => {}
+            "https" if host == META_HOST => {}
+            "https" => return Err(ConfigError::ForeignHost { value: value() }),
+            "http" => return Err(ConfigError::PlainHttp { value: value() }),
             _ => return Err(bad("it is neither https nor http")),
         }
         if !is_version(&self.api_version) {
@@ -92,6 +108,11 @@ impl ClientConfig {
         let path = format!("{}/{}/", url.path().trim_end_matches('/'), self.api_version);
         url.set_path(&path);
         Ok(url)
+    }
+
+    /// Whether tokens go to nobody but Meta and this machine.
+    pub(crate) fn is_metas_or_near(&self) -> bool {
+        ClientConfig { any_base_url: false, ..self.clone() }.root().is_ok()
     }
 }
 
@@ -118,7 +139,17 @@ mod tests {
             ("graph.facebook.com", "v25.0", "META_API_BASE_URL is \"graph.facebook.com\""),
             ("", "v25.0", "META_API_BASE_URL is \"\""),
             ("ftp://graph.facebook.com", "v25.0", "neither https nor http"),
+            ("ftp://127.0.0.1", "v25.0", "neither https nor http"),
             ("https://graph.facebook.com/?a=b", "v25.0", "a query"),
+            ("https://graph.example.com", "v25.0", "META_API_UNSAFE_BASE_URL=1"),
+            ("https://graph.facebook.com.example.com", "v25.0", "anywhere but with Meta"),
+            ("https://graph.facebook.com@example.com", "v25.0", "a user name or a password"),
+            ("https://facebook.com", "v25.0", "META_API_BASE_URL is \"https://facebook.com\""),
+            ("https://evil-graph.facebook.com", "v25.0", "anywhere but with Meta"),
+            ("https://graph.facebook.com.", "v25.0", "anywhere but with Meta"),
+            ("https://10.0.0.1", "v25.0", "anywhere but with Meta"),
+            ("https://134744072", "v25.0", "anywhere but with Meta"),
+            ("https://[::2]", "v25.0", "anywhere but with Meta"),
             ("https://u:hunter2@graph.facebook.com", "v25.0", "a user name or a password"),
             ("https://graph.facebook.com", "25", "META_API_VERSION is \"25\""),
             ("https://graph.facebook.com", "v25.0/../x", "META_API_VERSION is \"v25.0/../x\""),
@@ -133,10 +164,28 @@ mod tests {
     }
 
     #[test]
+    fn the_unsafe_flag_takes_any_host_and_nothing_else() {
+        for (base_url, is_good, is_near) in [
+            ("https://graph.example.com", true, false),
+            ("http://fake-graph:9999", true, false),
+            ("https://graph.facebook.com", true, true),
+            ("http://127.0.0.1:9999", true, true),
+            ("ftp://graph.example.com", false, false),
+            ("https://u:p@graph.example.com", false, false),
+            ("https://graph.example.com/?a=b", false, false),
+        ] {
+            let config = ClientConfig { base_url: base_url.into(), any_base_url: true, ..ClientConfig::default() };
+            assert_eq!((config.root().is_ok(), config.is_metas_or_near()), (is_good, is_near), "{base_url}");
+        }
+    }
+
+    #[test]
     fn good_settings_become_the_root_of_every_url() {
         for (base_url, root) in [
             ("https://graph.facebook.com", "https://graph.facebook.com/v25.0/"),
             ("https://graph.facebook.com/", "https://graph.facebook.com/v25.0/"),
+            ("https://GRAPH.facebook.com:443", "https://graph.facebook.com/v25.0/"),
+            ("https://127.0.0.1:1", "https://127.0.0.1:1/v25.0/"),
             ("http://127.0.0.1:9999/graph", "http://127.0.0.1:9999/graph/v25.0/"),
             ("http://localhost:1", "http://localhost:1/v25.0/"),
             ("http://[::1]:1", "http://[::1]:1/v25.0/"),

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use crate::classify::Class;
 
-/// What Meta said when it refused: its own words, with the token taken out, on one line, and cut at 300 characters.
+/// What Meta said when it refused: its own words, with every secret taken out, on one line, and cut at 300 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status; `None` when nothing was sent.
+    /// The HTTP status; `None` when nothing was sent, or nothing came back.
     pub status: Option<u16>,
     pub code: Option<i64>,
     pub subcode: Option<i64>,
@@ -35,20 +35,20 @@ impl fmt::Display for Refusal {
 
 /// Why a question to Meta has no answer. `about` names what was asked for, as in "ad account act_1 on 2026-11-01".
 ///
-/// No text in here holds the token, also where Meta quoted it.
+/// No text in here holds a token, a code, a code verifier or the app's secret, also where Meta quoted it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The integration needs a new token; its jobs stop.
     #[error("Meta refuses the access token when asked for {about} ({refusal}): connect again with a new token")]
     Token { about: String, refusal: Box<Refusal> },
     #[error(
-        "Meta does not let this token read {about} ({refusal}): \
-         an admin of the ad account must give the token's user the permission ads_read on it"
+        "Meta does not let this token read {about} ({refusal}): the token needs the permission ads_read, which its user \
+         grants by connecting again, and the user a role on the ad account, which an admin of it gives"
     )]
     Permission { about: String, refusal: Box<Refusal> },
     /// Gave up waiting. `retry_after` is what the headers asked for at last, not capped: the run may wait that long.
     #[error(
-        "Meta still throttles {about} after {attempts} attempts and {} s of waiting ({refusal}): sync again later",
+        "Meta still throttles {about} after {attempts} attempts and {} s of waiting ({refusal}): try again later",
         waited.as_secs()
     )]
     Throttled {
@@ -72,7 +72,7 @@ pub enum Error {
     #[error("Meta's answer about {about} is not as documented: {field} {problem}; if it stays so, report it")]
     Unreadable { about: String, field: String, problem: String },
     #[error(
-        "Meta's pages of {about} go in a circle: page {page} leads to a cursor that was used before; sync again later"
+        "Meta's pages of {about} go in a circle: page {page} leads to a cursor that was used before; try again later"
     )]
     PagingLoop { about: String, page: u32 },
     #[error("{about} has more than {max_pages} pages of {page_limit} rows: raise the page size or the limit of pages")]
@@ -80,14 +80,44 @@ pub enum Error {
     /// Network trouble, HTTP 5xx, bodies that are cut or no JSON, and Meta's own transient errors, `attempts` times.
     #[error(
         "no usable answer from {host} about {about} in {attempts} attempts (last: {reason}): \
-         check the network and META_API_BASE_URL, or sync again later"
+         check the network and META_API_BASE_URL, or try again later"
     )]
     Unreachable { about: String, host: String, attempts: u32, reason: String },
+    /// The code is expired, used, or not to be used again: nobody knows what became of an answer that was lost.
+    #[error(
+        "the code of this sign-in with Meta got no token ({refusal}): a code serves once and for a few minutes, \
+         so start the connection again"
+    )]
+    Code { refusal: Box<Refusal> },
+    #[error(
+        "Meta does not take {redirect_uri:?} as the address to come back to ({refusal}): an admin of the Meta app {app_id} \
+         must enter it, exactly so, as a valid OAuth redirect URI in the app's settings of Facebook Login"
+    )]
+    RedirectAddress { app_id: String, redirect_uri: String, refusal: Box<Refusal> },
+    #[error(
+        "Meta does not take the id and the secret of the Meta app {app_id:?} ({refusal}): whoever runs this service must \
+         set META_APP_ID and META_APP_SECRET to what the app's settings show"
+    )]
+    App { app_id: String, refusal: Box<Refusal> },
+    /// No fault of the token's: Meta tells an app about its own tokens only.
+    #[error(
+        "the token was not made for the Meta app {app_id} ({refusal}): \
+         ask about it without the app's secret, or make one for that app"
+    )]
+    OtherApp { app_id: String, refusal: Box<Refusal> },
+    #[error(
+        "nothing was granted, because the sign-in was cancelled in Meta's dialog: to connect after all, \
+         start the connection again and choose Continue"
+    )]
+    Declined,
+    #[error("Meta's dialog ended without a grant ({said:?}): start the connection again")]
+    Dialog { said: String },
 }
 
 impl Error {
     /// A stable word for tables and metrics: `token`, `permission`, `throttled`, `too_much_data`, `wrong_request`,
-    /// `unreadable`, `paging_loop` or `unreachable`.
+    /// `unreadable`, `paging_loop` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
+    /// here or with Meta) and `other_app`.
     pub fn class(&self) -> &'static str {
         match self {
             Error::Token { .. } => "token",
@@ -98,6 +128,9 @@ impl Error {
             Error::Unreadable { .. } => "unreadable",
             Error::PagingLoop { .. } | Error::TooManyPages { .. } => "paging_loop",
             Error::Unreachable { .. } => "unreachable",
+            Error::Code { .. } | Error::Declined | Error::Dialog { .. } => "sign_in",
+            Error::RedirectAddress { .. } | Error::App { .. } => "app",
+            Error::OtherApp { .. } => "other_app",
         }
     }
 
@@ -108,7 +141,11 @@ impl Error {
             | Error::Permission { refusal, .. }
             | Error::Throttled { refusal, .. }
             | Error::TooMuchData { refusal, .. }
-            | Error::WrongRequest { refusal, .. } => Some(refusal),
+            | Error::WrongRequest { refusal, .. }
+            | Error::Code { refusal }
+            | Error::RedirectAddress { refusal, .. }
+            | Error::App { refusal, .. }
+            | Error::OtherApp { refusal, .. } => Some(refusal),
             _ => None,
         }
     }

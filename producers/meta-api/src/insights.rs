@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
 use crate::json::{Object, unquoted};
+use crate::list::Page;
 use crate::paging::{self, Question};
 use crate::patience::{Observer, Progress, ThrottleStats};
 
@@ -143,6 +144,30 @@ impl MetaApi {
                 .map_err(|_| unreadable("impressions", &format!("is {:?}, not a whole number", unquoted(raw))))?,
         };
         Ok(ControlTotal { spend: spend.into(), impressions, throttle })
+    }
+
+    /// Proves that insights can be read, with the cheapest question there is: one day of the whole ad account. A day
+    /// without delivery proves it too.
+    pub async fn insights_readable(
+        &self,
+        token: &SecretString,
+        external_id: &str,
+        date: NaiveDate,
+    ) -> Result<(), Error> {
+        let about = format!("the results of ad account {external_id}");
+        let auth = authorize(token, external_id, &about)?;
+        let mut patience = self.short_patience(about.clone(), &|_| ());
+        let parameters = [
+            ("level", "account".to_owned()),
+            ("time_increment", "1".to_owned()),
+            ("time_range", time_range(date)),
+            ("fields", "impressions".to_owned()),
+            ("limit", "1".to_owned()),
+        ];
+        let answer = self.ask(&auth, &format!("{external_id}/insights"), &parameters, &mut patience).await?;
+        let unreadable =
+            |(field, problem): (String, String)| Error::Unreadable { about, field, problem: auth.clean(&problem) };
+        Page::parse(&answer.body).map(drop).map_err(unreadable)
     }
 }
 

@@ -1,14 +1,17 @@
-//! What Meta's Graph API says about ad accounts and their days, over HTTP.
+//! What Meta's Graph API says about ad accounts and their days, over HTTP, and how a person grants access to them.
 //!
 //! Here live the client ([`MetaApi`]), paging by cursor, the reading of usage headers, the classes of Meta's errors
-//! (`classify.rs`), the waits that follow from them, and the rule that a token is in no text that leaves this crate.
+//! (`classify.rs`), the waits that follow from them, OAuth up to a long-lived token, and the rule that neither a token nor
+//! any other secret is in a text that leaves this crate.
 //! What must not live here: anything of ours (events, NATS, SQL), a clock, the environment, or what a number means. Rows
 //! leave this crate as the JSON slices that Meta sent.
 //!
 //! Reading order: `insights.rs` (one day of one ad account), `client.rs` (one question, asked until it is answered),
-//! `classify.rs` (what an error means), `patience.rs` (how long to wait for it).
+//! `classify.rs` (what an error means), `patience.rs` (how long to wait for it). For the connect flow: `oauth.rs`,
+//! `token.rs`, `ad_accounts.rs`.
 
 mod account;
+mod ad_accounts;
 mod authorization;
 mod classify;
 mod client;
@@ -16,8 +19,12 @@ mod config;
 mod errors;
 mod insights;
 mod json;
+mod list;
+mod oauth;
 mod paging;
 mod patience;
+mod secrets;
+mod token;
 mod transport;
 mod usage;
 
@@ -27,4 +34,6 @@ pub use client::{MetaApi, check_ad_account_id};
 pub use config::{ClientConfig, ConfigError};
 pub use errors::{Error, Refusal};
 pub use insights::{ControlTotal, DayAnswer, InsightsQuery};
+pub use oauth::{App, GrantedToken, dialog_refusal};
 pub use patience::{Observer, Progress, ThrottleStats};
+pub use token::TokenFacts;

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 use crate::authorization::Authorization;
 use crate::client::MetaApi;
 use crate::errors::Error;
-use crate::json::{Object, unquoted};
+use crate::json::unquoted;
+use crate::list::{Page, Problem};
 use crate::patience::{Patience, Progress};
 
 /// One day, asked for in pages of one size.
@@ -38,8 +39,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// Reads a day from its first page to its last. `paging.next` says only whether there is another page: the URL in it can
-/// hold the token, so that the next page is asked for with its cursor, on our own URL.
+/// Reads a day from its first page to its last.
 pub(crate) async fn read_day(
     api: &MetaApi,
     question: &Question<'_>,
@@ -88,23 +88,17 @@ pub(crate) async fn read_day(
     }
 }
 
-struct Page<'a> {
+struct DayPage<'a> {
     /// Ad id and row.
     rows: Vec<(&'a str, &'a RawValue)>,
     /// The cursor of the next page; `None` on the last.
     after: Option<String>,
 }
 
-/// What is wrong with an answer: the field, and the problem in words that follow its name.
-type Problem = (String, String);
-
-fn read_page(body: &str, date: NaiveDate) -> Result<Page<'_>, Problem> {
-    let problem = |field: &str, text: &str| (field.to_owned(), text.to_owned());
-    let object = Object::parse(body).ok_or_else(|| problem("the answer", "is not a JSON object"))?;
-    let data = object.get("data").and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
-    let data = data.ok_or_else(|| problem("data", "is missing or no list"))?;
-    let mut rows = Vec::with_capacity(data.len());
-    for (i, row) in data.into_iter().enumerate() {
+fn read_page(body: &str, date: NaiveDate) -> Result<DayPage<'_>, Problem> {
+    let page = Page::parse(body)?;
+    let mut rows = Vec::with_capacity(page.rows.len());
+    for (i, row) in page.rows.into_iter().enumerate() {
         let of_row = |field: &str, text: String| (format!("{field} of row {} of the page", i + 1), text);
         let keys: RowKeys = serde_json::from_str(row.get())
             .map_err(|_| (format!("row {} of the page", i + 1), "is not a JSON object with sound keys".to_owned()))?;
@@ -112,14 +106,7 @@ fn read_page(body: &str, date: NaiveDate) -> Result<Page<'_>, Problem> {
         check_date(keys.date_start, date).map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
         rows.push((ad_id, row));
     }
-    let paging = object.object("paging");
-    let has_next = paging.as_ref().is_some_and(|paging| paging.get("next").is_some());
-    let after = match paging.and_then(|paging| paging.object("cursors")?.text("after")) {
-        _ if !has_next => None,
-        Some(cursor) if !cursor.is_empty() => Some(cursor),
-        _ => return Err(problem("paging.cursors.after", "is missing, though there is a next page")),
-    };
-    Ok(Page { rows, after })
+    Ok(DayPage { rows, after: page.after })
 }
 
 /// The two keys that every row must have. The rest of a row is not decoded: names hold lone surrogates, and nothing but

@@ -32,6 +32,8 @@ pub enum Progress {
     SmallerPages { page_limit: u32 },
     /// The rows moved between two pages (an ad came twice): the day starts over.
     StartedOver { ad_id: String },
+    /// An entry of a list is left out, for what is wrong with it; the others are good.
+    LeftOut { entry: String, reason: String },
     /// A page was read. `number` counts from 1; `usage_percent` is the fullest quota of Meta's headers.
     Page { number: u32, rows: usize, usage_percent: Option<u32> },
 }
@@ -53,6 +55,7 @@ pub(crate) struct Patience<'a> {
     pub(crate) throttle: ThrottleStats,
     host: String,
     config: &'a ClientConfig,
+    max_total_wait: Duration,
     waited: Duration,
     attempts: u32,
     transient_attempts: u32,
@@ -67,11 +70,17 @@ impl<'a> Patience<'a> {
             throttle: ThrottleStats::default(),
             host,
             config,
+            max_total_wait: config.max_total_wait,
             waited: Duration::ZERO,
             attempts: 0,
             transient_attempts: 0,
             backoff: backoff(config.max_backoff),
         }
+    }
+
+    /// For a question in front of whose answer somebody sits: waits of so long in all, and no longer.
+    pub(crate) fn at_most(self, max_total_wait: Duration) -> Self {
+        Patience { max_total_wait: self.max_total_wait.min(max_total_wait), ..self }
     }
 
     /// A question was answered: the next one begins afresh, but the sum of waits goes on.
@@ -84,7 +93,7 @@ impl<'a> Patience<'a> {
     /// Waits as long as the failure asks for; an error when it is not worth a wait, or when the patience is at its end.
     pub(crate) async fn after(&mut self, failure: Failure) -> Result<(), Error> {
         self.attempts += 1;
-        let Failure { class, refusal, usage } = failure;
+        let Failure { class, refusal, usage, sent: _ } = failure;
         let about = self.about.clone();
         match class {
             Class::AppThrottle | Class::AccountThrottle | Class::OtherThrottle => {
@@ -152,7 +161,7 @@ impl<'a> Patience<'a> {
     }
 
     fn is_over(&self, wait: Duration) -> bool {
-        self.attempts >= self.config.max_attempts || self.waited + wait > self.config.max_total_wait
+        self.attempts >= self.config.max_attempts || self.waited + wait > self.max_total_wait
     }
 
     async fn sleep(&mut self, wait: Duration) {
@@ -182,7 +191,8 @@ mod tests {
     fn failure(class: Class, code: i64, asked_for: Option<u64>) -> Failure {
         let refusal = Refusal { status: Some(400), code: Some(code), ..Refusal::default() };
         let regain_after = asked_for.map(Duration::from_secs);
-        Failure { class, refusal, usage: Usage { regain_after, retry_after: regain_after, percent: None } }
+        let usage = Usage { regain_after, retry_after: regain_after, percent: None };
+        Failure { class, refusal, usage, sent: true }
     }
 
     fn wait_of(progress: &Progress) -> Duration {

@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Client, Response, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use tracing::{Instrument, field};
 
 use crate::authorization::Authorization;
@@ -9,6 +10,7 @@ use crate::classify::{Class, classify};
 use crate::config::{ClientConfig, ConfigError};
 use crate::errors::Refusal;
 use crate::json::Object;
+use crate::secrets::Secrets;
 use crate::usage::Usage;
 
 /// One question, one answer: no retries here.
@@ -16,9 +18,30 @@ use crate::usage::Usage;
 pub(crate) struct Transport {
     http: Client,
     root: Url,
+    request_timeout: Duration,
     max_body_bytes: usize,
     version_warned: AtomicBool,
 }
+
+/// A call that carries secrets elsewhere than in its header.
+pub(crate) struct SecretCall<'a> {
+    /// Relative to `{base}/{version}/`, as for every call.
+    pub(crate) path: &'a str,
+    /// All of them, the one in the header too: each is taken out of what the server says.
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) carried: Carried<'a>,
+}
+
+pub(crate) enum Carried<'a> {
+    /// In the body of a POST, which logs of servers and proxies do not keep as they keep URLs.
+    Form(&'a [(&'static str, &'a str)]),
+    /// In the query of a GET, with the header of another token: for what Meta documents in no other way.
+    Query(&'a [(&'static str, &'a str)], HeaderValue),
+}
+
+/// Somebody waits in front of a page for the answer of a call with secrets, and it is short.
+const SECRET_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const SECRET_CALL_MAX_BODY_BYTES: usize = 1 << 20;
 
 /// A body that is UTF-8, JSON, complete, and no error.
 pub(crate) struct Answer {
@@ -31,11 +54,13 @@ pub(crate) struct Failure {
     pub(crate) class: Class,
     pub(crate) refusal: Refusal,
     pub(crate) usage: Usage,
+    /// Whether anything may have reached the server. Where it is false, no connection came about.
+    pub(crate) sent: bool,
 }
 
 impl Failure {
     fn new(class: Class, status: Option<u16>, message: impl Into<String>, usage: Usage) -> Self {
-        Failure { class, refusal: Refusal { status, message: message.into(), ..Refusal::default() }, usage }
+        Failure { class, refusal: Refusal { status, message: message.into(), ..Refusal::default() }, usage, sent: true }
     }
 }
 
@@ -52,7 +77,18 @@ impl Transport {
             .user_agent(concat!("adledger/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| ConfigError::Client(e.without_url()))?;
-        Ok(Transport { http, root, max_body_bytes: config.max_body_bytes, version_warned: AtomicBool::new(false) })
+        Ok(Transport {
+            http,
+            root,
+            request_timeout: config.request_timeout,
+            max_body_bytes: config.max_body_bytes,
+            version_warned: AtomicBool::new(false),
+        })
+    }
+
+    /// `{base}/{version}/`.
+    pub(crate) fn root(&self) -> &Url {
+        &self.root
     }
 
     pub(crate) fn host(&self) -> String {
@@ -67,7 +103,37 @@ impl Transport {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        // The query is left out: it is long, and a call that is made otherwise one day may hold a token in it.
+        let request = self.http.get(self.url(path)).query(query).header(AUTHORIZATION, auth.header());
+        self.traced(&auth.secrets, path, request, self.max_body_bytes).await
+    }
+
+    /// The one door of calls that carry secrets in a body or in a URL: what they carry is in no error and no span, they
+    /// have a short deadline and a small answer, and their redirects are not followed either.
+    pub(crate) async fn ask_with_secrets(&self, call: &SecretCall<'_>) -> Result<Answer, Failure> {
+        let url = self.url(call.path);
+        let request = match &call.carried {
+            Carried::Form(form) => self.http.post(url).form(form),
+            Carried::Query(query, header) => self.http.get(url).query(query).header(AUTHORIZATION, header.clone()),
+        };
+        let request = request.timeout(self.request_timeout.min(SECRET_CALL_TIMEOUT));
+        let max_body_bytes = self.max_body_bytes.min(SECRET_CALL_MAX_BODY_BYTES);
+        self.traced(call.secrets, call.path, request, max_body_bytes).await
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.root.clone();
+        url.set_path(&format!("{}{path}", self.root.path()));
+        url
+    }
+
+    async fn traced(
+        &self,
+        secrets: &Secrets,
+        path: &str,
+        request: RequestBuilder,
+        max_body_bytes: usize,
+    ) -> Result<Answer, Failure> {
+        // The query is left out: it is long, and some calls have a secret in it.
         let span = tracing::info_span!(
             "ask_meta",
             otel.kind = "client",
@@ -76,7 +142,7 @@ impl Transport {
             status = field::Empty,
             class = field::Empty,
         );
-        let answer = self.exchange(auth, path, query).instrument(span.clone()).await;
+        let answer = self.exchange(secrets, request, max_body_bytes).instrument(span.clone()).await;
         if let Err(failure) = &answer {
             span.record("otel.status_code", "ERROR").record("class", field::debug(failure.class));
             span.record("status", failure.refusal.status);
@@ -84,60 +150,54 @@ impl Transport {
         answer
     }
 
-    async fn exchange(&self, auth: &Authorization, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
-        let mut url = self.root.clone();
-        url.set_path(&format!("{}{path}", self.root.path()));
-        let sent = self.http.get(url).query(query).header(AUTHORIZATION, auth.header()).send().await;
-        let response =
-            sent.map_err(|e| Failure::new(Class::Transient, None, auth.clean(&network_trouble(e)), Usage::default()))?;
+    async fn exchange(
+        &self,
+        secrets: &Secrets,
+        request: RequestBuilder,
+        max_body_bytes: usize,
+    ) -> Result<Answer, Failure> {
+        let response = request.send().await.map_err(|error| {
+            let sent = !error.is_connect();
+            let message = secrets.clean(&network_trouble(error));
+            Failure { sent, ..Failure::new(Class::Transient, None, message, Usage::default()) }
+        })?;
         let status = response.status().as_u16();
         let usage = Usage::read(response.headers());
-        self.warn_of_old_version(auth, response.headers());
+        self.warn_of_old_version(secrets, response.headers());
         if response.status().is_redirection() {
-            let message = "a redirect to another address, which is not followed, because the token would go along";
+            let message = "a redirect to another address, which is not followed, because secrets would go along";
             return Err(Failure::new(Class::WrongRequest, Some(status), message, usage));
         }
         let class_of_broken_body = match classify(status, None, None, false, "") {
             class if class.is_throttle() => class,
             _ => Class::Transient,
         };
-        let body = match self.body(response).await {
+        let body = match read_body(response, max_body_bytes).await {
             Ok(body) => body,
             Err(Broken::TooLarge) => {
-                let message = format!("the answer is larger than {} bytes", self.max_body_bytes);
+                let message = format!("the answer is larger than {max_body_bytes} bytes");
                 return Err(Failure::new(Class::TooMuchData, Some(status), message, usage));
             }
             Err(Broken::Network(reason)) => {
-                let message = auth.clean(&format!("the answer was cut: {reason}"));
+                let message = secrets.clean(&format!("the answer was cut: {reason}"));
                 return Err(Failure::new(class_of_broken_body, Some(status), message, usage));
             }
         };
         let Some(body) = String::from_utf8(body).ok().filter(|body| is_json(body)) else {
             return Err(Failure::new(class_of_broken_body, Some(status), "the answer is not JSON", usage));
         };
-        match refusal(auth, status, &body) {
-            Some((class, refusal)) => Err(Failure { class, refusal, usage }),
+        match refusal(secrets, status, &body) {
+            Some((class, refusal)) => Err(Failure { class, refusal, usage, sent: true }),
             None => Ok(Answer { body, usage }),
         }
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Broken> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| Broken::Network(network_trouble(e)))? {
-            if body.len() + chunk.len() > self.max_body_bytes {
-                return Err(Broken::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
     /// Once a client: the header comes with every answer.
-    fn warn_of_old_version(&self, auth: &Authorization, headers: &HeaderMap) {
+    fn warn_of_old_version(&self, secrets: &Secrets, headers: &HeaderMap) {
         if let Some(warning) = headers.get("x-ad-api-version-warning")
             && !self.version_warned.swap(true, Ordering::Relaxed)
         {
-            let warning = auth.clean(&String::from_utf8_lossy(warning.as_bytes()));
+            let warning = secrets.clean(&String::from_utf8_lossy(warning.as_bytes()));
             tracing::warn!(warning, "Meta warns of the API version; set META_API_VERSION to a current one");
         }
     }
@@ -148,12 +208,23 @@ enum Broken {
     Network(String),
 }
 
+async fn read_body(mut response: Response, max_body_bytes: usize) -> Result<Vec<u8>, Broken> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| Broken::Network(network_trouble(e)))? {
+        if body.len() + chunk.len() > max_body_bytes {
+            return Err(Broken::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 fn is_json(body: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 /// The error in a body, or `None` when the status is good and there is none.
-fn refusal(auth: &Authorization, status: u16, body: &str) -> Option<(Class, Refusal)> {
+fn refusal(secrets: &Secrets, status: u16, body: &str) -> Option<(Class, Refusal)> {
     let object = Object::parse(body);
     let field = object.as_ref().and_then(|object| object.get("error"));
     if field.is_none() && (200..300).contains(&status) {
@@ -175,8 +246,8 @@ fn refusal(auth: &Authorization, status: u16, body: &str) -> Option<(Class, Refu
         status: Some(status),
         code,
         subcode,
-        message: auth.clean(&message),
-        fbtrace_id: text("fbtrace_id").map(|id| auth.clean(&id)),
+        message: secrets.clean(&message),
+        fbtrace_id: text("fbtrace_id").map(|id| secrets.clean(&id)),
     };
     Some((class, refusal))
 }
