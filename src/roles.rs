@@ -10,7 +10,7 @@ use projections::Folds;
 use projector::Projector;
 
 use crate::boot::{Boot, Servers};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, usage};
 use crate::shutdown::Tasks;
 use crate::web;
 
@@ -76,8 +76,9 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
 pub async fn serve(role: Role, boot: &Boot, servers: Servers) -> Result<Outcome> {
     let mut tasks = Tasks::new();
     if role.plays(Role::Web) {
+        boot.settings.web.check().map_err(usage)?;
         let listener = web::Listener::open(boot.settings.http_addr, role == Role::Web).await?;
-        let (router, cancel) = (web::router(&servers), tasks.cancel().clone());
+        let (router, cancel) = (web::router(boot, &servers, tasks.cancel())?, tasks.cancel().clone());
         tasks.spawn("web", async move { listener.serve(router, &cancel).await });
     }
     spawn(&mut tasks, role, boot, &servers)?;
@@ -92,8 +93,8 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
     Ok(Fetcher {
         pool: servers.pool.clone(),
         wire: servers.wire.clone(),
-        sources: settings.sources().map_err(crate::exit::usage)?,
-        keys: settings.key_ring(boot.place()).map_err(crate::exit::usage)?,
+        sources: settings.sources().map_err(usage)?,
+        keys: settings.key_ring(boot.place()).map_err(usage)?,
         clock: settings.clock(),
         asked: settings.asked.clone(),
         lease: settings.lease,

@@ -1,25 +1,30 @@
-//! HTTP: what a service says about itself to whoever watches it. Each route is a file of `web/`; pages and the API of a
-//! room of their own are merged into [`router`].
+//! HTTP: what a service says about itself to whoever watches it. Each route is a file of `web/`; the pages and the API have a
+//! room of their own, `connect`, whose routes are merged into [`router`].
 
 mod exposition;
 mod health;
 mod listener;
 mod metrics;
-mod problem;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use axum::Router;
 use axum::routing::get;
+use connect::{Connect, Problem};
 use jetstream::Wire;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
-use crate::boot::{self, Servers};
+use crate::boot::{self, Boot, Servers};
+use crate::exit::usage;
 pub use listener::Listener;
 
 /// Connections to PostgreSQL for those who watch.
 const MAX_CONNECTIONS: u32 = 2;
+/// Those for visitors.
+const MAX_VISITORS_CONNECTIONS: u32 = 6;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -32,19 +37,33 @@ struct Watched {
 }
 
 /// Everything that is served.
-pub fn router(servers: &Servers) -> Router {
-    // Longer than any deadline of those who ask, which say in their own words that nobody answered.
-    let options = boot::pool_options().max_connections(MAX_CONNECTIONS).acquire_timeout(Duration::from_secs(10));
+pub fn router(boot: &Boot, servers: &Servers, cancel: &CancellationToken) -> Result<Router> {
     let watched = Watched {
-        pool: options.connect_lazy_with(servers.pool.connect_options().as_ref().clone()),
+        // Longer than any deadline of those who ask, which say in their own words that nobody answered.
+        pool: pool(servers, MAX_CONNECTIONS, Duration::from_secs(10)),
         wire: servers.wire.clone(),
         scrapes: Arc::default(),
     };
-    Router::new()
+    let settings = &boot.settings;
+    let connect = Connect {
+        pool: pool(servers, MAX_VISITORS_CONNECTIONS, Duration::from_secs(5)),
+        keys: Arc::new(settings.key_ring(boot.place()).map_err(usage)?),
+        meta: settings.sources().map_err(usage)?.meta,
+        settings: settings.web.clone(),
+        cancel: cancel.clone(),
+    };
+    Ok(Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::scrape))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(watched)
+        .merge(connect::router(connect))
+        .fallback(Problem::nothing_there)
+        .method_not_allowed_fallback(Problem::other_method))
+}
+
+/// A pool apart from the one that the work is done with.
+fn pool(servers: &Servers, max_connections: u32, acquire_within: Duration) -> PgPool {
+    let options = boot::pool_options().max_connections(max_connections).acquire_timeout(acquire_within);
+    options.connect_lazy_with(servers.pool.connect_options().as_ref().clone())
 }

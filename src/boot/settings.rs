@@ -1,3 +1,5 @@
+mod web;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +32,10 @@ pub struct Settings {
     pub log_format: LogFormat,
     pub rust_log: Option<String>,
     pub asked: Asked,
+    /// The web side's.
+    pub web: connect::Settings,
+    /// How often the schedule asks for the fresh days by itself.
+    pub schedule_fresh: Option<Duration>,
     pub cache_dir: PathBuf,
     pub search_path: OsString,
     secret_keys: Option<SecretString>,
@@ -85,8 +91,13 @@ fn number(name: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Res
 }
 
 fn flag(name: &str) -> Result<bool, String> {
+    switch(name, false)
+}
+
+fn switch(name: &str, default: bool) -> Result<bool, String> {
     match variable(name)?.as_deref() {
-        None | Some("0" | "false") => Ok(false),
+        None => Ok(default),
+        Some("0" | "false") => Ok(false),
         Some("1" | "true") => Ok(true),
         Some(other) => Err(format!("{name} is {other:?}: write 1 or 0")),
     }
@@ -113,6 +124,7 @@ impl Settings {
             ),
         };
         let client = client()?;
+        let http_addr = http_addr()?;
         let database_url = url("DATABASE_URL", &["postgres", "postgresql"])?.map(SecretString::from);
         let stub = flag("META_STUB_MODE")? || demo;
         Ok(Settings {
@@ -126,7 +138,9 @@ impl Settings {
             },
             lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 15, 3..=3600)?),
             fetch_workers: usize::try_from(number("ADLEDGER_FETCH_WORKERS", 4, 1..=64)?).unwrap_or(1),
-            http_addr: http_addr()?,
+            http_addr,
+            web: web::read(http_addr)?,
+            schedule_fresh: web::schedule_fresh(demo)?,
             otlp_endpoint: otlp_endpoint()?,
             log_format,
             rust_log: variable("RUST_LOG")?,

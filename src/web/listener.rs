@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -57,11 +61,17 @@ impl Listener {
         let address = bound.local_addr().unwrap_or(self.address);
         tracing::info!(%address, "serving HTTP");
         let (limit, connections) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), GracefulShutdown::new());
-        while let Some((permit, stream)) = cancel.run_until_cancelled(accept(&bound, &limit)).await {
+        while let Some((permit, stream, peer)) = cancel.run_until_cancelled(accept(&bound, &limit)).await {
+            let router = router.clone();
+            let answer = service_fn(move |mut request: Request<Incoming>| {
+                // Who asks, for limits that count by address.
+                request.extensions_mut().insert(ConnectInfo(peer));
+                TowerToHyperService::new(router.clone()).call(request)
+            });
             let answering = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(ASK_WITHIN)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+                .serve_connection(TokioIo::new(stream), answer);
             let answering = connections.watch(answering);
             tokio::spawn(async move {
                 if let Err(error) = answering.await {
@@ -79,12 +89,12 @@ impl Listener {
 }
 
 /// The next connection, once there is room for it.
-async fn accept(bound: &TcpListener, limit: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, TcpStream) {
+async fn accept(bound: &TcpListener, limit: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
     // Nobody closes the semaphore.
     let permit = Arc::clone(limit).acquire_owned().await.ok();
     loop {
         match bound.accept().await {
-            Ok((stream, _)) => return (permit, stream),
+            Ok((stream, peer)) => return (permit, stream, peer),
             Err(error) => {
                 tracing::debug!(%error, "a connection was not taken");
                 // Where the system has no room for another one, the next try fails alike.

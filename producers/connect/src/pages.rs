@@ -17,13 +17,13 @@ pub(crate) use tenants::tenants;
 
 /// What the frame around every page shows.
 pub(crate) struct Page {
-    title: String,
+    pub(crate) title: String,
     /// What every form brings along; empty where there is no session.
-    csrf: String,
-    assets: &'static str,
+    pub(crate) csrf: String,
+    pub(crate) assets: &'static str,
     /// The tenant that is looked at.
-    tenant: Option<String>,
-    can_log_out: bool,
+    pub(crate) tenant: Option<String>,
+    pub(crate) can_log_out: bool,
 }
 
 impl Page {

@@ -51,7 +51,10 @@ impl Problem {
 
     /// For a path that leads nowhere.
     pub async fn nothing_there(uri: Uri) -> Problem {
-        Problem::not_found(format!("there is nothing at {}: GET / is the status page, /openapi.json the API", uri.path()))
+        Problem::not_found(format!(
+            "there is nothing at {}: GET / is the status page, /openapi.json the API",
+            uri.path()
+        ))
     }
 
     /// For a path that is there, asked in another way.
@@ -81,8 +84,11 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Problem {
         // What PostgreSQL says is for the log; whoever asks learns what to do.
         tracing::warn!(error = &error as &dyn std::error::Error, "PostgreSQL did not answer a request of the web's");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "PostgreSQL did not do it, and nothing is half-written: try again")
-            .retry_after(Duration::from_secs(2))
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "PostgreSQL did not do it, and nothing is half-written: try again",
+        )
+        .retry_after(Duration::from_secs(2))
     }
 }
 

@@ -73,7 +73,9 @@ impl Settings {
         }
         let local = is_loopback(authority.host());
         match scheme {
-            "https" | "http" if !local && self.admin_password_hash.is_none() => Err(SettingsError::PublicWithoutPassword),
+            "https" | "http" if !local && self.admin_password_hash.is_none() => {
+                Err(SettingsError::PublicWithoutPassword)
+            }
             "https" => Ok(()),
             "http" if local => Ok(()),
             "http" => Err(SettingsError::PlainHttp { value }),

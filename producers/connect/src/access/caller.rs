@@ -28,7 +28,9 @@ impl FromRequestParts<Web> for Caller {
             return of_token(web, &token).await;
         }
         let session = Session::of_cookie(web, &CookieJar::from_headers(&parts.headers)).await?.ok_or_else(|| {
-            Problem::unauthorized("send an API token of the tenant's, `Authorization: Bearer …` (`adledger token create` makes one)")
+            Problem::unauthorized(
+                "send an API token of the tenant's, `Authorization: Bearer …` (`adledger token create` makes one)",
+            )
         })?;
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             let brought = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();

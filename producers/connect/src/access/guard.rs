@@ -60,7 +60,8 @@ fn is_from_elsewhere(headers: &HeaderMap, host: &str, base_url: &str) -> bool {
         return !matches!(site, "same-origin" | "none");
     }
     let Some(origin) = said("origin") else { return false };
-    let authority = |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
+    let authority =
+        |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
     let from = authority(origin);
     from.as_deref() != Some(host) && from != authority(base_url)
 }

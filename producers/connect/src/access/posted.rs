@@ -66,6 +66,8 @@ impl<T: DeserializeOwned> FromRequest<Web> for Posted<T> {
 async fn form<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let form = Form::<T>::from_request(request, &()).await;
     form.map(|Form(form)| form).map_err(|_| {
-        Problem::bad_request("the form lacks a field, or has one that cannot be read: open the page again, and repeat what you did")
+        Problem::bad_request(
+            "the form lacks a field, or has one that cannot be read: open the page again, and repeat what you did",
+        )
     })
 }

@@ -120,7 +120,8 @@ pub(crate) async fn require(State(web): State<Web>, jar: CookieJar, mut request:
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads {
-        return Problem::unauthorized("your session is over: open the page again, and repeat what you did").into_response();
+        return Problem::unauthorized("your session is over: open the page again, and repeat what you did")
+            .into_response();
     }
     if web.settings.admin_password_hash.is_some() {
         let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());

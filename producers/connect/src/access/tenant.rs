@@ -19,8 +19,8 @@ impl Scope {
     pub(crate) async fn begin(self, pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
         let mut tx = pool.begin().await?;
         sqlx::query!(
-            "select set_config('adledger.account_id', $1, true), set_config('adledger.session', $2, true),
-                    set_config('statement_timeout', $3, true), set_config('role', 'adledger_web', true)",
+            "select set_config('adledger.account_id', $1, true) as account, set_config('adledger.session', $2, true) as session,
+                    set_config('statement_timeout', $3, true) as timeout, set_config('role', 'adledger_web', true) as role",
             self.account_id.map(|id| id.to_string()).unwrap_or_default(),
             self.session_sha256.map(hex).unwrap_or_default(),
             STATEMENT_WITHIN,

@@ -20,7 +20,8 @@ use crate::web::Web;
 struct TenantsPage {
     page: Page,
     tenants: Vec<Tenant>,
-    chosen: Option<Uuid>,
+    /// The one that is looked at; nil where none is.
+    chosen: Uuid,
     /// What was typed, and why it was not taken.
     new: New,
     refused: Option<String>,
@@ -54,7 +55,13 @@ pub(crate) async fn list(State(web): State<Web>, session: Session) -> Result<Res
 
 async fn show(web: &Web, session: &Session, new: New, refused: Option<String>) -> Result<Response, Problem> {
     let tenants = tenants(web, session).await?;
-    page(&TenantsPage { page: Page::of(web, session, "Tenants"), tenants, chosen: session.account_id, new, refused })
+    page(&TenantsPage {
+        page: Page::of(web, session, "Tenants"),
+        tenants,
+        chosen: session.account_id.unwrap_or_default(),
+        new,
+        refused,
+    })
 }
 
 pub(crate) async fn choose(State(web): State<Web>, posted: Posted<Choice>) -> Result<Response, Problem> {
