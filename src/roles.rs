@@ -103,7 +103,13 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
 }
 
 fn scheduler(boot: &Boot, servers: &Servers) -> Scheduler {
-    Scheduler { pool: servers.pool.clone(), clock: boot.settings.clock(), stub_only: boot.settings.is_stub() }
+    let settings = &boot.settings;
+    Scheduler {
+        pool: servers.pool.clone(),
+        clock: settings.clock(),
+        stub_only: settings.is_stub(),
+        fresh_every: settings.schedule_fresh,
+    }
 }
 
 fn projector(servers: &Servers) -> Projector {

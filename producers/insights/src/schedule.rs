@@ -1,10 +1,12 @@
-//! The runs that nobody has to ask for: once a day and ad account, the days that Meta still restates.
+//! The runs that nobody has to ask for: once a day and ad account, the days that Meta still restates; where that is wanted,
+//! also the fresh days, after each local midnight and every so often.
 
 use std::time::Duration;
 
 use accounts::{Integration, Origin, Status};
+use chrono::{NaiveDate, TimeDelta};
 use chrono_tz::Tz;
-use runs::{EnqueueError, JobType};
+use runs::{EnqueueError, FreshRequest, JobType};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,6 +28,8 @@ pub struct Scheduler {
     pub clock: Clock,
     /// Only what the stub answers for.
     pub stub_only: bool,
+    /// How often the fresh days are asked for; `None` leaves that to whoever calls the scheduler's endpoint.
+    pub fresh_every: Option<Duration>,
 }
 
 impl Scheduler {
@@ -58,23 +62,41 @@ impl Scheduler {
             return Ok(());
         }
         for integration in accounts::integrations(&self.pool).await? {
-            self.settle(&integration).await?;
+            let is_ours = !self.stub_only || integration.origin == Origin::Stub;
+            // A zone that this version does not know is said where the days are fetched.
+            let (true, Status::Connected, Ok(zone)) =
+                (is_ours, integration.status, integration.timezone_name.parse::<Tz>())
+            else {
+                continue;
+            };
+            let today = self.clock.today(zone);
+            self.daily(&integration, JobType::Settle, today).await?;
+            // The fill that follows from a connection brings the same days.
+            let is_new = |every: Duration| {
+                self.clock.now() - integration.connected_at < TimeDelta::seconds(every.as_secs() as i64)
+            };
+            if let Some(every) = self.fresh_every.filter(|every| !is_new(*every)) {
+                // A day that has just begun makes yesterday complete, however short a while ago its numbers were asked for.
+                self.daily(&integration, JobType::Fresh, today).await?;
+                self.fresh(&integration, every).await?;
+            }
         }
         Ok(())
     }
 
-    async fn settle(&self, integration: &Integration) -> Result<(), EnqueueError> {
-        let is_ours = !self.stub_only || integration.origin == Origin::Stub;
-        // A zone that this version does not know is said where the days are fetched.
-        let (true, Status::Connected, Ok(zone)) =
-            (is_ours, integration.status, integration.timezone_name.parse::<Tz>())
-        else {
-            return Ok(());
-        };
-        let today = self.clock.today(zone);
+    async fn daily(&self, integration: &Integration, job: JobType, today: NaiveDate) -> Result<(), EnqueueError> {
         let (account_id, integration_id) = (integration.account_id, integration.id);
-        if let Some(run) = runs::enqueue_daily(&self.pool, account_id, integration_id, JobType::Settle, today).await? {
-            tracing::info!(run_id = %run.run_id, ad_account = integration.external_id, %today, "asked for the day's settle run");
+        if let Some(run) = runs::enqueue_daily(&self.pool, account_id, integration_id, job, today).await? {
+            tracing::info!(run_id = %run.run_id, %job, ad_account = integration.external_id, %today, "asked for the day's run");
+        }
+        Ok(())
+    }
+
+    async fn fresh(&self, integration: &Integration, every: Duration) -> Result<(), EnqueueError> {
+        let (account_id, integration_id) = (integration.account_id, integration.id);
+        let asked = runs::enqueue_fresh(&self.pool, account_id, integration_id, "schedule", every).await?;
+        if let FreshRequest::Enqueued { run_id } = asked {
+            tracing::info!(%run_id, ad_account = integration.external_id, "asked for the fresh days");
         }
         Ok(())
     }
