@@ -6,7 +6,10 @@ mod crash;
 mod demo;
 mod fill;
 mod misfortune;
+mod roles;
 mod serve;
+#[path = "../watch/service.rs"]
+mod service;
 mod shop;
 mod tables;
 mod two_logs;

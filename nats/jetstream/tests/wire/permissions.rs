@@ -56,6 +56,10 @@ async fn each_role_may_say_and_hear_what_it_has_to_and_nothing_else() -> Result<
             let is_refused = match said {
                 Said::Refused(words) if words.contains(refusal) => true,
                 Said::Refused(words) => anyhow::bail!("{role} {act} {}: {words}", verb.subject),
+                // What is not asked of the server is stored by it.
+                Said::Answer(_, words) if !verb.subject.starts_with('$') && !words.contains("\"seq\":") => {
+                    anyhow::bail!("{role} {act} {}: {words}", verb.subject)
+                }
                 Said::Answer(..) | Said::Nothing => false,
             };
             if is_needed == is_refused {

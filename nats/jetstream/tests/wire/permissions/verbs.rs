@@ -124,14 +124,13 @@ pub fn verbs() -> Result<Vec<Verb>> {
     for durable in &durables {
         of_durable(durable, &mut verbs);
         for other in durables.iter().filter(|other| *other != durable) {
-            // The answer to one consumer's message, in a form that is also an answer to another's.
-            let (own, of_other) =
-                (format!("{}.{}", durable.stream, durable.name), format!("{}.{}", other.stream, other.name));
-            verbs.push(Verb { payload: "+NXT", ..Verb::says(format!("$JS.ACK.{of_other}.{own}.1.1.0"), For::Nothing) });
-            verbs.push(Verb {
-                payload: "+NXT",
-                ..Verb::says(format!("$JS.ACK.{own}.{of_other}.1.1.1.1.0.x"), For::Nothing)
-            });
+            // Answers to one consumer's messages, in either form, that look like the other form of another consumer's.
+            let own = format!("{}.{}", durable.stream, durable.name);
+            let of_other = format!("{}.{}", other.stream, other.name);
+            for subject in [format!("$JS.ACK.{own}.{of_other}.1.1.0"), format!("$JS.ACK.{of_other}.{own}.1.1.1.1.0.x")]
+            {
+                verbs.push(Verb { payload: "+NXT", ..Verb::says(subject, For::Pulling(durable.clone())) });
+            }
         }
     }
     elsewhere(&mut verbs);
