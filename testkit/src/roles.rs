@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use jetstream::Wire;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,14 +63,13 @@ pub async fn nats_with_roles(config: &str) -> Result<Nats> {
 impl Nats {
     /// The URL of a role's user, on a server that has them.
     pub fn url_of(&self, role: &str) -> Result<String> {
-        let (_, address) = self.url.rsplit_once('@').context("a URL with a password")?;
-        ensure!(!address.is_empty(), "a URL with an address");
+        let (address, _) = self.login()?;
         Ok(format!("nats://{role}:{PASSWORD_IN_A_URL}@{address}"))
     }
 
-    /// Where it listens, a role's user and its password, for who speaks the protocol by himself.
-    pub fn login_of(&self, role: &str) -> Result<(String, String, &'static str)> {
+    /// Where it listens and the password of every role's user, for who speaks the protocol by himself.
+    pub fn login(&self) -> Result<(&str, &'static str)> {
         let (_, address) = self.url.rsplit_once('@').context("a URL with a password")?;
-        Ok((address.to_owned(), role.to_owned(), PASSWORD))
+        Ok((address, PASSWORD))
     }
 }

@@ -8,6 +8,7 @@ mod fill;
 mod misfortune;
 mod roles;
 mod serve;
+#[expect(dead_code, reason = "the watch's tests use all of it")]
 #[path = "../watch/service.rs"]
 mod service;
 mod shop;

@@ -31,11 +31,11 @@ enum Frame {
 impl Speaker {
     /// Logs in as the role's user, and listens to an inbox of the role's.
     pub async fn login(nats: &Nats, role: &str) -> Result<Speaker> {
-        let (address, user, password) = nats.login_of(role)?;
+        let (address, password) = nats.login()?;
         let connection = BufReader::new(TcpStream::connect(address).await?);
         let mut speaker = Speaker { connection, inbox: format!("_INBOX_{role}.answers") };
         let login = serde_json::json!({
-            "user": user, "pass": password, "verbose": false, "headers": true, "protocol": 1,
+            "user": role, "pass": password, "verbose": false, "headers": true, "protocol": 1,
         });
         speaker.connection.get_mut().write_all(format!("CONNECT {login}\r\n").as_bytes()).await?;
         let inbox = speaker.inbox.clone();
