@@ -13,7 +13,7 @@ pub(crate) fn warn_of(role: &str) -> impl Fn(Event) -> Ready<()> + Send + Sync +
             tracing::warn!(
                 role,
                 refusal,
-                "this NATS user may not do what its role has to: give it what nats/topology/permissions has for the role"
+                "the NATS server refuses this: use the user of this role, and give it what nats/topology/permissions has for the role"
             );
         }
         ready(())
