@@ -28,6 +28,7 @@ pub struct Boot {
     pub traces: Traces,
     place: Place,
     manner: Manner,
+    nats_role: String,
 }
 
 /// In what manner the process works.
@@ -42,8 +43,8 @@ pub enum Manner {
 }
 
 impl Boot {
-    /// Reads the settings and starts tracing.
-    pub fn new(place: Place, manner: Manner) -> Result<Boot> {
+    /// Reads the settings and starts tracing. `nats_role` is who this process is on NATS.
+    pub fn new(place: Place, manner: Manner, nats_role: String) -> Result<Boot> {
         let settings = Settings::read(&place, manner == Manner::Demo).map_err(usage)?;
         // async-nats, sqlx and reqwest share one TLS provider.
         rustls::crypto::ring::default_provider()
@@ -52,6 +53,6 @@ impl Boot {
             .context("a bug of adledger's")?;
         let traces = settings.otlp_endpoint.as_ref().map(Traces::to_collector).transpose()?.unwrap_or_default();
         tracing_setup::start(&settings, manner == Manner::Service, &traces).map_err(usage)?;
-        Ok(Boot { settings, traces, place, manner })
+        Ok(Boot { settings, traces, place, manner, nats_role })
     }
 }

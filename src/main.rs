@@ -53,12 +53,12 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let manner = match cli.command {
-        Command::Demo(_) => Manner::Demo,
-        Command::Serve(_) => Manner::Service,
-        _ => Manner::Command,
+    let (manner, nats_role) = match &cli.command {
+        Command::Demo(_) => (Manner::Demo, roles::OPERATOR.to_owned()),
+        Command::Serve(serve) => (Manner::Service, serve.role.name()),
+        _ => (Manner::Command, roles::OPERATOR.to_owned()),
     };
-    let boot = Boot::new(cli.place, manner);
+    let boot = Boot::new(cli.place, manner, nats_role);
     let traces = boot.as_ref().map(|boot| boot.traces.clone()).unwrap_or_default();
     let outcome = match boot {
         Err(error) => Err(error),

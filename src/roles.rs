@@ -34,7 +34,15 @@ pub enum Role {
     All,
 }
 
+/// Who speaks to NATS where no role is played: a command, and the person behind it.
+pub const OPERATOR: &str = "operator";
+
 impl Role {
+    /// Its name on the command line, which is also that of its permission file (`nats/topology/permissions`).
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn plays(self, role: Role) -> bool {
         self == Role::All || self == role
     }

@@ -178,7 +178,7 @@ impl Boot {
 
     async fn wire(&self, url: &str) -> Result<Wire> {
         let credentials = self.settings.nats_creds.as_ref().map(|text| text.expose_secret());
-        let wire = Wire::connect(url, credentials, "adledger").await;
+        let wire = Wire::connect(url, credentials, &self.nats_role).await;
         let wire = wire.map_err(|error| anyhow::anyhow!("{error}: check NATS_URL and that the server runs"))?;
         topology::check_server(&wire)?;
         Ok(wire)

@@ -13,7 +13,7 @@ use crate::roles::{self, Role};
 #[derive(Args)]
 pub struct Serve {
     #[arg(long, default_value = "all")]
-    role: Role,
+    pub role: Role,
 }
 
 impl Serve {

@@ -10,10 +10,12 @@ pub mod faults;
 pub mod graph;
 pub mod history;
 pub mod oracle;
+mod roles;
 mod servers;
 mod tenants;
 pub mod wait;
 
 pub use collector::Collector;
+pub use roles::{nats_with_roles, permission_files};
 pub use servers::{Database, LIMITS, Nats, database, nats, nats_without_streams, options};
 pub use tenants::Tenant;

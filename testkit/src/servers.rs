@@ -104,6 +104,10 @@ impl Nats {
         Ok(std::fs::read_link(Path::new("/proc").join(pid.trim()).join("exe"))?)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Deletes a stream with all that is in it, as no program of ours would.
     pub async fn delete_stream(&self, stream: &str) -> Result<()> {
         async_nats::jetstream::new(self.client().await?).delete_stream(stream).await?;
@@ -127,9 +131,15 @@ pub async fn nats() -> Result<Nats> {
 
 /// Starts a nats-server without any stream.
 pub async fn nats_without_streams() -> Result<Nats> {
+    nats_configured("").await
+}
+
+/// Like [`nats_without_streams`], with something added to the server's configuration.
+pub(crate) async fn nats_configured(config: &str) -> Result<Nats> {
     let folder = tempfile::tempdir()?;
     let mut options = options(folder.path());
     options.nats = true;
+    options.nats_config = format!("{}\n{config}", options.nats_config);
     let servers = Servers::start(options).await?;
     let url = servers.nats_url().context("nats-server was asked for")?.to_owned();
     let wire = Wire::connect(&url, None, "test").await?;

@@ -6,7 +6,11 @@ mod crash;
 mod demo;
 mod fill;
 mod misfortune;
+mod roles;
 mod serve;
+#[expect(dead_code, reason = "the watch's tests use all of it")]
+#[path = "../watch/service.rs"]
+mod service;
 mod shop;
 mod tables;
 mod two_logs;

@@ -37,10 +37,15 @@ pub struct Ran {
 impl Shop {
     /// A shop whose ad account has delivered for 40 days, connected and empty.
     pub async fn open() -> Result<Shop> {
+        Shop::open_on(testkit::nats().await?).await
+    }
+
+    /// On a nats-server of the test's choice.
+    pub async fn open_on(nats: Nats) -> Result<Shop> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut world = World::demo(TOKEN, AD_ACCOUNT, ZONE.name(), "EUR", days_ago(40)..=days_ago(1), 20);
         world.today = Some(today());
-        let (database, nats, graph) = (testkit::database().await?, testkit::nats().await?, Graph::start(world).await?);
+        let (database, graph) = (testkit::database().await?, Graph::start(world).await?);
         let mut shop = Shop { database, nats, graph, account_id: Uuid::nil(), integration_id: Uuid::nil() };
         let created = shop
             .done(&["account", "create", "--name", "Shop", "--currency", "EUR", "--timezone", "Europe/Berlin"])

@@ -13,6 +13,7 @@ mod licences;
 mod links;
 mod manifests;
 mod migrations;
+mod permissions;
 mod spdx;
 mod text;
 mod tree;

@@ -12,6 +12,7 @@ mod lag;
 mod log;
 mod log_room;
 mod message;
+mod permissions;
 mod publish;
 mod pull;
 pub mod topology;
@@ -75,11 +76,15 @@ pub struct Wire {
 impl Wire {
     /// Connects, and goes on connecting when the connection is lost later.
     ///
-    /// `credentials` is the text of a `.creds` file. The URL may hold a user and password; errors show it without them.
-    pub async fn connect(url: &str, credentials: Option<&str>, name: &str) -> Result<Wire, WireError> {
+    /// `credentials` is the text of a `.creds` file. The URL may hold a user and password, percent-encoded where it has to be;
+    /// errors show it without them. `role` is who speaks: answers come to an inbox of its own (`_INBOX_<role>.…`), so that the
+    /// permissions of one role let it hear no other's.
+    pub async fn connect(url: &str, credentials: Option<&str>, role: &str) -> Result<Wire, WireError> {
         let failed = |reason: String| WireError::Connect { url: without_userinfo(url), reason };
         let mut options = async_nats::ConnectOptions::new()
-            .name(name)
+            .name(format!("adledger-{role}"))
+            .custom_inbox_prefix(format!("_INBOX_{role}"))
+            .event_callback(permissions::warn_of(role))
             .connection_timeout(Duration::from_secs(5))
             .ping_interval(PING_EVERY);
         if let Some(text) = credentials {
@@ -88,7 +93,12 @@ impl Wire {
         // The client takes credentials from its options only, and writes the address into its log: it gets one without.
         let address: async_nats::ServerAddr = url.parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
         if let (Some(user), Some(password)) = (address.username(), address.password()) {
-            options = options.user_and_password(user.to_owned(), password.to_owned());
+            let decoded = |text: &str| {
+                let text = percent_encoding::percent_decode_str(text).decode_utf8();
+                text.map(String::from)
+                    .map_err(|_| failed("its user or password is not UTF-8: write it anew".to_owned()))
+            };
+            options = options.user_and_password(decoded(user)?, decoded(password)?);
         }
         let bare: async_nats::ServerAddr =
             without_userinfo(url).parse().map_err(|e: std::io::Error| failed(e.to_string()))?;

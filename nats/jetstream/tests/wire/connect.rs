@@ -52,3 +52,17 @@ async fn credentials_that_are_none_are_refused_without_being_shown() -> Result<(
     assert!(error.contains("NATS_CREDS") && !error.contains("geheim"), "{error}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_password_is_written_as_urls_have_it() -> Result<()> {
+    let nats = testkit::nats_with_roles("").await?;
+    let url = nats.url_of("raw")?;
+    Wire::connect(&url, None, "raw").await?;
+    // Encoded once more, and not at all where it need not be.
+    let text = refusal(&url.replace('%', "%25")).await?.to_lowercase();
+    assert!(text.contains("authorization") && !text.contains("%25"), "{text}");
+    Wire::connect(&url.replace("%C3%A4", "ä"), None, "raw").await?;
+    let text = refusal(&url.replace("%C3%A4", "%C3")).await?;
+    assert!(text.contains("not UTF-8") && !text.contains("%C3"), "{text}");
+    Ok(())
+}

@@ -8,6 +8,7 @@ mod event;
 mod lag;
 mod log;
 mod old_server;
+mod permissions;
 mod publish;
 mod retry;
 mod topology;
