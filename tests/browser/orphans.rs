@@ -85,11 +85,16 @@ pub async fn a_browser_ends_with_a_process_that_is_killed(_: &Browser) -> Result
             kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
         }
         parent.kill().await?;
-        until("no process of the browser is left", DEADLINE, async || {
+        let gone = until("no process of the browser is left", DEADLINE, async || {
             let left = processes.iter().map(|pid| Ok(!family(*pid)?.is_empty())).collect::<Result<Vec<_>>>()?;
             Ok(left.iter().all(|left| !left))
         })
-        .await?;
+        .await;
+        if gone.is_err() {
+            // A test that fails leaves nothing behind either.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        gone?;
     }
     Ok(())
 }

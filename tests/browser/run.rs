@@ -16,8 +16,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 pub struct Scenario {
     pub name: &'static str,
-    pub play: for<'a> fn(&'a Browser) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>,
+    pub play: fn(&Browser) -> Played<'_>,
 }
+
+pub type Played<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// Scenarios by the paths of their functions: `async fn(&Browser) -> Result<()>`.
 macro_rules! scenarios {

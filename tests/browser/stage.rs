@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
 
@@ -66,7 +65,7 @@ async fn greeted(headers: HeaderMap) -> Response {
 async fn events() -> Response {
     let events = stream::unfold(1, async |number| {
         tokio::time::sleep(Duration::from_millis(if number > 3 { 600_000 } else { 100 })).await;
-        Some((Ok::<_, Infallible>(Bytes::from(format!("data: {number} of 3\n\n"))), number + 1))
+        Some((Ok::<_, Infallible>(format!("data: {number} of 3\n\n")), number + 1))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
@@ -82,7 +81,7 @@ async fn slow() -> Response {
     let (first, last) = html.split_at(html.len() / 2);
     let parts = stream::iter([first, last]).enumerate().then(async |(number, part)| {
         tokio::time::sleep(Duration::from_millis(if number > 0 { 600 } else { 50 })).await;
-        Ok::<_, Infallible>(Bytes::from(part))
+        Ok::<_, Infallible>(part)
     });
     ([(header::CONTENT_TYPE, "text/html"), (header::CONTENT_SECURITY_POLICY, POLICY)], Body::from_stream(parts))
         .into_response()

@@ -1,7 +1,7 @@
 //! What every page owes to everybody, as far as a program can tell: names, headings, contrast, room on a phone.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::look::said;
 use super::page::Page;
@@ -10,7 +10,7 @@ use super::page::Page;
 const FINDINGS: &str = include_str!("basics.js");
 
 /// Only so many findings of one rule are told: the first ones show what is wrong.
-pub const MOST_FINDINGS: usize = 5;
+const MOST_FINDINGS: usize = 5;
 
 /// Roles of what a person operates, each of which needs a name.
 const OPERATED: [&str; 14] = [
@@ -45,7 +45,7 @@ impl Page {
         Ok(findings)
     }
 
-    async fn tag_of(&self, node: &serde_json::Value) -> String {
+    async fn tag_of(&self, node: &Value) -> String {
         let html = self.ask("DOM.getOuterHTML", json!({"backendNodeId": node})).await;
         let html = html.ok().and_then(|answer| Some(answer["outerHTML"].as_str()?.to_owned())).unwrap_or_default();
         html.chars().take(120).collect()

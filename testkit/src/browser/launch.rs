@@ -22,10 +22,11 @@ const ON_A_MAC: [&str; 2] = [
 ];
 
 /// Nothing but the pages asked for goes over a network, and they look alike everywhere.
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 17] = [
     "--headless=new",
     "--remote-debugging-pipe",
     "--disable-background-networking",
+    "--disable-breakpad",
     "--disable-component-update",
     "--disable-default-apps",
     "--disable-dev-shm-usage",
@@ -102,7 +103,7 @@ impl Drop for Process {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_dir_all(&self.profile);
+        remove(&self.profile);
     }
 }
 
@@ -129,13 +130,23 @@ fn last_lines(text: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
+fn remove(profile: &Path) {
+    // The lock on a profile lies in a folder for temporary files, which a browser that was killed leaves behind.
+    let lock = std::fs::read_link(profile.join("SingletonSocket")).ok();
+    let folder = lock.as_deref().and_then(Path::parent);
+    if let Some(folder) = folder.filter(|folder| folder.to_string_lossy().contains("Chrom")) {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    let _ = std::fs::remove_dir_all(profile);
+}
+
 /// Profiles of test processes that were killed.
 fn remove_abandoned(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.split('-').next().and_then(|pid| pid.parse().ok()).map(nix::unistd::Pid::from_raw);
         if pid.is_some_and(|pid| nix::sys::signal::kill(pid, None) == Err(nix::errno::Errno::ESRCH)) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            remove(&entry.path());
         }
     }
 }

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-pub use basics::MOST_FINDINGS;
 pub use look::{Cookie, Focused};
 pub use page::Page;
 pub use seen::{Kind, Problem};

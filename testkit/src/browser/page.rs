@@ -39,7 +39,7 @@ impl Page {
         // The main frame of a target bears its name.
         let seen = wire.watch(&session, &target);
         let page = Page { wire, session, context, seen, patience: PATIENCE };
-        for domain in ["Page", "Runtime", "Network", "Log", "Audits", "Inspector", "DOM", "Accessibility"] {
+        for domain in ["Page", "Runtime", "Network", "Log", "Audits", "Inspector"] {
             page.ask(&format!("{domain}.enable"), json!({})).await?;
         }
         let (width, height, dots) = if options.phone { (390, 844, 2) } else { (1280, 900, 1) };
@@ -69,8 +69,9 @@ impl Page {
 
     /// Loads the page again, as a person does.
     pub async fn reload(&self) -> Result<()> {
+        let loads = self.seen.borrow().loads_ended;
         self.ask("Page.reload", json!({})).await?;
-        self.settle().await
+        self.wait_seen(|seen| seen.loads_ended > loads && seen.is_settled()).await
     }
 
     /// Clicks in the middle of the element, with the mouse. It has to be visible, enabled and not covered. A navigation
@@ -229,10 +230,12 @@ impl Page {
     async fn settle(&self) -> Result<()> {
         // What a click began has been announced when the page answers again; a page on its way out need not answer.
         let _ = self.evaluate::<u8>("() => 1", &json!([])).await;
+        self.wait_seen(Seen::is_settled).await
+    }
+
+    async fn wait_seen(&self, is_enough: impl FnMut(&Seen) -> bool) -> Result<()> {
         let mut seen = self.seen.clone();
-        let settled =
-            tokio::time::timeout(self.patience, seen.wait_for(Seen::is_settled)).await.map(|seen| seen.is_ok());
-        match settled {
+        match tokio::time::timeout(self.patience, seen.wait_for(is_enough)).await.map(|seen| seen.is_ok()) {
             Ok(true) => Ok(()),
             Ok(false) => bail!("the browser ended"),
             Err(_) => {

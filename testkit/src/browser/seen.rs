@@ -41,6 +41,7 @@ pub struct Seen {
     /// A navigation was asked for and has not begun.
     asked: bool,
     loads: bool,
+    pub loads_ended: u64,
     /// The request that brought the document.
     document: Option<String>,
     pub status: Option<u16>,
@@ -50,7 +51,7 @@ pub struct Seen {
 impl Seen {
     pub fn new(frame: &str) -> Seen {
         let frame = frame.to_owned();
-        Seen { frame, asked: false, loads: false, document: None, status: None, problems: Vec::new() }
+        Seen { frame, asked: false, loads: false, loads_ended: 0, document: None, status: None, problems: Vec::new() }
     }
 
     /// Whether no navigation is under way.
@@ -68,7 +69,10 @@ impl Seen {
             }
             "Page.frameStartedLoading" if in_page => (self.asked, self.loads) = (false, true),
             "Page.frameClearedScheduledNavigation" | "Page.navigatedWithinDocument" if in_page => self.asked = false,
-            "Page.frameStoppedLoading" if in_page => (self.asked, self.loads) = (false, false),
+            "Page.frameStoppedLoading" if in_page => {
+                (self.asked, self.loads) = (false, false);
+                self.loads_ended += 1;
+            }
             "Network.responseReceived" if in_page && event["type"] == "Document" => {
                 self.document = event["requestId"].as_str().map(str::to_owned);
                 self.status = event["response"]["status"].as_u64().and_then(|status| u16::try_from(status).ok());
@@ -82,6 +86,14 @@ impl Seen {
                 let details = &event["exceptionDetails"];
                 let thrown = words(&details["exception"], &["description", "value"]);
                 self.problem(Kind::Exception, format!("{} {thrown}", words(details, &["text"])));
+            }
+            "Network.responseReceivedExtraInfo" => {
+                for cookie in event["blockedCookies"].as_array().into_iter().flatten() {
+                    self.problem(
+                        Kind::Cookie,
+                        format!("{}: {}", words(cookie, &["cookieLine"]), cookie["blockedReasons"]),
+                    );
+                }
             }
             "Log.entryAdded" => self.take_entry(&event["entry"]),
             "Audits.issueAdded" => self.take_issue(&event["issue"]),
@@ -113,23 +125,11 @@ impl Seen {
     }
 
     fn take_issue(&mut self, issue: &Value) {
-        let details = &issue["details"];
-        match issue["code"].as_str() {
-            Some("ContentSecurityPolicyIssue") => {
-                let details = &details["contentSecurityPolicyIssueDetails"];
-                let directive = words(details, &["violatedDirective"]);
-                let what = words(details, &["blockedURL", "contentSecurityPolicyViolationType"]);
-                self.problem(Kind::Csp, format!("{directive} forbids {what}"));
-            }
-            Some("CookieIssue") => {
-                let details = &details["cookieIssueDetails"];
-                if details["cookieExclusionReasons"].as_array().is_some_and(|reasons| !reasons.is_empty()) {
-                    let name = words(&details["cookie"], &["name"]);
-                    let line = words(details, &["rawCookieLine"]);
-                    self.problem(Kind::Cookie, format!("{name}{line}: {}", details["cookieExclusionReasons"]));
-                }
-            }
-            _ => {}
+        if issue["code"] == "ContentSecurityPolicyIssue" {
+            let details = &issue["details"]["contentSecurityPolicyIssueDetails"];
+            let directive = words(details, &["violatedDirective"]);
+            let what = words(details, &["blockedURL", "contentSecurityPolicyViolationType"]);
+            self.problem(Kind::Csp, format!("{directive} forbids {what}"));
         }
     }
 
