@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         self_test::it_finds_what_goes_wrong,
         self_test::it_finds_where_the_basics_fail,
         self_test::it_keeps_cookies_apart_and_shows_their_attributes,
+        self_test::it_says_so_when_it_has_ended,
         self_test::it_waits_for_no_longer_than_a_deadline,
     ];
     if cfg!(target_os = "linux") {

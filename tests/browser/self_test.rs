@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use testkit::browser::{Browser, Cookie, Kind, Options};
 use tokio::time::Instant;
@@ -241,5 +243,17 @@ pub async fn it_waits_for_no_longer_than_a_deadline(browser: &Browser) -> Result
     let error = page.open(&format!("{url}/slow")).await.expect_err("it takes longer");
     assert!(format!("{error:#}").contains("has not loaded"), "{error:#}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    Ok(())
+}
+
+pub async fn it_says_so_when_it_has_ended(_: &Browser) -> Result<()> {
+    let browser = Browser::start().await?;
+    let page = browser.page(PLAIN).await?;
+    kill(Pid::from_raw(i32::try_from(browser.pid())?), Signal::SIGKILL)?;
+    testkit::wait::until("it is noticed", Duration::from_secs(10), async || Ok(!browser.runs())).await?;
+    for error in [page.open("about:blank").await.err(), page.text("h1").await.err(), browser.page(PLAIN).await.err()] {
+        let error = format!("{:#}", error.context("nobody answers")?);
+        assert!(error.contains("the browser ended (signal: 9"), "{error}");
+    }
     Ok(())
 }

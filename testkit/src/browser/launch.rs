@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
 
 use super::build_folder;
 use super::wire::Wire;
@@ -20,6 +21,9 @@ const ON_A_MAC: [&str; 2] = [
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
+
+/// How long a browser may take to end after its input has.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Nothing but the pages asked for goes over a network, and they look alike everywhere.
 const FLAGS: [&str; 17] = [
@@ -66,6 +70,8 @@ impl Process {
         remove_abandoned(&root);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let profile = root.join(format!("{}-{number}", std::process::id()));
+        // A process of an earlier day may have had the same id.
+        remove(&profile);
         std::fs::create_dir_all(&profile).with_context(|| format!("making {}", profile.display()))?;
         let said = profile.join("said");
         let mut command = command(program, &profile);
@@ -100,9 +106,17 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.wire.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let end = Instant::now() + PATIENCE;
+        let Some(thread) = self.thread.take() else { return };
+        while !thread.is_finished() {
+            if Instant::now() > end {
+                // One that does not notice, because it is stopped say, is ended.
+                let _ = i32::try_from(self.pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
+        let _ = thread.join();
         remove(&self.profile);
     }
 }
@@ -144,8 +158,8 @@ fn remove(profile: &Path) {
 fn remove_abandoned(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.split('-').next().and_then(|pid| pid.parse().ok()).map(nix::unistd::Pid::from_raw);
-        if pid.is_some_and(|pid| nix::sys::signal::kill(pid, None) == Err(nix::errno::Errno::ESRCH)) {
+        let pid = name.split('-').next().and_then(|pid| pid.parse().ok()).map(Pid::from_raw);
+        if pid.is_some_and(|pid| kill(pid, None) == Err(nix::errno::Errno::ESRCH)) {
             remove(&entry.path());
         }
     }
