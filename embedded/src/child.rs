@@ -88,32 +88,40 @@ impl Keeper {
     }
 }
 
-#[cfg(target_os = "linux")]
+/// SIGQUIT ends PostgreSQL and all its processes at once (they recover at the next start), and nats-server too.
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    use nix::sys::prctl::set_pdeathsig;
-    let parent = nix::unistd::getpid();
-    let tie = move || {
-        // A child that changes its uid loses the death signal; std changes uid and gid before it calls this. SIGQUIT ends
-        // PostgreSQL and all its processes at once (they recover at the next start), and nats-server too.
-        set_pdeathsig(Signal::SIGQUIT)?;
-        // The parent may have died before the line above.
-        if nix::unistd::getppid() != parent {
-            return Err(std::io::Error::other("the parent is gone"));
-        }
-        Ok(())
-    };
-    #[expect(unsafe_code, reason = "between fork and exec only async-signal-safe calls are made: prctl and getppid")]
-    unsafe {
-        command.pre_exec(tie);
-    }
+    tie(command, Signal::SIGQUIT);
     command.spawn()
 }
 
-/// Elsewhere the kernel has no parent-death signal: a parent that is killed outright leaves its servers behind, and the
-/// next start on the folder ends them.
-#[cfg(not(target_os = "linux"))]
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    command.spawn()
+/// Has the kernel send `signal` to the child when the *thread* that spawns it ends, however it ends; so spawn it on a
+/// thread that lives as long as the child should.
+///
+/// Only Linux has such a signal. Elsewhere a parent that is killed outright leaves its servers behind, and the next start
+/// on the folder ends them.
+pub fn tie(command: &mut Command, signal: Signal) {
+    #[cfg(target_os = "linux")]
+    {
+        let parent = nix::unistd::getpid();
+        let tie = move || {
+            // A child that changes its uid loses the death signal; std changes uid and gid before it calls this.
+            nix::sys::prctl::set_pdeathsig(signal)?;
+            // The parent may have died before the line above.
+            if nix::unistd::getppid() != parent {
+                return Err(std::io::Error::other("the parent is gone"));
+            }
+            Ok(())
+        };
+        #[expect(
+            unsafe_code,
+            reason = "between fork and exec only async-signal-safe calls are made: prctl and getppid"
+        )]
+        unsafe {
+            command.pre_exec(tie);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (command, signal);
 }
 
 fn end(child: &mut Child, farewell: Farewell) {

@@ -15,6 +15,7 @@ mod unprivileged;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use child::tie;
 pub use error::Error;
 pub use folder::{Running, running};
 pub use install::Search;

@@ -1,10 +1,11 @@
 //! Tests only: real servers ([`database`], [`nats`]), random histories ([`history`]), a second fold written apart from
-//! the first ([`oracle`]), a fake Graph API ([`graph`]), a collector of traces ([`Collector`]), and the trial of the whole
-//! product under misfortunes ([`faults`]).
+//! the first ([`oracle`]), a fake Graph API ([`graph`]), a real browser ([`browser`]), a collector of traces
+//! ([`Collector`]), and the trial of the whole product under misfortunes ([`faults`]).
 //!
 //! The oracle never calls `projections`: it is slow, plain, and made from the invariants alone. What must not live here:
 //! anything that the binary needs.
 
+pub mod browser;
 mod collector;
 pub mod faults;
 pub mod graph;
