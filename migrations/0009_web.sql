@@ -13,7 +13,9 @@ begin
             if exists (select from pg_roles where rolname = 'adledger_web' and (rolsuper or rolbypassrls)) then
                 raise exception 'the role adledger_web is a superuser or bypasses row-level security: it must be neither';
             end if;
-            if not (select rolsuper from pg_roles where rolname = current_user) then
+            -- From PostgreSQL 16 on, who made a role is its member and may still not become it.
+            if not pg_has_role(current_user, 'adledger_web',
+                               case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
                 execute format('grant adledger_web to %I', current_user);
             end if;
             return;

@@ -48,6 +48,8 @@ enum Command {
     Audit(command::audit::Audit),
     DeadLetters(command::dead_letters::DeadLetters),
     Doctor(command::doctor::Doctor),
+    Keys(command::keys::Keys),
+    Password(command::password::Password),
 }
 
 #[tokio::main]
@@ -77,6 +79,8 @@ async fn main() -> ExitCode {
             Command::Audit(command) => command.run(&boot).await,
             Command::DeadLetters(command) => command.run(&boot).await,
             Command::Doctor(command) => command.run(&boot).await,
+            Command::Keys(command) => command.run(&boot).await,
+            Command::Password(command) => command.run(),
         },
     };
     traces.flush().await;

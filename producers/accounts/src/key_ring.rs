@@ -93,6 +93,11 @@ impl KeyRing {
         self.keys.iter().any(|(known, _)| known == kid)
     }
 
+    /// The ids of its keys, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(kid, _)| kid.as_str())
+    }
+
     /// The id of the key that seals.
     pub fn current(&self) -> &str {
         self.keys.first().map(|(kid, _)| kid.as_str()).unwrap_or_default()

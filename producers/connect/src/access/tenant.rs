@@ -38,3 +38,6 @@ fn hex(bytes: [u8; 32]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;
