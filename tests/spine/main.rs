@@ -5,6 +5,7 @@ mod canary;
 mod crash;
 mod demo;
 mod fill;
+mod keys;
 mod misfortune;
 mod roles;
 mod serve;
