@@ -240,7 +240,7 @@ pub async fn it_waits_for_no_longer_than_a_deadline(browser: &Browser) -> Result
     ] {
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
-    let error = page.open(&format!("{url}/slow")).await.expect_err("it takes longer");
+    let error = page.open(&format!("{url}/stuck")).await.expect_err("its end never comes");
     assert!(format!("{error:#}").contains("has not loaded"), "{error:#}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     Ok(())

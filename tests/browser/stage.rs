@@ -28,7 +28,8 @@ pub async fn open() -> Result<String> {
         .route("/events", get(events))
         .route("/bad", get(bad))
         .route("/unnamed", get(async || page(include_str!("stage/unnamed.html"))))
-        .route("/slow", get(slow))
+        .route("/slow", get(async || slow(600)))
+        .route("/stuck", get(async || slow(600_000)))
         .route("/style.css", get(async || file("text/css", include_str!("stage/style.css"))))
         .route("/live.js", get(async || file("text/javascript", include_str!("stage/live.js"))))
         .route("/bad.js", get(async || file("text/javascript", include_str!("stage/bad.js"))));
@@ -76,11 +77,11 @@ async fn bad() -> impl IntoResponse {
 }
 
 /// A page that has its first byte soon and its last one late.
-async fn slow() -> Response {
+fn slow(last_byte_after_ms: u64) -> Response {
     let html = include_str!("stage/greeted.html");
     let (first, last) = html.split_at(html.len() / 2);
-    let parts = stream::iter([first, last]).enumerate().then(async |(number, part)| {
-        tokio::time::sleep(Duration::from_millis(if number > 0 { 600 } else { 50 })).await;
+    let parts = stream::iter([(50, first), (last_byte_after_ms, last)]).then(async |(after_ms, part)| {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
         Ok::<_, Infallible>(part)
     });
     ([(header::CONTENT_TYPE, "text/html"), (header::CONTENT_SECURITY_POLICY, POLICY)], Body::from_stream(parts))
