@@ -217,6 +217,7 @@ fn client() -> Result<ClientConfig, String> {
     let default = ClientConfig::default();
     Ok(ClientConfig {
         base_url: variable("META_API_BASE_URL")?.unwrap_or(default.base_url),
+        any_base_url: flag("META_API_UNSAFE_BASE_URL")?,
         api_version: variable("META_API_VERSION")?.unwrap_or(default.api_version),
         max_backoff: Duration::from_secs(number("META_MAX_BACKOFF_SECONDS", 60, 1..=3600)?),
         ..ClientConfig::default()

@@ -160,6 +160,7 @@ async fn tokens_keys_and_currencies_that_do_not_fit_connect_nothing() -> Result<
     }
     for (base_url, words) in [
         ("http://graph.example.com", "plain http would show the token"),
+        ("https://graph.example.com", "META_API_UNSAFE_BASE_URL=1"),
         ("not a url", "META_API_BASE_URL is \"not a url\""),
     ] {
         let mut command = shop.command(&connect);

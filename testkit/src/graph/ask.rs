@@ -101,10 +101,7 @@ pub(super) fn parse(query: &[(String, String)], world: &World) -> Result<(Ask, P
             "fields" => ask.fields = value.split(',').filter(|field| !field.is_empty()).map(str::to_owned).collect(),
             "filtering" => ask.statuses = filtering(value)?,
             "action_attribution_windows" => ask.windows = windows(value)?,
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| *limit > 0);
-                paging.limit = limit.ok_or_else(|| Refusal::parameter("limit must be a positive number"))?;
-            }
+            "limit" => paging.limit = limit(value)?,
             "after" => paging.after = Some(value.clone()),
             // Refused elsewhere: the token belongs into the header.
             "access_token" => {}
@@ -121,6 +118,11 @@ pub(super) fn parse(query: &[(String, String)], world: &World) -> Result<(Ask, P
         return Err(Refusal::parameter("the fake Graph API wants a time_range and time_increment=1"));
     }
     Ok((ask, paging))
+}
+
+pub(super) fn limit(text: &str) -> Result<usize, Refusal> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| Refusal::parameter("limit must be a positive number"))
 }
 
 fn time_range(json: &str, today: Option<NaiveDate>) -> Result<(NaiveDate, NaiveDate), Refusal> {

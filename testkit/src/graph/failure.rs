@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use super::recorded::Recorded;
+use super::recorded::{Endpoint, Recorded};
 use super::refusal::Refusal;
 
 /// A fault, the questions that it befalls, and how often. Without limits it befalls every question for ever.
 ///
-/// `{token}` in a message, a body or a header value becomes the token that the question came with.
+/// `{token}` in a message, a body or a header value becomes the token that the question came with or is about; `{code}`,
+/// `{secret}` and `{verifier}` become what it brought of these.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub(super) kind: Kind,
@@ -20,17 +21,6 @@ pub struct Failure {
     only_later_pages: bool,
     only_above_limit: usize,
     left: Option<u32>,
-}
-
-/// A kind of question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// The ad account itself.
-    AdAccount,
-    /// Rows of ads.
-    AdRows,
-    /// The row of the whole ad account: the control total.
-    AccountRow,
 }
 
 #[derive(Debug, Clone)]
@@ -165,13 +155,8 @@ impl Failure {
 
     /// Whether it befalls this question; if so, it is spent once.
     pub(super) fn strikes(&mut self, question: &Recorded) -> bool {
-        let endpoint = match question.parameter("level") {
-            _ if !question.is_insights() => Endpoint::AdAccount,
-            Some("ad") => Endpoint::AdRows,
-            _ => Endpoint::AccountRow,
-        };
         let fits = self.left != Some(0)
-            && self.endpoint.is_none_or(|e| e == endpoint)
+            && self.endpoint.is_none_or(|e| e == question.endpoint())
             && self.external_id.as_deref().is_none_or(|id| id == question.external_id())
             && (self.date.is_none() || self.date == question.since())
             && (!self.only_later_pages || question.parameter("after").is_some())

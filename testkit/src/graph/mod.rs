@@ -3,16 +3,21 @@
 //!
 //! A [`World`] says what is true of the ad accounts; [`Graph`] answers questions about it as Meta does, traps included:
 //! ids that no float holds, names that no `jsonb` holds, bare numbers, overlapping action types, `paging.next` with the
-//! token in it, error messages that quote the token. A [`Failure`] makes it answer badly for a while, and every question
-//! is [`Recorded`]. What must not live here: anything that knows our tables or events.
+//! token in it, error messages that quote the token. People grant access in its dialog, and codes become tokens. A
+//! [`Failure`] makes it answer badly for a while, and every question is [`Recorded`]. What must not live here: anything
+//! that knows our tables or events.
 //!
-//! Reading order: `world.rs`, `respond.rs` (one question, one answer), `failure.rs`.
+//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, one answer), `failure.rs`.
 
+mod access;
 mod ask;
 mod delivery;
 mod demo;
+mod dialog;
 mod failure;
 mod name;
+mod oauth;
+mod pages;
 mod recorded;
 mod refusal;
 mod respond;
@@ -23,14 +28,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use axum::extract::Query;
+use axum::http::Uri;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use access::{App, CODE_LIVES, Code, LONG_LIVED_TOKEN_LIVES, TOKEN_LIVES, Token, User, code_challenge};
 pub use ask::{Ask, Level, STATUSES, VERSIONS};
 pub use delivery::{Delivery, Purchases, Sales};
-pub use failure::{Endpoint, Failure};
+pub use dialog::Decision;
+pub use failure::Failure;
 pub use name::Name;
-pub use recorded::Recorded;
+pub use recorded::{Endpoint, Recorded};
 pub use world::{Ad, AdAccount, Totals, World};
 
 /// A running fake. It stops when it is dropped.
@@ -94,6 +103,17 @@ impl Graph {
         change(&mut lock(&self.inside.world))
     }
 
+    /// Answers the dialog at this address as a person would, without a browser: returns where that would be sent, which
+    /// ends in `#_=_` as with Meta.
+    ///
+    /// # Errors
+    /// What the dialog's page would say, when it refuses.
+    pub fn decide(&self, dialog_url: &str, decision: Decision) -> Result<String> {
+        let uri: Uri = dialog_url.parse().context("the dialog's address")?;
+        let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(&uri).context("the dialog's query")?;
+        self.edit(|world| Ok(dialog::Asked::read(world, &query).map_err(anyhow::Error::msg)?.decide(world, &decision)))
+    }
+
     /// Answers badly from now on. Of the failures that fit a question, the one that was added first is spent first.
     pub fn fail(&self, failure: Failure) {
         lock(&self.inside.failures).push(failure);
@@ -112,6 +132,11 @@ impl Graph {
     pub fn forget_requests(&self) {
         lock(&self.inside.requests).clear();
     }
+}
+
+fn percent(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A test that panicked with the lock held has failed already; the others go on.

@@ -8,16 +8,77 @@ pub struct Recorded {
     pub path: String,
     /// Decoded, in its order.
     pub query: Vec<(String, String)>,
+    /// What a POST brought in its body, decoded, in its order.
+    pub form: Vec<(String, String)>,
     /// The value of the header.
     pub authorization: Option<String>,
-    /// A key or a value of the query is, or holds, a token: that must never happen.
+    /// A key or a value of the query is, or holds, a token, a code or the secret of an app: that must never happen. The
+    /// token that `/debug_token` is asked about is left out: Meta takes it nowhere else.
     pub token_in_url: bool,
 }
 
+/// A kind of question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The ad account itself.
+    AdAccount,
+    /// Rows of ads.
+    AdRows,
+    /// The row of the whole ad account: the control total.
+    AccountRow,
+    /// The list of the ad accounts that a token sees.
+    AdAccounts,
+    Permissions,
+    /// The token's user.
+    Me,
+    /// The dialog's pages and its way back.
+    Dialog,
+    /// A code for a token.
+    CodeExchange,
+    /// A token for a long-lived one.
+    LongLived,
+    DebugToken,
+}
+
 impl Recorded {
-    /// The first value of a parameter.
+    /// The first value of a parameter, of the query or else of the form.
     pub fn parameter(&self, key: &str) -> Option<&str> {
-        self.query.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.query.iter().chain(&self.form).find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        let path: Vec<&str> = self.path.split('/').skip(2).collect();
+        match path.as_slice() {
+            ["dialog", "oauth"] => Endpoint::Dialog,
+            ["oauth", "access_token"] if self.parameter("grant_type") == Some("fb_exchange_token") => {
+                Endpoint::LongLived
+            }
+            ["oauth", "access_token"] => Endpoint::CodeExchange,
+            ["debug_token"] => Endpoint::DebugToken,
+            ["me", "adaccounts"] => Endpoint::AdAccounts,
+            ["me", "permissions"] => Endpoint::Permissions,
+            ["me"] => Endpoint::Me,
+            _ if !self.is_insights() => Endpoint::AdAccount,
+            _ if self.parameter("level") == Some("ad") => Endpoint::AdRows,
+            _ => Endpoint::AccountRow,
+        }
+    }
+
+    /// What a text with placeholders says about this question: `{token}` is the token that it came with or is about,
+    /// `{code}`, `{secret}` and `{verifier}` are what it brought of these.
+    pub(super) fn quoted_in(&self, text: &str) -> String {
+        let bearer = self.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+        let about = self.parameter("input_token").or(self.parameter("fb_exchange_token"));
+        let of_app = bearer.and_then(|bearer| bearer.split_once('|')).map(|(_, secret)| secret);
+        let secret = self.parameter("client_secret").or(of_app.filter(|_| self.endpoint() == Endpoint::DebugToken));
+        [
+            ("{token}", about.or(bearer)),
+            ("{code}", self.parameter("code")),
+            ("{secret}", secret),
+            ("{verifier}", self.parameter("code_verifier")),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, value.unwrap_or_default()))
     }
 
     pub fn is_insights(&self) -> bool {

@@ -34,6 +34,11 @@ impl Refusal {
         Refusal::new(400, 190, Some(467), format!("Error validating access token: {token}"))
     }
 
+    /// Expired, revoked, …
+    pub(super) fn unusable_token(subcode: i64, what: &str) -> Self {
+        Refusal::new(400, 190, Some(subcode), what)
+    }
+
     pub(super) fn no_token() -> Self {
         Refusal::new(400, 104, None, "An access token is required to request this resource.")
     }

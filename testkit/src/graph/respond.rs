@@ -11,22 +11,30 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::ask::{self, VERSIONS};
+use super::ask::VERSIONS;
+use super::dialog::{self, Shown};
 use super::failure::{Failure, Kind};
-use super::recorded::Recorded;
+use super::pages::{self, Turn, Twist};
+use super::recorded::{Endpoint, Recorded};
 use super::refusal::Refusal;
-use super::world::{AdAccount, World};
-use super::{Inside, lock};
+use super::world::World;
+use super::{Inside, lock, oauth};
 
 const JSON: &str = "application/json; charset=UTF-8";
+const HTML: &str = "text/html; charset=utf-8";
 
-/// How a good answer is made worse.
-#[derive(Default, Clone, Copy, PartialEq)]
-enum Twist {
-    #[default]
-    None,
-    CursorLoop,
-    RowsMoved,
+/// An answer, usage headers apart.
+struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: String,
+    location: Option<String>,
+}
+
+impl Reply {
+    fn json(status: u16, body: String) -> Self {
+        Reply { status, kind: JSON, body, location: None }
+    }
 }
 
 pub(super) async fn respond(
@@ -35,17 +43,20 @@ pub(super) async fn respond(
     uri: Uri,
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
+    body: Bytes,
 ) -> Result<Response, Infallible> {
     let authorization =
         headers.get(header::AUTHORIZATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let token = authorization.as_deref().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
-    let question = Recorded {
+    let mut question = Recorded {
         method: method.to_string(),
         path: uri.path().into(),
-        token_in_url: has_token(&inside, &uri, &query, &token),
         query,
+        form: form(&body),
         authorization,
+        token_in_url: false,
     };
+    question.token_in_url = has_secret(&lock(&inside.world), &uri, &question, &token);
     let number = {
         let mut requests = lock(&inside.requests);
         requests.push(question.clone());
@@ -53,12 +64,12 @@ pub(super) async fn respond(
     };
     let failure = lock(&inside.failures).iter_mut().find_map(|f| f.strikes(&question).then(|| f.clone()));
     let trace_id = format!("Fake{number:06}");
-    let good = |twist| match answer(&inside, &question, &token, twist) {
-        Ok(body) => (200, body),
-        Err(refusal) => (refusal.status.as_u16(), refusal.body(&trace_id)),
+    let good = |twist| {
+        let turn = Turn { url: &inside.url, question: &question, token: &token, twist };
+        let world = &mut lock(&inside.world);
+        answer(world, &turn).unwrap_or_else(|refusal| Reply::json(refusal.status.as_u16(), refusal.body(&trace_id)))
     };
-    let mut kind = JSON;
-    let (status, body) = match failure.as_ref().map(|failure| &failure.kind) {
+    let reply = match failure.as_ref().map(|failure| &failure.kind) {
         None | Some(Kind::Cut) => good(Twist::None),
         Some(Kind::CursorLoop) => good(Twist::CursorLoop),
         Some(Kind::RowsMoved) => good(Twist::RowsMoved),
@@ -67,25 +78,27 @@ pub(super) async fn respond(
             good(Twist::None)
         }
         Some(Kind::Refuse(refusal)) => {
-            let message = refusal.message.replace("{token}", &token);
-            (refusal.status.as_u16(), Refusal { message, ..refusal.clone() }.body(&trace_id))
+            let message = question.quoted_in(&refusal.message);
+            Reply::json(refusal.status.as_u16(), Refusal { message, ..refusal.clone() }.body(&trace_id))
         }
-        Some(Kind::Body(status, content_type, body)) => {
-            kind = content_type;
-            (*status, body.replace("{token}", &token))
+        Some(Kind::Body(status, kind, body)) => {
+            Reply { status: *status, kind, body: question.quoted_in(body), location: None }
         }
     };
     let body = match failure.as_ref().map(|failure| &failure.kind) {
-        Some(Kind::Cut) => cut(body),
-        _ => Body::from(body),
+        Some(Kind::Cut) => cut(reply.body),
+        _ => Body::from(reply.body),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = status.try_into().unwrap_or_default();
+    *response.status_mut() = reply.status.try_into().unwrap_or_default();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.kind));
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
     usage(headers, number, &trace_id);
     for (name, value) in failure.iter().flat_map(|failure: &Failure| &failure.headers) {
-        let value = value.replace("{token}", &token);
+        let value = question.quoted_in(value);
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             headers.insert(name, value);
         }
@@ -93,114 +106,73 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-fn has_token(inside: &Inside, uri: &Uri, query: &[(String, String)], token: &str) -> bool {
-    let world = lock(&inside.world);
-    let holds = |text: &str| {
-        world.tokens.keys().map(String::as_str).chain([token]).any(|token| !token.is_empty() && text.contains(token))
-    };
-    uri.path_and_query().is_some_and(|text| holds(text.as_str()))
-        || query.iter().any(|(key, value)| key.contains("token") || holds(key) || holds(value))
+/// A form is spelled as a query is. A body that is none has no parameters.
+fn form(body: &[u8]) -> Vec<(String, String)> {
+    let uri = std::str::from_utf8(body).ok().and_then(|text| format!("/?{text}").parse::<Uri>().ok());
+    let query = uri.and_then(|uri| Query::try_from_uri(&uri).ok());
+    query.map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
-/// The body of a good answer.
-fn answer(inside: &Inside, question: &Recorded, token: &str, twist: Twist) -> Result<String, Refusal> {
-    let world = lock(&inside.world);
+fn has_secret(world: &World, uri: &Uri, question: &Recorded, token: &str) -> bool {
+    let secrets = world.tokens.keys().chain(world.codes.keys()).chain(world.apps.values().map(|app| &app.secret));
+    let secrets: Vec<&str> = secrets.map(String::as_str).chain([token]).filter(|secret| !secret.is_empty()).collect();
+    let holds = |text: &str| secrets.iter().any(|secret| text.contains(secret));
+    let is_debug = question.endpoint() == Endpoint::DebugToken;
+    holds(uri.path())
+        || (!is_debug && uri.query().is_some_and(holds))
+        || question.query.iter().filter(|(key, _)| !is_debug || key != "input_token").any(|(key, value)| {
+            let is_secret = key.contains("token") || ["code", "client_secret", "code_verifier"].contains(&key.as_str());
+            is_secret || holds(key) || holds(value)
+        })
+}
+
+/// A good answer.
+fn answer(world: &mut World, turn: &Turn<'_>) -> Result<Reply, Refusal> {
+    let Turn { question, token, .. } = turn;
     let mut path = question.path.trim_start_matches('/').split('/');
     let (version, object, edge, rest) = (path.next().unwrap_or_default(), path.next(), path.next(), path.next());
     if !VERSIONS.contains(&version) {
         return Err(Refusal::expired_version(version));
     }
-    if token.is_empty() {
-        return Err(Refusal::no_token());
+    let good = |body| Reply::json(200, body);
+    match question.endpoint() {
+        Endpoint::Dialog => return Ok(shown(dialog::answer(world, question))),
+        Endpoint::CodeExchange | Endpoint::LongLived => return oauth::access_token(world, question).map(good),
+        Endpoint::DebugToken => return oauth::debug_token(world, question, token).map(good),
+        _ => {}
     }
-    let allowed = world.tokens.get(token).ok_or_else(|| Refusal::invalid_token(token))?;
+    let allowed = world.allowed(token)?;
+    let is_get = question.method == "GET";
+    match question.endpoint() {
+        Endpoint::Me if is_get => return Ok(good(oauth::me(allowed))),
+        Endpoint::Permissions if is_get => return pages::list(turn, |_| Ok(oauth::permissions(allowed))).map(good),
+        Endpoint::AdAccounts if is_get && !allowed.may_read_ads() => return Err(Refusal::no_permission("me")),
+        Endpoint::AdAccounts if is_get => {
+            let seen = allowed.ad_accounts.iter().filter_map(|id| Some((id, world.ad_accounts.get(id)?)));
+            let rows = |fields: &str| seen.map(|(id, account)| pages::ad_account(id, account, fields)).collect();
+            return pages::list(turn, rows).map(good);
+        }
+        _ => {}
+    }
     let object = object.unwrap_or_default();
     let account = world.ad_accounts.get(object).ok_or_else(|| Refusal::unknown_object(object))?;
-    if !allowed.contains(object) {
+    if !allowed.ad_accounts.contains(object) || !allowed.may_read_ads() {
         return Err(Refusal::no_permission(object));
     }
-    match (question.method.as_str(), edge, rest) {
-        ("GET", None, None) => ad_account(object, account, question),
-        ("GET", Some("insights"), None) => insights(&inside.url, &world, question, token, twist),
+    match (edge, rest) {
+        (None, None) if is_get => {
+            pages::ad_account(object, account, question.parameter("fields").unwrap_or_default()).map(good)
+        }
+        (Some("insights"), None) if is_get => pages::insights(world, turn).map(good),
         _ => Err(Refusal::parameter(&format!("Unsupported {} request", question.method.to_lowercase()))),
     }
 }
 
-fn ad_account(external_id: &str, account: &AdAccount, question: &Recorded) -> Result<String, Refusal> {
-    // The id comes unasked.
-    let mut fields = vec!["id"];
-    fields.extend(question.parameter("fields").unwrap_or_default().split(',').filter(|f| !f.is_empty() && *f != "id"));
-    let mut members = Vec::new();
-    for field in fields {
-        let value = match field {
-            "id" => format!(r#""{external_id}""#),
-            "account_id" => format!(r#""{}""#, external_id.trim_start_matches("act_")),
-            "name" => account.name.json().into(),
-            "currency" => format!(r#""{}""#, account.currency),
-            "timezone_name" => format!(r#""{}""#, account.timezone_name.replace('/', "\\/")),
-            "account_status" => account.account_status.to_string(),
-            field => {
-                let message = format!("Tried accessing nonexisting field ({field}) on node type (AdAccount)");
-                return Err(Refusal::parameter(&message));
-            }
-        };
-        members.push(format!(r#""{field}":{value}"#));
+fn shown(shown: Shown) -> Reply {
+    match shown {
+        Shown::Page(status, body) => Reply { status, kind: HTML, body, location: None },
+        Shown::Back(location) => Reply { status: 303, kind: HTML, body: String::new(), location: Some(location) },
     }
-    Ok(format!("{{{}}}", members.join(",")))
-}
-
-fn insights(url: &str, world: &World, question: &Recorded, token: &str, twist: Twist) -> Result<String, Refusal> {
-    let (ask, paging) = ask::parse(&question.query, world)?;
-    let rows = world.rows(question.external_id(), &ask);
-    let start = match &paging.after {
-        None => 0,
-        Some(after) => position(after).ok_or_else(|| Refusal::parameter("Invalid cursor in the parameter after"))?,
-    };
-    let shift = usize::from(twist == Twist::RowsMoved);
-    let first = start.saturating_sub(shift).min(rows.len());
-    let end = (first + paging.limit).min(rows.len());
-    let page = &rows[first..end];
-    if page.is_empty() {
-        return Ok(r#"{"data":[]}"#.into());
-    }
-    let mut after = cursor(end);
-    if let (Twist::CursorLoop, Some(came_with)) = (twist, &paging.after) {
-        after.clone_from(came_with);
-    }
-    let mut cursors = serde_json::json!({"cursors": {"before": cursor(first), "after": after}});
-    if end < rows.len() || twist == Twist::CursorLoop {
-        cursors["next"] = next(url, question, token, &after).into();
-    }
-    Ok(format!(r#"{{"data":[{}],"paging":{cursors}}}"#, page.join(",")))
-}
-
-/// Opaque, and of the kind that changes when it is not encoded in a URL.
-fn cursor(position: usize) -> String {
-    format!("QVFI+{:x}/ZD==", position * 7919 + 104_729)
-}
-
-fn position(cursor: &str) -> Option<usize> {
-    let number = usize::from_str_radix(cursor.strip_prefix("QVFI+")?.strip_suffix("/ZD==")?, 16).ok()?;
-    let number = number.checked_sub(104_729)?;
-    (number % 7919 == 0).then_some(number / 7919)
-}
-
-/// A full URL with the token in it, as Meta's is.
-fn next(url: &str, question: &Recorded, token: &str, after: &str) -> String {
-    let kept =
-        question.query.iter().filter(|(key, _)| key != "after").map(|(key, value)| (key.as_str(), value.as_str()));
-    let query: Vec<String> = [("access_token", token)]
-        .into_iter()
-        .chain(kept)
-        .chain([("after", after)])
-        .map(|(key, value)| format!("{key}={}", percent(value)))
-        .collect();
-    format!("{url}{}?{}", question.path, query.join("&"))
-}
-
-fn percent(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// Usage grows by one percent with every ten questions.
@@ -255,44 +227,4 @@ fn cut(body: String) -> Body {
             None => None,
         }
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::NaiveDate;
-
-    use super::*;
-
-    #[test]
-    fn pages_lead_on_by_cursor_and_by_a_url_with_the_token() {
-        let day = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
-        let world = World::demo("a|b/c", "act_1", "UTC", "USD", day..=day, 12);
-        let sent = world.totals("act_1", day, None).ads;
-        let range = format!(r#"{{"since":"{day}","until":"{day}"}}"#);
-        let mut query = vec![];
-        for (key, value) in
-            [("level", "ad"), ("time_increment", "1"), ("time_range", &range), ("fields", "ad_id"), ("limit", "5")]
-        {
-            query.push((key.to_owned(), value.to_owned()));
-        }
-        let mut ads = std::collections::BTreeSet::new();
-        loop {
-            let question = Recorded {
-                method: "GET".into(),
-                path: "/v25.0/act_1/insights".into(),
-                query: query.clone(),
-                authorization: None,
-                token_in_url: false,
-            };
-            let page = insights("http://here", &world, &question, "a|b/c", Twist::None).unwrap();
-            let page: serde_json::Value = serde_json::from_str(&page).unwrap();
-            ads.extend(page["data"].as_array().unwrap().iter().map(|row| row["ad_id"].as_str().unwrap().to_owned()));
-            let Some(next) = page["paging"]["next"].as_str() else { break };
-            assert!(next.starts_with("http://here/v25.0/act_1/insights?access_token=a%7Cb%2Fc&level=ad&"), "{next}");
-            query.retain(|(key, _)| key != "after");
-            query.push(("after".into(), page["paging"]["cursors"]["after"].as_str().unwrap().into()));
-        }
-        assert_eq!(ads.len(), sent);
-        assert!(sent > 5);
-    }
 }

@@ -1,27 +1,38 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 
+use super::access::{App, Code, Token, User};
 use super::delivery::Delivery;
 use super::name::Name;
 
 /// Everything that is true behind the API.
 #[derive(Debug, Default, Clone)]
 pub struct World {
-    /// Each token with the ad accounts that it may read. A token that is not here is invalid.
-    pub tokens: BTreeMap<String, BTreeSet<String>>,
+    /// A token that is not here is invalid.
+    pub tokens: BTreeMap<String, Token>,
+    /// By id.
+    pub apps: BTreeMap<String, App>,
+    /// Whoever sits in front of the dialog.
+    pub user: User,
+    /// What was granted in the dialog, also what was fetched since.
+    pub codes: BTreeMap<String, Code>,
+    /// How many codes and tokens were made up, so that no two are alike.
+    pub minted: u64,
     /// By external id, `act_…`.
     pub ad_accounts: BTreeMap<String, AdAccount>,
     /// With a today, days more than 37 months before it are refused, as Meta does. Without one, no day is too old.
     pub today: Option<NaiveDate>,
+    /// The instant that codes and tokens expire by; the machine's clock where there is none.
+    pub now: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone)]
 pub struct AdAccount {
     pub name: Name,
-    /// ISO 4217.
+    /// ISO 4217; empty where Meta is to leave it out.
     pub currency: String,
     /// IANA name.
     pub timezone_name: String,
@@ -67,10 +78,10 @@ impl World {
     /// Adds an ad account, or replaces it, and lets the token read it.
     pub fn insert(&mut self, token: &str, external_id: &str, ad_account: AdAccount) {
         self.ad_accounts.insert(external_id.into(), ad_account);
-        self.tokens.entry(token.into()).or_default().insert(external_id.into());
+        self.tokens.entry(token.into()).or_default().ad_accounts.insert(external_id.into());
     }
 
-    /// A token that is valid and may read nothing.
+    /// A token that is valid, of no known app, and sees no ad account.
     pub fn insert_token(&mut self, token: &str) {
         self.tokens.entry(token.into()).or_default();
     }

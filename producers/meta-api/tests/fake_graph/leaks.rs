@@ -2,8 +2,9 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use testkit::graph::Failure;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::{ACCOUNT, Scene, TOKEN, date};
+use crate::{ACCOUNT, APP_SECRET, Scene, TOKEN, VERIFIER, date, shown};
 
 /// Whatever the server quotes, and wherever, no text that leaves the crate holds the token.
 #[tokio::test]
@@ -86,9 +87,79 @@ async fn the_token_is_in_no_error_no_debug_text_and_no_log() {
     {
         assert!(log.contains(message), "{message:?} was not logged");
     }
-    let warnings = log.matches("Meta warns of the API version").count();
+    let warns = |line: &&str| line.contains("Meta warns of the API version") && line.contains("[token] uses an old");
+    let warnings = log.lines().filter(warns).count();
     assert_eq!(warnings, 1, "an old version is warned of once a client");
     assert!(scene.graph.requests().iter().all(|question| !question.token_in_url));
+}
+
+/// The same for the calls of the connect flow, which carry more secrets, and carry them elsewhere.
+#[tokio::test]
+async fn no_secret_of_the_connect_flow_is_in_an_error_a_debug_text_or_a_log() {
+    let all = "{token} {code} {secret} {verifier}";
+    let body = |status, text: &str| Failure::body(status, &text.replace("ALL", all));
+    let failures = [
+        Failure::refusal(400, 190, Some(463), all),
+        Failure::refusal(400, 100, Some(36_008), &format!("redirect_uri {all}")),
+        Failure::refusal(400, 100, Some(36_009), all),
+        Failure::refusal(400, 100, None, &format!("did not match the Viewing App {all}")),
+        Failure::refusal(400, 1, None, &format!("Error validating client secret {all}")),
+        Failure::refusal(400, 101, None, all),
+        Failure::refusal(400, 191, None, all),
+        Failure::refusal(400, 4, None, all),
+        Failure::refusal(403, 10, None, all),
+        Failure::refusal(500, 2, None, all),
+        Failure::html(500),
+        Failure::not_json(),
+        Failure::cut(),
+        body(200, "[\"ALL\"]"),
+        body(200, r#"{"data":"ALL","access_token":["ALL"],"id":"ALL","expires_in":"ALL"}"#),
+        body(
+            200,
+            r#"{"access_token":"EAAB-of-the-answer ALL","data":[{"id":"ALL","permission":"ALL","status":"granted"}]}"#,
+        ),
+        body(200, r#"{"data":{"is_valid":"ALL","expires_at":"ALL","scopes":"ALL"}}"#),
+        body(200, r#"{"data":{"is_valid":false,"app_id":"ALL","scopes":["ALL"],"error":{"message":"ALL"}}}"#),
+        body(400, r#"{"error":{"message":"no","error_user_msg":"ALL","code":100,"fbtrace_id":"ALL"}}"#),
+        Failure::redirect("https://example.com/?access_token={token}&code={code}"),
+        Failure::cursor_loop(),
+    ];
+    let scene = Scene::with(3, |config| (config.page_limit, config.max_attempts) = (1, 2)).await;
+    let mut texts = Vec::new();
+    let mut secrets: Vec<String> = [TOKEN, APP_SECRET, VERIFIER].map(str::to_owned).into();
+    for failure in failures {
+        scene.graph.fail(failure.header("x-ad-api-version-warning", all));
+        for (call, result) in scene.every_call().await {
+            let Err(error) = result else { continue };
+            texts.extend([format!("{call}: {error}"), format!("{error:?}"), format!("{error:#?}")]);
+            texts.push(format!("{:?}", anyhow::Error::new(error)));
+        }
+        // What is no error may hold what the server quotes, too.
+        texts.push(format!("{:?}", scene.api.debug_token(&crate::app(), &crate::token()).await));
+        texts.push(format!("{:?}", scene.api.permissions(&crate::token()).await));
+        scene.graph.heal();
+        let granted = scene.api.long_lived(&crate::app(), &crate::token()).await.unwrap();
+        texts.push(format!("{granted:?} {:?}", crate::app()));
+        secrets.push(shown(&granted.token).to_owned());
+    }
+    texts.push(format!("{:?}", scene.trouble()));
+    secrets.extend(scene.graph.edit(|world| world.codes.keys().cloned().collect::<Vec<_>>()));
+    // The middle of each is in none of the names and texts of these tests.
+    secrets.extend(["aB-cD_eF", "sEcReT", "mB92K27uhbUJU1p1r", "EAAB-of-the-answer"].map(str::to_owned));
+    assert!(secrets.len() > 40 && texts.len() > 400, "{} secrets, {} texts", secrets.len(), texts.len());
+
+    let log = log().text();
+    for text in texts.iter().map(String::as_str).chain(log.lines()) {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} is in {text}");
+        }
+    }
+    for said in [" [code] [app secret] [code verifier]", "[token]  [app secret] ", "exchange_code: ", "debug_token: "] {
+        assert!(texts.iter().any(|text| text.contains(said)), "{said} is in none of them");
+    }
+    assert!(log.contains("reqwest::connect"), "the HTTP library is heard");
+    let in_urls: Vec<_> = scene.graph.requests().into_iter().filter(|question| question.token_in_url).collect();
+    assert_eq!(in_urls, []);
 }
 
 /// What every test of this process logged, down to the HTTP library's traces. One subscriber for all, in place before
@@ -99,8 +170,8 @@ pub(crate) fn log() -> &'static Log {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-        tracing::subscriber::set_global_default(subscriber).expect("no other is installed");
+        // Installed so that it hears the HTTP library too, which logs in another way.
+        subscriber.with_writer(move || writer.clone()).finish().try_init().expect("no other is installed");
         log
     })
 }

@@ -1,25 +1,35 @@
 //! The client against the fake Graph API, over real sockets: what it asks, what it makes of good answers, of throttles,
-//! of broken answers and of refusals, and that the token stays in its header.
+//! of broken answers and of refusals, how a person's grant becomes a token, and that what is secret stays so.
 
+mod ad_accounts;
 mod broken;
+mod codes;
+mod grants;
 mod leaks;
 mod pages;
 mod questions;
 mod refusals;
 mod throttles;
+mod tokens;
 
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use meta_api::{AdAccount, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
-use secrecy::SecretString;
-use testkit::graph::{Ask, Graph, Level, World};
+use chrono::{DateTime, NaiveDate, Utc};
+use meta_api::{AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
+use secrecy::{ExposeSecret, SecretString};
+use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
 
 /// Of the form of Meta's app tokens, so that it looks different in a URL.
 const TOKEN: &str = "123456789|aB-cD_eF/gH+iJ=";
 const ACCOUNT: &str = "act_1234567890";
+
+const APP_ID: &str = "424242424242";
+/// These look different in a URL, too.
+const APP_SECRET: &str = "0f~sEcReT/of+the=app*";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFO~EjXk";
+const REDIRECT_URI: &str = "http://127.0.0.1:8080/connect/meta/oauth/callback?a=b";
 
 /// A fake with a made-up ad account, a client, and what the client told while it asked.
 struct Scene {
@@ -36,7 +46,10 @@ impl Scene {
     async fn with(ads: usize, change: impl FnOnce(&mut ClientConfig)) -> Scene {
         leaks::log();
         rustls::crypto::ring::default_provider().install_default().ok();
-        let world = World::demo(TOKEN, ACCOUNT, "Europe/Berlin", "EUR", days(), ads);
+        let mut world = World::demo(TOKEN, ACCOUNT, "Europe/Berlin", "EUR", days(), ads);
+        world.insert_app(APP_ID, APP_SECRET, &[REDIRECT_URI]);
+        world.token(TOKEN).app_id = Some(APP_ID.into());
+        world.now = Some(now());
         let graph = Graph::start(world).await.expect("the fake starts");
         let mut config = ClientConfig {
             base_url: graph.url().into(),
@@ -62,6 +75,40 @@ impl Scene {
 
     async fn ad_account(&self) -> Result<AdAccount, Error> {
         self.api.ad_account(&token(), ACCOUNT, &|_| ()).await
+    }
+
+    async fn ad_accounts(&self) -> Result<Vec<AdAccount>, Error> {
+        self.api.ad_accounts(&token(), &|progress| self.hear(progress)).await
+    }
+
+    fn dialog_url(&self) -> String {
+        self.api.dialog_url(APP_ID, REDIRECT_URI, "st/ate", &code_challenge(VERIFIER)).into()
+    }
+
+    /// What a person grants in the dialog.
+    fn code(&self) -> SecretString {
+        let back = self.graph.decide(&self.dialog_url(), Decision::Continue).expect("the dialog is in order");
+        value(&back, "code").expect("there is a code").into()
+    }
+
+    async fn exchange(&self, code: &SecretString) -> Result<SecretString, Error> {
+        let verifier = VERIFIER.to_owned().into();
+        self.api.exchange_code(&app(), REDIRECT_URI, code, &verifier).await.map(|granted| granted.token)
+    }
+
+    /// One call of each kind, by name; the token is that of every test.
+    async fn every_call(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        vec![
+            ("day", self.day().await.map(drop)),
+            ("control_total", self.control_total(date()).await.map(drop)),
+            ("ad_account", self.ad_account().await.map(drop)),
+            ("ad_accounts", self.ad_accounts().await.map(drop)),
+            ("permissions", self.api.permissions(&token()).await.map(drop)),
+            ("insights_readable", self.api.insights_readable(&token(), ACCOUNT, date()).await),
+            ("debug_token", self.api.debug_token(&app(), &token()).await.map(drop)),
+            ("long_lived", self.api.long_lived(&app(), &token()).await.map(drop)),
+            ("exchange_code", self.exchange(&self.code()).await.map(drop)),
+        ]
     }
 
     fn hear(&self, progress: Progress) {
@@ -99,6 +146,24 @@ fn texts(answer: &DayAnswer) -> Vec<&str> {
 
 fn token() -> SecretString {
     SecretString::from(TOKEN.to_owned())
+}
+
+fn app() -> App {
+    App { app_id: APP_ID.into(), app_secret: APP_SECRET.to_owned().into() }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_793_620_800, 0).expect("it exists")
+}
+
+fn shown(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}
+
+/// A parameter of an address, decoded.
+fn value(url: &str, key: &str) -> Option<String> {
+    let url = reqwest::Url::parse(url).expect("it is a URL");
+    url.query_pairs().find(|(k, _)| k == key).map(|(_, value)| value.into_owned())
 }
 
 fn date() -> NaiveDate {

@@ -68,6 +68,25 @@ async fn a_token_that_was_revoked_is_a_matter_of_connecting_again() {
 }
 
 #[tokio::test]
+async fn a_token_whose_session_was_ended_is_refused_by_every_call() {
+    let scene = Scene::new(3).await;
+    for (revoked, expires_at, subcode) in
+        [(Some(460), None, 460), (Some(458), None, 458), (None, Some(crate::now()), 463)]
+    {
+        scene.graph.edit(|world| (world.token(TOKEN).revoked, world.token(TOKEN).expires_at) = (revoked, expires_at));
+        for (call, result) in scene.every_call().await {
+            if ["debug_token", "exchange_code"].contains(&call) {
+                result.expect(call);
+                continue;
+            }
+            let error = result.expect_err(call);
+            let refusal = error.refusal().expect("Meta said something");
+            assert_eq!((error.class(), refusal.code, refusal.subcode), ("token", Some(190), Some(subcode)), "{call}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_status_or_window_is_named_by_its_setting() {
     let scene = Scene::new(3).await;
     let statuses = InsightsQuery { effective_status: Some(vec!["ACTIVE".into(), "PAUSD".into()]), ..query() };
@@ -94,18 +113,22 @@ async fn a_day_before_metas_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn a_redirect_is_not_followed_by_any_kind_of_call() {
     let scene = Scene::new(3).await;
     let elsewhere = Graph::start(World::demo(TOKEN, ACCOUNT, "UTC", "USD", date()..=date(), 3)).await.unwrap();
     for status in [301, 302, 303, 307, 308] {
+        scene.graph.forget_requests();
         let location = format!("{}/v25.0/{ACCOUNT}/insights", elsewhere.url());
-        scene.graph.fail(Failure::body(status, "").header("location", &location).times(1));
-        let error = scene.day().await.unwrap_err();
-        assert_eq!(error.class(), "wrong_request", "{error}");
-        assert!(error.to_string().contains("a redirect to another address, which is not followed"), "{error}");
+        scene.graph.fail(Failure::body(status, "").header("location", &location));
+        for (call, result) in scene.every_call().await {
+            let error = result.expect_err(call);
+            assert_eq!(error.class(), "wrong_request", "{call}: {error}");
+            assert!(error.to_string().contains("a redirect to another address, which is not followed"), "{error}");
+        }
+        assert_eq!(scene.graph.requests().len(), 9, "{status}");
+        scene.graph.heal();
     }
     assert_eq!(elsewhere.requests(), []);
-    assert_eq!(scene.graph.requests().len(), 5);
 }
 
 #[tokio::test]
