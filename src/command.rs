@@ -6,6 +6,7 @@ pub mod backfill;
 pub mod connect;
 pub mod dead_letters;
 pub mod demo;
+pub mod disconnect;
 pub mod doctor;
 pub mod keys;
 pub mod migrate;

@@ -48,7 +48,7 @@ pub fn router(boot: &Boot, servers: &Servers, cancel: &CancellationToken) -> Res
     let connect = Connect {
         pool: pool(servers, MAX_VISITORS_CONNECTIONS, Duration::from_secs(5)),
         keys: Arc::new(settings.key_ring(boot.place()).map_err(usage)?),
-        meta: settings.sources().map_err(usage)?.meta,
+        meta: settings.directory().map_err(usage)?,
         settings: settings.web.clone(),
         cancel: cancel.clone(),
     };

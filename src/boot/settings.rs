@@ -51,6 +51,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// How long one answer of Meta's may take, and waiting for it, where somebody sits in front of it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
 /// The values of Meta's `ad.effective_status`.
 const EFFECTIVE_STATUSES: [&str; 12] = [
     "ACTIVE",
@@ -167,6 +170,17 @@ impl Settings {
     pub fn sources(&self) -> Result<Sources, meta_api::ConfigError> {
         let meta = if self.stub { None } else { Some(MetaApi::new(self.client.clone())?) };
         Ok(Sources { meta })
+    }
+
+    /// Meta for the connect flow, which somebody sits in front of: a throttle of minutes is said instead of waited for.
+    /// `None` in stub mode.
+    pub fn directory(&self) -> Result<Option<MetaApi>, meta_api::ConfigError> {
+        let client = ClientConfig {
+            max_total_wait: self.client.max_total_wait.min(ANSWER_WITHIN),
+            request_timeout: self.client.request_timeout.min(ANSWER_WITHIN),
+            ..self.client.clone()
+        };
+        if self.stub { Ok(None) } else { MetaApi::new(client).map(Some) }
     }
 
     /// Whether no request leaves this process.

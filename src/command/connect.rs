@@ -1,8 +1,12 @@
 use std::io::{IsTerminal, Read};
 
-use anyhow::Result;
+use accounts::{FoundAdAccount, Tenant};
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use clap::Args;
+use ::connect::{CheckState, Directory, Examination, Examined};
 use secrecy::SecretString;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::boot::Boot;
@@ -11,8 +15,8 @@ use crate::output;
 
 /// Connect an ad account to a tenant, with a token read from standard input
 ///
-/// Asks Meta for the ad account, checks that its currency is the tenant's, and keeps the token sealed. Run it again to
-/// replace the token.
+/// Asks Meta about the token and the ad account, says of each check how it went, connects if all passed, and keeps the token
+/// sealed. Run it again to replace the token.
 #[derive(Args)]
 pub struct Connect {
     /// Id of the tenant, as `adledger account create` printed it
@@ -32,27 +36,24 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 impl Connect {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         let keys = boot.settings.key_ring(boot.place()).map_err(usage)?;
-        let sources = boot.settings.sources().map_err(usage)?;
+        let meta = boot.settings.directory().map_err(usage)?;
+        meta_api::check_ad_account_id(&self.ad_account).map_err(usage)?;
         let token = self.read_token()?;
         let (pool, _servers) = boot.tables().await?;
         let tenant = accounts::tenant(&pool, self.account).await?;
-        let found = sources.ad_account(&token, &self.ad_account, &tenant).await.map_err(|error| match error {
-            error @ meta_api::Error::AdAccountId { .. } => usage(error),
-            error => error.into(),
-        })?;
-        let connected = accounts::connect(&pool, &keys, tenant.id, &found, &token, None).await?;
+        let directory = Directory::of(meta.as_ref(), boot.settings.web.app.as_ref());
+        let (examined, expires_at) = examine(&pool, directory, &tenant, &token, &self.ad_account).await?;
+        for check in &examined.checks {
+            eprintln!("{:<9}  {}: {}", check.state.word(), check.name.title(), check.sentence);
+        }
+        let found = passed(&examined)?;
+        let connected = accounts::connect(&pool, &keys, tenant.id, found, &token, expires_at).await?;
         let verb = if connected.reconnected { "Reconnected" } else { "Connected" };
         eprintln!(
             "{verb} {} ({:?}, {}, {}) to {:?}. The integration's id:",
             found.external_id, found.name, found.currency, found.timezone_name, tenant.name
         );
         output::line(&connected.integration_id.to_string())?;
-        if !matches!(found.status.as_str(), "active" | "unknown") {
-            eprintln!(
-                "Meta says that this ad account is {}: its old days can be read, new ones may not come.",
-                found.status
-            );
-        }
         eprintln!(
             "Its last 7 days follow by themselves where `adledger serve` runs. To fetch them here and now:\n  \
              adledger sync --integration {} --job meta_7d_fill --wait",
@@ -84,4 +85,30 @@ impl Connect {
         }
         Ok(token.to_owned().into())
     }
+}
+
+/// The check list of the ad account, and when the token expires.
+pub(super) async fn examine(
+    pool: &PgPool,
+    directory: Directory<'_>,
+    tenant: &Tenant,
+    token: &SecretString,
+    external_id: &str,
+) -> Result<(Examined, Option<DateTime<Utc>>)> {
+    let date = sqlx::query_scalar!(r#"select (now() at time zone 'utc')::date - 2 as "date!""#).fetch_one(pool).await?;
+    let examination = Examination { directory, tenant, token, date };
+    let known = examination.token().await;
+    let examined = examination.ad_account(&known, external_id).await;
+    Ok((examined, known.ok().and_then(|facts| facts.expires_at)))
+}
+
+/// The ad account, if every check passed.
+pub(super) fn passed(examined: &Examined) -> Result<&FoundAdAccount> {
+    let failed = || {
+        let failed = examined.checks.iter().filter(|check| check.state == CheckState::Failed);
+        let failed: Vec<&str> = failed.map(|check| check.name.title()).collect();
+        let external_id = &examined.external_id;
+        format!("{external_id} is not connected, and nothing was written. This does not hold: {}", failed.join("; "))
+    };
+    examined.passed().with_context(failed)
 }

@@ -100,9 +100,12 @@ async fn connected(pool: &PgPool, account_id: Uuid) -> Result<Option<Uuid>> {
 async fn connect(boot: &Boot, pool: &PgPool, account_id: Uuid) -> Result<Uuid> {
     let tenant = accounts::tenant(pool, account_id).await?;
     let token = "the stub takes any token".to_owned().into();
-    let found = boot.settings.sources()?.ad_account(&token, AD_ACCOUNT, &tenant).await?;
+    let meta = boot.settings.directory()?;
+    let directory = ::connect::Directory::of(meta.as_ref(), None);
+    let (examined, _) = super::connect::examine(pool, directory, &tenant, &token, AD_ACCOUNT).await?;
+    let found = super::connect::passed(&examined)?;
     let keys = boot.settings.key_ring(boot.place())?;
-    Ok(accounts::connect(pool, &keys, account_id, &found, &token, None).await?.integration_id)
+    Ok(accounts::connect(pool, &keys, account_id, found, &token, None).await?.integration_id)
 }
 
 /// The fill that a connection's event makes, as it does in a service: outbox, relay, META_CONNECT, its consumer.

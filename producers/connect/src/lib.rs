@@ -1,7 +1,7 @@
 //! The web side: people connect ad accounts and look how their data is, programs ask for syncs and read summaries.
 //!
 //! Here live: who asks, and what they may see ([`access`]: sessions, API tokens, one tenant a transaction, the limits); the
-//! connect flow (`flow`), the API (`api`), the pages (`pages`). Whoever assembles the process merges [`router`] into what it
+//! connect flow (`flow`, and what it asks before a connection: [`Examination`], the command line's too), the API (`api`), the pages (`pages`). Whoever assembles the process merges [`router`] into what it
 //! serves. What must not live here: the fold (its tables are read through SQL), NATS (what is to be announced goes through the
 //! outbox), the environment, or what a run fetches.
 //!
@@ -14,6 +14,8 @@
 pub mod access;
 mod api;
 mod assets;
+mod checks;
+mod directory;
 mod flow;
 mod pages;
 mod problem;
@@ -21,6 +23,9 @@ mod settings;
 mod web;
 
 pub use access::password;
+pub use checks::{Check, CheckName, CheckState, Examination, Examined, Known};
+pub use directory::{Directory, Listing, ToldBy, TokenFacts};
+pub use flow::disconnect;
 pub use problem::Problem;
 pub use settings::{Settings, SettingsError};
 pub use web::{Connect, router};

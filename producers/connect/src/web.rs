@@ -60,9 +60,7 @@ pub fn router(connect: Connect) -> Router {
         .merge(flow::routes())
         .route("/logout", post(login::logout))
         .layer(from_fn_with_state(web.clone(), session::require));
-    let callback = flow::callback_route()
-        .layer(from_fn_with_state(web.clone(), session::require))
-        .layer(rated(CALLBACKS_A_MINUTE));
+    let callback = flow::callback_route().layer(rated(CALLBACKS_A_MINUTE));
     let scheduler = api::scheduler_route().layer(rated(SCHEDULER_CALLS_A_MINUTE));
     let login = Router::new()
         .route("/login", post(login::login))

@@ -1,6 +1,6 @@
 //! Who is asked: Meta, or the stub that stands in for it. The rest of the room does not know which.
 
-use accounts::{FoundAdAccount, Integration, Origin, Tenant};
+use accounts::{Integration, Origin};
 use chrono::NaiveDate;
 use meta_api::{ControlTotal, InsightsQuery, MetaApi, Observer};
 use secrecy::SecretString;
@@ -63,19 +63,6 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads an ad account that is to be connected to a tenant: of Meta, or in stub mode of the stub.
-    pub async fn ad_account(
-        &self,
-        token: &SecretString,
-        external_id: &str,
-        tenant: &Tenant,
-    ) -> Result<FoundAdAccount, meta_api::Error> {
-        match &self.meta {
-            None => stub::ad_account(external_id, &tenant.currency, &tenant.timezone),
-            Some(api) => Ok(found(api.ad_account(token, external_id, &|_| ()).await?)),
-        }
-    }
-
     /// Reads an ad account that is connected, to see whether it still is what it was; `None` for one of the stub's, which
     /// has whatever it was connected with.
     pub(crate) async fn connected(
@@ -83,11 +70,9 @@ impl Sources {
         token: &SecretString,
         integration: &Integration,
         observer: Observer<'_>,
-    ) -> Result<Option<FoundAdAccount>, meta_api::Error> {
+    ) -> Result<Option<meta_api::AdAccount>, meta_api::Error> {
         match (integration.origin, &self.meta) {
-            (Origin::Meta, Some(api)) => {
-                Ok(Some(found(api.ad_account(token, &integration.external_id, observer).await?)))
-            }
+            (Origin::Meta, Some(api)) => Ok(Some(api.ad_account(token, &integration.external_id, observer).await?)),
             _ => Ok(None),
         }
     }
@@ -127,32 +112,5 @@ impl Sources {
             Err(error) => return Err(error),
         };
         Ok(Answer { rows: day.rows, pages: day.pages, control })
-    }
-}
-
-fn found(ad_account: meta_api::AdAccount) -> FoundAdAccount {
-    FoundAdAccount {
-        origin: Origin::Meta,
-        external_id: ad_account.external_id,
-        name: ad_account.name,
-        currency: ad_account.currency,
-        timezone_name: ad_account.timezone_name,
-        status: status_word(ad_account.account_status),
-    }
-}
-
-/// Meta's `account_status` in words.
-fn status_word(status: Option<i64>) -> String {
-    let Some(status) = status else { return "unknown".into() };
-    match status {
-        1 => "active".into(),
-        2 => "disabled".into(),
-        3 => "unsettled".into(),
-        7 => "risk_review".into(),
-        8 => "pending_settlement".into(),
-        9 => "grace_period".into(),
-        100 => "pending_closure".into(),
-        101 => "closed".into(),
-        other => format!("status_{other}"),
     }
 }

@@ -4,7 +4,7 @@
 //! follows the week; conversions go on arriving until a day is 28 days old; and each week's offer is archived ten days after
 //! its week began, so that a status filter loses it from then on while the control total still counts it.
 
-use accounts::{FoundAdAccount, Integration, Origin};
+use accounts::Integration;
 use chrono::{Datelike, Days, NaiveDate};
 use meta_api::{ControlTotal, InsightsQuery, ThrottleStats};
 use serde_json::value::RawValue;
@@ -35,19 +35,6 @@ const KNOWN: [i64; 28] =
     [41, 62, 70, 75, 79, 82, 84, 86, 88, 89, 90, 91, 92, 93, 94, 94, 95, 95, 96, 96, 97, 97, 98, 98, 99, 99, 99, 99];
 /// Currencies without minor units, as Meta writes them.
 const WHOLE_CURRENCIES: [&str; 7] = ["JPY", "KRW", "VND", "CLP", "ISK", "PYG", "HUF"];
-
-/// The stub's ad account of that id: it fits the tenant it is connected to.
-pub fn ad_account(external_id: &str, currency: &str, timezone_name: &str) -> Result<FoundAdAccount, meta_api::Error> {
-    meta_api::check_ad_account_id(external_id)?;
-    Ok(FoundAdAccount {
-        origin: Origin::Stub,
-        external_id: external_id.to_owned(),
-        name: format!("Stub ad account {}", external_id.trim_start_matches("act_")),
-        currency: currency.to_owned(),
-        timezone_name: timezone_name.to_owned(),
-        status: "active".into(),
-    })
-}
 
 /// What the stub says about a day when it is asked on `today`.
 pub(crate) fn day(integration: &Integration, date: NaiveDate, today: NaiveDate, query: &InsightsQuery) -> Answer {

@@ -1,6 +1,6 @@
 //! An answer of Meta's becomes the data of one event. Pure: no clock, no ids made here.
 
-use accounts::{FoundAdAccount, Integration, Origin};
+use accounts::{Integration, Origin};
 use chrono::NaiveDate;
 use events::{AdAccount, ControlTotal, InsightsData, Request};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub enum TranslateError {
 
 /// Whether an ad account still has the currency and the time zone it was connected with. A day without rows would not
 /// show it.
-pub fn check_unchanged(integration: &Integration, found: &FoundAdAccount) -> Result<(), TranslateError> {
+pub fn check_unchanged(integration: &Integration, found: &meta_api::AdAccount) -> Result<(), TranslateError> {
     for (field, before, now) in [
         ("currency", &integration.currency, &found.currency),
         ("time zone", &integration.timezone_name, &found.timezone_name),
