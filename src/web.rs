@@ -56,10 +56,9 @@ pub fn router(boot: &Boot, servers: &Servers, cancel: &CancellationToken) -> Res
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::scrape))
+        .method_not_allowed_fallback(Problem::other_method)
         .with_state(watched)
-        .merge(connect::router(connect))
-        .fallback(Problem::nothing_there)
-        .method_not_allowed_fallback(Problem::other_method))
+        .merge(connect::router(connect)))
 }
 
 /// A pool apart from the one that the work is done with.

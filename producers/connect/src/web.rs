@@ -51,7 +51,7 @@ impl std::ops::Deref for Web {
     }
 }
 
-/// Every route of the web side with the layers around it.
+/// Every route of the web side with the layers around it, and what is said of every other path.
 pub fn router(connect: Connect) -> Router {
     let web = Web(Arc::new(connect));
     let rated = |requests: u32| from_fn_with_state(Limit::a_minute(requests), limit);
@@ -75,6 +75,8 @@ pub fn router(connect: Connect) -> Router {
         // A stream of events goes on for as long as its run.
         .merge(api::endless_routes())
         .route("/assets/{name}", get(assets::asset))
+        .fallback(Problem::nothing_there)
+        .method_not_allowed_fallback(Problem::other_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(web.clone(), guard::same_site))
         .layer(from_fn_with_state(web.clone(), problems_as_pages))

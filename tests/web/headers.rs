@@ -1,0 +1,78 @@
+//! What every answer tells a browser, and how much it may be asked.
+
+use anyhow::Result;
+use reqwest::{Method, StatusCode};
+
+use crate::login::web;
+use crate::shop::Shop;
+use crate::visitor::Visitor;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_page_allows_scripts_frames_or_forms_of_others() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (mut service, url) = web(&shop, &[]).await?;
+    let mut visitor = Visitor::of(&url)?;
+    let integration = format!("/integrations/{}", shop.integration_id);
+    for path in ["/", "/tenants", "/connect/meta", &integration, "/nowhere", "/assets/app.css", "/openapi.json"] {
+        let answer = visitor.get(path).await?;
+        let policy = answer.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{path}: {policy}");
+        for never in ["unsafe", "http:", "https:", "*", "data:"] {
+            assert!(!policy.contains(never), "{path}: {policy}");
+        }
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path}");
+        }
+        // Nothing stands inside a page that the policy would have to let through.
+        for inline in ["<script>", " onclick=", " onload=", " style=", "<style", "javascript:"] {
+            assert!(!answer.body.contains(inline) || path.starts_with("/assets"), "{path} holds {inline}");
+        }
+        let expected = if path.starts_with("/assets") { "public, max-age=31536000, immutable" } else { "no-store" };
+        if path != "/openapi.json" {
+            assert_eq!(answer.header("cache-control"), expected, "{path}");
+        }
+    }
+    service.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_or_comes_too_often_is_refused() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (mut service, url) = web(&shop, &[("CRON_SECRET", "right")]).await?;
+    let mut visitor = Visitor::of(&url)?;
+    let csrf = visitor.get("/tenants").await?.csrf()?;
+    let large = "x".repeat(100 << 10);
+    let answer = visitor.post("/tenants", &[("csrf", &csrf), ("name", &large)]).await?;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // What is worth guessing at is counted by address: sooner or later it is enough, and it is said for how long.
+    let wrong = &[("authorization", "Bearer wrong")];
+    for (method, path, headers, first) in [
+        (Method::POST, "/login", &[("content-type", "application/x-www-form-urlencoded")], StatusCode::SEE_OTHER),
+        (Method::POST, "/api/scheduler/meta", wrong, StatusCode::UNAUTHORIZED),
+        (Method::GET, "/connect/meta/oauth/callback?code=x&state=x", wrong, StatusCode::BAD_REQUEST),
+    ] {
+        let mut answers = Vec::new();
+        for _ in 0..100 {
+            let body = (method == Method::POST).then(|| "password=guess".to_owned());
+            let answer = visitor.ask(method.clone(), path, headers, body).await?;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                let pause: u64 = answer.header("retry-after").parse()?;
+                assert!((1..=60).contains(&pause), "{path}: {pause}");
+                answers.push(answer.status);
+                break;
+            }
+            assert_eq!(answer.status, first, "{path}: {}", answer.body);
+            answers.push(answer.status);
+        }
+        assert_eq!(answers.last(), Some(&StatusCode::TOO_MANY_REQUESTS), "{path}: {} answers", answers.len());
+        assert!(answers.len() > 5, "{path}: a person who errs is not shut out at once");
+    }
+    // Others are not held up by it.
+    assert_eq!(visitor.get("/tenants").await?.status, StatusCode::OK);
+    service.end().await
+}
