@@ -1,7 +1,11 @@
 //! What every answer tells a browser, and how much it may be asked.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use reqwest::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::login::web;
 use crate::shop::Shop;
@@ -36,6 +40,38 @@ async fn no_page_allows_scripts_frames_or_forms_of_others() -> Result<()> {
         if path != "/openapi.json" {
             assert_eq!(answer.header("cache-control"), expected, "{path}");
         }
+    }
+    service.end().await
+}
+
+/// Who announces a body and sends none holds nothing up for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_not_waited_for() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (mut service, url) = web(&shop, &[("CRON_SECRET", "right")]).await?;
+    let address = url.trim_start_matches("http://").to_owned();
+    let mut visitor = Visitor::of(&url)?;
+    visitor.get("/").await?;
+    let cookie: Vec<_> = visitor.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let paths = ["/login", "/tenants", "/tenants/choose"];
+    let waiting = paths.map(|path| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {}\r\ncontent-length: 100\r\n\
+             content-type: application/x-www-form-urlencoded\r\nconnection: close\r\n\r\n",
+            cookie.join("; ")
+        );
+        let address = address.clone();
+        async move {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(head.as_bytes()).await?;
+            let mut answer = String::new();
+            tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await??;
+            anyhow::Ok(answer)
+        }
+    });
+    for (path, answer) in paths.iter().zip(futures_util::future::join_all(waiting).await) {
+        let answer = answer?;
+        assert!(answer.starts_with("HTTP/1.1 504"), "{path}: {answer}");
     }
     service.end().await
 }

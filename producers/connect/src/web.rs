@@ -5,7 +5,7 @@ use accounts::KeyRing;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use meta_api::MetaApi;
@@ -20,8 +20,10 @@ use crate::{api, assets, flow, pages};
 
 /// The largest form or document that is taken.
 const MAX_BODY_BYTES: usize = 64 << 10;
-/// How long an answer may take; Meta is asked by some of them.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long an answer may take, from the end of the request's head on: a body that does not come is waited for no longer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Where Meta is asked first.
+const META_WITHIN: Duration = Duration::from_secs(60);
 /// How often an address may try what is worth guessing at.
 const LOGINS_A_MINUTE: u32 = 10;
 const CALLBACKS_A_MINUTE: u32 = 30;
@@ -55,23 +57,21 @@ impl std::ops::Deref for Web {
 pub fn router(connect: Connect) -> Router {
     let web = Web(Arc::new(connect));
     let rated = |requests: u32| from_fn_with_state(Limit::a_minute(requests), limit);
-    // What people see needs a session; what programs call says itself who may.
-    let people = pages::routes()
-        .merge(flow::routes())
-        .route("/logout", post(login::logout))
-        .layer(from_fn_with_state(web.clone(), session::require));
-    let callback = flow::callback_route().layer(rated(CALLBACKS_A_MINUTE));
+    let timed = |limit: Duration| from_fn_with_state(limit, within_time);
+    // The session comes first: who has none is told so, whatever else they bring.
+    let people = |routes: Router<Web>| routes.layer(from_fn_with_state(web.clone(), session::require));
     let scheduler = api::scheduler_route().layer(rated(SCHEDULER_CALLS_A_MINUTE));
     let login = Router::new()
         .route("/login", post(login::login))
         .layer(rated(LOGINS_A_MINUTE))
         .route("/login", get(login::form));
-    people
-        .merge(callback)
+    let asks_meta = people(flow::routes()).merge(flow::callback_route().layer(rated(CALLBACKS_A_MINUTE)));
+    people(pages::routes().route("/logout", post(login::logout)))
         .merge(login)
         .merge(scheduler)
         .merge(api::routes())
-        .layer(from_fn(within_time))
+        .layer(timed(ANSWER_WITHIN))
+        .merge(asks_meta.layer(timed(META_WITHIN)))
         // A stream of events goes on for as long as its run.
         .merge(api::endless_routes())
         .route("/assets/{name}", get(assets::asset))
@@ -84,11 +84,11 @@ pub fn router(connect: Connect) -> Router {
         .with_state(web)
 }
 
-async fn within_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+async fn within_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let detail = format!("there was no answer within {} s: try again", ANSWER_WITHIN.as_secs());
+            let detail = format!("there was no answer within {} s: try again", limit.as_secs());
             Problem::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
         }
     }
