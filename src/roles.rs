@@ -86,7 +86,7 @@ pub async fn serve(role: Role, boot: &Boot, servers: Servers) -> Result<Outcome>
     if role.plays(Role::Web) {
         boot.settings.web.check().map_err(usage)?;
         let listener = web::Listener::open(boot.settings.http_addr, role == Role::Web).await?;
-        let (router, cancel) = (web::router(boot, &servers, tasks.cancel())?, tasks.cancel().clone());
+        let (router, cancel) = (web::router(boot, &servers, listener.address, tasks.cancel())?, tasks.cancel().clone());
         tasks.spawn("web", async move { listener.serve(router, &cancel).await });
     }
     spawn(&mut tasks, role, boot, &servers)?;

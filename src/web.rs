@@ -6,6 +6,7 @@ mod health;
 mod listener;
 mod metrics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ struct Watched {
     scrapes: Arc<metrics::Scrapes>,
 }
 
-/// Everything that is served.
-pub fn router(boot: &Boot, servers: &Servers, cancel: &CancellationToken) -> Result<Router> {
+/// Everything that is served at this address.
+pub fn router(boot: &Boot, servers: &Servers, address: SocketAddr, cancel: &CancellationToken) -> Result<Router> {
     let watched = Watched {
         // Longer than any deadline of those who ask, which say in their own words that nobody answered.
         pool: pool(servers, MAX_CONNECTIONS, Duration::from_secs(10)),
@@ -49,7 +50,8 @@ pub fn router(boot: &Boot, servers: &Servers, cancel: &CancellationToken) -> Res
         pool: pool(servers, MAX_VISITORS_CONNECTIONS, Duration::from_secs(5)),
         keys: Arc::new(settings.key_ring(boot.place()).map_err(usage)?),
         meta: settings.directory().map_err(usage)?,
-        settings: settings.web.clone(),
+        // Where Meta's dialog sends people back to is said with the port that was taken.
+        settings: connect::Settings { listens_at: address, ..settings.web.clone() },
         cancel: cancel.clone(),
     };
     Ok(Router::new()

@@ -28,7 +28,8 @@ const FINISH_WITHIN: Duration = Duration::from_millis(700);
 
 /// The address that HTTP is served at, or is to be once its holder is gone.
 pub struct Listener {
-    address: SocketAddr,
+    /// With a real port, also where any free one was asked for.
+    pub address: SocketAddr,
     bound: Option<TcpListener>,
 }
 
@@ -37,7 +38,7 @@ impl Listener {
     /// turn: then one of several processes on a machine answers, and when it ends another one does.
     pub async fn open(address: SocketAddr, must_have_it: bool) -> Result<Listener> {
         match TcpListener::bind(address).await {
-            Ok(bound) => Ok(Listener { address, bound: Some(bound) }),
+            Ok(bound) => Ok(Listener { address: bound.local_addr().unwrap_or(address), bound: Some(bound) }),
             Err(error) if error.kind() == ErrorKind::AddrInUse && !must_have_it => {
                 tracing::info!(%address, "another process serves HTTP at this address; this one takes over when it ends");
                 Ok(Listener { address, bound: None })
@@ -57,9 +58,7 @@ impl Listener {
                 None => return,
             },
         };
-        // Port 0 becomes a real one.
-        let address = bound.local_addr().unwrap_or(self.address);
-        tracing::info!(%address, "serving HTTP");
+        tracing::info!(address = %self.address, "serving HTTP");
         let (limit, connections) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), GracefulShutdown::new());
         while let Some((permit, stream, peer)) = cancel.run_until_cancelled(accept(&bound, &limit)).await {
             let router = router.clone();
