@@ -1,10 +1,10 @@
 use std::io::{IsTerminal, Read};
 
+use ::connect::{CheckState, Directory, Examination, Examined};
 use accounts::{FoundAdAccount, Tenant};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use clap::Args;
-use ::connect::{CheckState, Directory, Examination, Examined};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;

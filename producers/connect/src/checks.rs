@@ -7,7 +7,7 @@ use meta_api::Error;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Directory, ToldBy, TokenFacts};
+use crate::directory::{Directory, TokenFacts, ToldBy};
 
 /// A check's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,9 @@ impl Examination<'_> {
         checks.push(of_insights(&readable));
         let found = match found {
             Ok(found) => found,
-            Err(_) => return Examined::without_answers(external_id, checks, "Not known: the ad account was not reached."),
+            Err(_) => {
+                return Examined::without_answers(external_id, checks, "Not known: the ad account was not reached.");
+            }
         };
         checks.push(of_time_zone(&found));
         checks.push(self.of_currency(&found));
@@ -143,19 +145,21 @@ pub(crate) fn of_token(known: &Known) -> Vec<Check> {
     };
     if !facts.is_valid {
         let why = facts.problem.as_deref().unwrap_or("Meta gives no reason").trim_end_matches('.');
-        let token = CheckName::Token.failed(format!(
-            "The token is not valid ({why}): sign in with Facebook again, or paste a new token."
-        ));
+        let token = CheckName::Token
+            .failed(format!("The token is not valid ({why}): sign in with Facebook again, or paste a new token."));
         return vec![token, CheckName::Scope.not_asked("A token that is not valid has none.")];
     }
     let seen = match (facts.told_by, facts.expires_at) {
         (ToldBy::App, Some(at)) => format!("Meta says that it is valid until {}.", at.format("%Y-%m-%d %H:%M UTC")),
         (ToldBy::App, None) => "Meta says that it is valid and never expires.".to_owned(),
-        (ToldBy::NoApp, _) => "Meta answers it. How long it lasts can be asked only where META_APP_ID and META_APP_SECRET \
+        (ToldBy::NoApp, _) => {
+            "Meta answers it. How long it lasts can be asked only where META_APP_ID and META_APP_SECRET \
                                are set."
-            .to_owned(),
+                .to_owned()
+        }
         (ToldBy::OtherApp, _) => {
-            "Meta answers it. It was made for another Meta app, so that nobody here is told how long it lasts.".to_owned()
+            "Meta answers it. It was made for another Meta app, so that nobody here is told how long it lasts."
+                .to_owned()
         }
         (ToldBy::Stub, _) => "The stub takes any token.".to_owned(),
     };

@@ -11,7 +11,10 @@ use secrecy::SecretString;
 #[derive(Debug, Clone, Copy)]
 pub enum Directory<'a> {
     /// With the app, Meta also says how long a token of that app lives.
-    Meta { api: &'a MetaApi, app: Option<&'a App> },
+    Meta {
+        api: &'a MetaApi,
+        app: Option<&'a App>,
+    },
     Stub,
 }
 
@@ -89,7 +92,10 @@ impl<'a> Directory<'a> {
     /// Every ad account that the token sees, to its last page.
     pub async fn list(&self, token: &SecretString, tenant: &Tenant) -> Result<Listing, Error> {
         let Directory::Meta { api, .. } = *self else {
-            return Ok(Listing { ad_accounts: STUBS.iter().map(|stub| stub.found(tenant)).collect(), left_out: Vec::new() });
+            return Ok(Listing {
+                ad_accounts: STUBS.iter().map(|stub| stub.found(tenant)).collect(),
+                left_out: Vec::new(),
+            });
         };
         let left_out = Mutex::default();
         let observer = |progress| {

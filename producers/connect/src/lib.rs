@@ -24,7 +24,7 @@ mod web;
 
 pub use access::password;
 pub use checks::{Check, CheckName, CheckState, Examination, Examined, Known};
-pub use directory::{Directory, Listing, ToldBy, TokenFacts};
+pub use directory::{Directory, Listing, TokenFacts, ToldBy};
 pub use flow::disconnect;
 pub use problem::Problem;
 pub use settings::{Settings, SettingsError};

@@ -89,7 +89,11 @@ pub(super) async fn connect(
             Ok(examined) => connect_one(web, chosen, draft, known, examined).await,
             Err(_) => {
                 let why = "Not asked: Meta did not answer in time. Check again.";
-                Outcome { examined: Examined::without_answers(&external_id, Vec::new(), why), connected: None, refused: None }
+                Outcome {
+                    examined: Examined::without_answers(&external_id, Vec::new(), why),
+                    connected: None,
+                    refused: None,
+                }
             }
         }
     });

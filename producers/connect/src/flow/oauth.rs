@@ -108,8 +108,7 @@ async fn arrive(web: &Web, jar: &CookieJar, uri: &Uri) -> Result<Option<Uuid>, E
     if let Some(failed) = checks.iter().find(|check| check.state == CheckState::Failed) {
         return Err(Ending::of_check(failed.name));
     }
-    let expiry =
-        Expiry { at: known.ok().and_then(|facts| facts.expires_at), within: granted.expires_in };
+    let expiry = Expiry { at: known.ok().and_then(|facts| facts.expires_at), within: granted.expires_in };
     let kept = draft::keep(web, &session, trip.account_id, &granted.token, expiry).await;
     kept.map_err(|_| Ending::Database)?;
     Ok(trip.reconnect)

@@ -64,7 +64,8 @@ pub(super) async fn recheck(
         item.headers_mut().insert("vary", HeaderValue::from_static("hx-request"));
         return Ok(item);
     }
-    let checks = CheckName::ALL.map(|other| if other == name { check.clone() } else { other.not_asked("Not asked now.") });
+    let checks =
+        CheckName::ALL.map(|other| if other == name { check.clone() } else { other.not_asked("Not asked now.") });
     let examined = Examined::without_answers(&external_id, checks.to_vec(), "");
     let results = vec![Outcome { examined, connected: None, refused: None }];
     page(&ResultsPage { page: frame, tenant: tenant.clone(), results })

@@ -179,11 +179,7 @@ async fn show(
 }
 
 /// The integration of that id, if one is named.
-pub(super) async fn to_reconnect(
-    web: &Web,
-    chosen: &Chosen,
-    id: Option<Uuid>,
-) -> Result<Option<Integration>, Problem> {
+pub(super) async fn to_reconnect(web: &Web, chosen: &Chosen, id: Option<Uuid>) -> Result<Option<Integration>, Problem> {
     let Some(id) = id else { return Ok(None) };
     let mut tx = scope(&chosen.session, chosen.account_id).begin(&web.pool).await?;
     accounts::integration(&mut *tx, id).await?.ok_or_else(nothing_to_reconnect).map(Some)
