@@ -62,6 +62,7 @@ async fn a_kill_while_a_row_is_locked_writes_nothing() -> Result<()> {
 async fn a_kill_on_the_way_back_from_the_dialog_leaves_a_trip_that_is_over() -> Result<()> {
     let mut house = House::open().await?;
     let browser = house.browser()?;
+    browser.get("/connect/meta").await?;
     let dialog = browser.get("/connect/meta/oauth/start").await?;
     let back = house.graph.decide(dialog.location()?, Decision::Continue)?;
     house.graph.fail(Failure::slow(Duration::MAX).on(Endpoint::CodeExchange));

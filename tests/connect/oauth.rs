@@ -9,6 +9,7 @@ use crate::house::{House, SECOND, SHOP};
 
 /// The dialog's address for this browser.
 async fn depart(browser: &Browser) -> Result<String> {
+    browser.get("/connect/meta").await?.shows(200, &["Continue with Facebook"])?;
     Ok(browser.get("/connect/meta/oauth/start").await?.location()?.to_owned())
 }
 
@@ -61,6 +62,7 @@ async fn a_sign_in_ends_in_connected_ad_accounts() -> Result<()> {
 async fn the_address_to_come_back_to_is_the_settings_one() -> Result<()> {
     let house = House::open().await?;
     let browser = house.browser()?;
+    browser.get("/connect/meta").await?;
     let port = house.url.rsplit_once(':').context("a port")?.1;
     let local = format!("localhost:{port}");
     for headers in [
@@ -216,6 +218,8 @@ async fn who_has_no_session_is_not_sent_to_log_in_with_the_code() -> Result<()> 
     let browser = house.browser()?;
     let seen = arrive(&browser, "/connect/meta/oauth/callback?code=AQcanary&state=canary").await?;
     assert_eq!(seen.location()?, "/connect/meta?ended=over");
-    assert_eq!(browser.get("/connect/meta/oauth/start").await?.location()?, "/login?wanted=/connect/meta/oauth/start");
+    // And not from the login's form to another site, which a browser does not let happen.
+    assert_eq!(browser.get("/connect/meta/oauth/start").await?.location()?, "/connect/meta");
+    assert_eq!(browser.get("/connect/meta").await?.location()?, "/login?wanted=/connect/meta");
     Ok(())
 }
