@@ -41,7 +41,7 @@ pub(crate) fn routes() -> Router<Web> {
 
 /// To Meta's dialog, and where it sends people back to. Both find their session themselves. Who has none must not be sent to
 /// log in with the code in the address; nor from there on to the dialog, because no form of ours may end on another site.
-pub(crate) fn trip_routes() -> Router<Web> {
+pub(crate) fn callback_route() -> Router<Web> {
     Router::new()
         .route("/connect/meta/oauth/start", get(oauth::start))
         .route("/connect/meta/oauth/callback", get(oauth::callback))

@@ -24,8 +24,7 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How often an address may try what is worth guessing at.
 const LOGINS_A_MINUTE: u32 = 10;
-/// Of a trip to Meta's dialog, its beginning and its end each count.
-const TRIPS_A_MINUTE: u32 = 60;
+const CALLBACKS_A_MINUTE: u32 = 30;
 const SCHEDULER_CALLS_A_MINUTE: u32 = 60;
 
 /// What the web side works with.
@@ -61,14 +60,14 @@ pub fn router(connect: Connect) -> Router {
         .merge(flow::routes())
         .route("/logout", post(login::logout))
         .layer(from_fn_with_state(web.clone(), session::require));
-    let trips = flow::trip_routes().layer(rated(TRIPS_A_MINUTE));
+    let callback = flow::callback_route().layer(rated(CALLBACKS_A_MINUTE));
     let scheduler = api::scheduler_route().layer(rated(SCHEDULER_CALLS_A_MINUTE));
     let login = Router::new()
         .route("/login", post(login::login))
         .layer(rated(LOGINS_A_MINUTE))
         .route("/login", get(login::form));
     people
-        .merge(trips)
+        .merge(callback)
         .merge(login)
         .merge(scheduler)
         .merge(api::routes())
