@@ -16,10 +16,10 @@ use crate::access::rate::{Limit, limit};
 use crate::access::{guard, login, session};
 use crate::problem::Problem;
 use crate::settings::Settings;
-use crate::{api, assets, flow, pages};
+use crate::{api, assets, flow, pages, problem};
 
 /// The largest form or document that is taken.
-const MAX_BODY_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BODY_BYTES: usize = 64 << 10;
 /// How long an answer may take; Meta is asked by some of them.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How often an address may try what is worth guessing at.
@@ -79,6 +79,7 @@ pub fn router(connect: Connect) -> Router {
         .route("/assets/{name}", get(assets::asset))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(web.clone(), guard::same_site))
+        .layer(from_fn(problem::in_place_of_text))
         .layer(from_fn_with_state(web.clone(), problems_as_pages))
         .layer(from_fn_with_state(web.clone(), guard::headers))
         .with_state(web)
