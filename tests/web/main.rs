@@ -1,0 +1,20 @@
+//! The web side as its users meet it: the real binary on real servers, asked over HTTP.
+
+mod document;
+mod follow;
+mod refusals;
+mod scheduler;
+#[expect(dead_code, reason = "the watchers' tests use all of it")]
+#[path = "../watch/service.rs"]
+mod service;
+#[expect(dead_code, reason = "the spine's tests use all of it")]
+#[path = "../spine/shop.rs"]
+mod shop;
+mod site;
+mod summary;
+mod syncs;
+#[expect(dead_code, reason = "the spine's tests use all of it")]
+#[path = "../spine/tables.rs"]
+mod tables;
+mod tenants;
+mod tokens;
