@@ -30,10 +30,6 @@ impl Answer {
         self.header("location")
     }
 
-    pub fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_str(&self.body).with_context(|| self.body.clone())
-    }
-
     /// What the page's forms bring along.
     pub fn csrf(&self) -> Result<String> {
         let (_, rest) = self.body.split_once(r#"name="csrf" value=""#).with_context(|| self.body.clone())?;
