@@ -83,6 +83,7 @@ pub(crate) struct Day {
         (status = 304, description = "Nothing has changed"),
         (status = 400, description = "A date cannot be read, the range is backwards, or longer than 1,100 days"),
         (status = 404, description = "The account is not the credential's"),
+        (status = 409, description = "A session that has chosen no tenant"),
         (status = 501, description = "`as_of` was asked for"),
     ),
 )]

@@ -65,7 +65,6 @@ fn refuse(operation: &mut Operation) {
         for (status, description) in [
             ("401", "No credential, or one that is not good"),
             ("403", "The request comes from a page of another site, or lacks the session's `x-csrf-token`"),
-            ("409", "A session that has chosen no tenant"),
             ("503", "PostgreSQL does not answer"),
         ] {
             let add = || ResponseBuilder::new().description(description).build().into();

@@ -48,6 +48,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
          example = json!("event: progress\ndata: {\"status\":\"running\",\"asked\":7,\"fetched\":66,\"published\":3,\"raw\":3,\"folded\":2,\"throttle_count\":0,\"throttle_wait_ms\":0,\"wait_reason\":null,\"not_before\":null,\"error_code\":null,\"error_message\":null}\n\n")),
         (status = 400, description = "The id is no UUID"),
         (status = 404, description = "The tenant has no such run"),
+        (status = 409, description = "A session that has chosen no tenant"),
         (status = 503, description = "Too many streams are open, or PostgreSQL does not answer"),
     ),
 )]

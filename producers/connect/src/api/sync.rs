@@ -57,7 +57,7 @@ pub(crate) struct SyncAnswered {
         })),
         (status = 400, description = "The id is no UUID, or the body no JSON"),
         (status = 404, description = "The tenant has no such integration, or Meta's jobs are off (`META_JOBS_ENABLED`)"),
-        (status = 409, description = "The integration is not connected; the detail says why"),
+        (status = 409, description = "The integration is not connected, and the detail says why; or a session has chosen no tenant"),
         (status = 413, description = "The body is too large"),
         (status = 415, description = "The body is not sent as JSON"),
         (status = 422, description = "The job cannot be asked for here"),

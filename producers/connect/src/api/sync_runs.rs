@@ -104,6 +104,7 @@ pub(crate) struct Which {
         (status = 200, description = "The runs", body = SyncRuns),
         (status = 400, description = "The query cannot be read"),
         (status = 404, description = "The tenant has no such integration"),
+        (status = 409, description = "A session that has chosen no tenant"),
     ),
 )]
 pub(crate) async fn list(
@@ -146,6 +147,7 @@ pub(crate) async fn list(
         })),
         (status = 400, description = "The id is no UUID"),
         (status = 404, description = "The tenant has no such run"),
+        (status = 409, description = "A session that has chosen no tenant"),
     ),
 )]
 pub(crate) async fn one(State(web): State<Web>, caller: Caller, Id(id): Id) -> Result<Json<SyncRun>, Problem> {
