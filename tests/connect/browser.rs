@@ -1,7 +1,7 @@
 //! A browser without a window: it keeps its cookie, follows no redirect by itself, and remembers all that it saw.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,8 +14,7 @@ pub struct Browser {
     /// Where the service is, without a slash at its end.
     pub base: String,
     cookies: Mutex<BTreeMap<String, String>>,
-    /// Status, headers and body of every answer.
-    pub saw: Mutex<Vec<String>>,
+    saw: Mutex<Vec<String>>,
 }
 
 /// An answer.
@@ -69,13 +68,17 @@ impl Browser {
             self.cookies().insert(name.to_owned(), value.to_owned());
         }
         let seen = Seen { status, headers, body: answer.text().await? };
-        let mut saw = self.saw.lock().unwrap();
-        saw.push(format!("{} {:?}\n{}", seen.status, seen.headers, seen.body));
+        lock(&self.saw).push(format!("{} {:?}\n{}", seen.status, seen.headers, seen.body));
         Ok(seen)
     }
 
-    fn cookies(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
-        self.cookies.lock().unwrap()
+    /// Status, headers and body of every answer so far.
+    pub fn saw(&self) -> Vec<String> {
+        lock(&self.saw).clone()
+    }
+
+    fn cookies(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        lock(&self.cookies)
     }
 
     /// The proof that the session's forms bring along.
@@ -122,4 +125,9 @@ impl Seen {
             .with_context(|| format!("no result of {external_id}: {text}"))?;
         Ok(rest.split("</section>").next().unwrap_or_default().to_owned())
     }
+}
+
+/// A test that panicked with the lock held has failed already.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

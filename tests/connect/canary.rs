@@ -59,7 +59,7 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     house.web.end().await?;
 
     let (said, states) = (needles(&secrets), needles(&states));
-    for answer in browser.saw.lock().unwrap().iter() {
+    for answer in &browser.saw() {
         check("an answer", answer, &said)?;
         // The state goes to Meta, in the one address that leads there.
         if !answer.contains("/dialog/oauth?") {

@@ -152,6 +152,23 @@ impl House {
         self.count("select count(*) from connect_drafts").await
     }
 
+    /// From now on PostgreSQL refuses what is written of a connection as another role than the one that its policies hold.
+    pub async fn let_only_the_webs_role_write(&self) -> Result<()> {
+        let refuse = "create function only_web() returns trigger language plpgsql as $$
+             begin
+                 if current_user <> 'adledger_web' then raise exception 'written as %', current_user; end if;
+                 return coalesce(new, old);
+             end $$";
+        sqlx::raw_sql(refuse).execute(&self.database.pool).await?;
+        for table in ["ad_accounts", "integrations", "integration_secrets", "outbox", "oauth_trips", "connect_drafts"] {
+            let trigger = format!(
+                "create trigger only_web before insert or update or delete on {table} for each row execute function only_web()"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&self.database.pool).await?;
+        }
+        Ok(())
+    }
+
     /// The days of `daily_summary` equal Meta's sums of these ad accounts, to the cent.
     pub async fn check_summary(&self, ad_accounts: &[&str], since: NaiveDate, until: NaiveDate) -> Result<()> {
         for date in since.iter_days().take_while(|day| *day <= until) {

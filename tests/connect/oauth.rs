@@ -37,6 +37,7 @@ fn parameter(address: &str, name: &str) -> Result<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_ends_in_connected_ad_accounts() -> Result<()> {
     let house = House::open().await?;
+    house.let_only_the_webs_role_write().await?;
     let browser = house.browser()?;
     browser
         .get("/connect/meta")
