@@ -49,6 +49,15 @@ impl Browser {
         self.send(self.http.post(self.address(path)).header("accept", "text/html").form(fields)).await
     }
 
+    /// Posts a form, and says more of itself than a page of the service's would.
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Result<Seen> {
+        let mut request = self.http.post(self.address(path)).form(fields);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request).await
+    }
+
     pub async fn post_as_script(&self, path: &str, fields: &[(&str, &str)]) -> Result<Seen> {
         self.send(self.http.post(self.address(path)).header("hx-request", "true").form(fields)).await
     }
@@ -65,7 +74,10 @@ impl Browser {
         for cookie in headers.get_all(SET_COOKIE) {
             let pair = cookie.to_str()?.split(';').next().unwrap_or_default();
             let (name, value) = pair.split_once('=').context("a cookie has a value")?;
-            self.cookies().insert(name.to_owned(), value.to_owned());
+            match value {
+                "" => self.cookies().remove(name),
+                value => self.cookies().insert(name.to_owned(), value.to_owned()),
+            };
         }
         let seen = Seen { status, headers, body: answer.text().await? };
         lock(&self.saw).push(format!("{} {:?}\n{}", seen.status, seen.headers, seen.body));
@@ -77,7 +89,7 @@ impl Browser {
         lock(&self.saw).clone()
     }
 
-    fn cookies(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    pub fn cookies(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         lock(&self.cookies)
     }
 
@@ -89,6 +101,11 @@ impl Browser {
 }
 
 impl Seen {
+    /// A header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// Where it leads.
     pub fn location(&self) -> Result<&str> {
         ensure!(self.status == 303, "a way on was expected: {self:?}");

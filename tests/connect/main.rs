@@ -2,6 +2,7 @@
 //! its dialog, a real PostgreSQL and a real nats-server.
 
 mod again;
+#[expect(dead_code, reason = "the web's other tests use all of it")]
 mod browser;
 mod canary;
 mod checks;

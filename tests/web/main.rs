@@ -1,5 +1,8 @@
 //! The web side as its users meet it: the real binary on real servers, asked over HTTP.
 
+#[expect(dead_code, reason = "the connect flow's tests use all of it")]
+#[path = "../connect/browser.rs"]
+mod browser;
 mod document;
 mod follow;
 mod headers;
@@ -20,4 +23,3 @@ mod syncs;
 mod tables;
 mod tenants;
 mod tokens;
-mod visitor;

@@ -1,8 +1,20 @@
 //! What people see. Each page is a file here and a template of the same name; a page needs no script to work.
 
+mod amount;
+mod card;
+#[cfg(test)]
+mod contrast;
+mod days;
+mod freshness;
+mod heat;
 mod home;
 mod integration;
+mod needs;
+mod plot;
+mod sync;
 mod tenants;
+mod timeline;
+mod words;
 
 use askama::Template;
 use axum::Router;
@@ -55,6 +67,8 @@ pub(crate) fn routes() -> Router<Web> {
     Router::new()
         .route("/", get(home::home))
         .route("/integrations/{id}", get(integration::integration))
+        .route("/integrations/{id}/runs", get(integration::runs))
+        .route("/integrations/{id}/sync", post(sync::sync))
         .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/tenants/choose", post(tenants::choose))
 }

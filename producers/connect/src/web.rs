@@ -100,10 +100,13 @@ async fn problems_as_pages(State(web): State<Web>, request: Request, next: Next)
     let wants_page = prefers_page(request.headers());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| wants_page) else { return response };
-    match pages::problem(&web, &problem) {
-        Ok(page) => (response.status(), page).into_response(),
-        Err(_) => response,
-    }
+    let Ok(page) = pages::problem(&web, &problem) else { return response };
+    // The headers stay: how long to wait, for one.
+    let (page, body) = page.into_parts();
+    response.headers_mut().extend(page.headers);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = body;
+    response
 }
 
 fn prefers_page(headers: &HeaderMap) -> bool {
