@@ -17,6 +17,7 @@ pub mod serve;
 pub mod status;
 pub mod streams;
 pub mod sync;
+pub mod token;
 
 use anyhow::Result;
 use chrono::NaiveDate;

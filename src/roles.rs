@@ -12,7 +12,7 @@ use projector::Projector;
 use crate::boot::{Boot, Servers};
 use crate::exit::{Outcome, usage};
 use crate::shutdown::Tasks;
-use crate::web;
+use crate::web::{self, Listener, WhenTaken};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -80,13 +80,30 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
     Ok(())
 }
 
-/// Plays the role until a signal, or until a server of this process's own is gone; then ends in order.
-pub async fn serve(role: Role, boot: &Boot, servers: Servers) -> Result<Outcome> {
-    let mut tasks = Tasks::new();
+/// Refuses to begin with settings that the role cannot be played with, before anything is started.
+pub fn check_settings(role: Role, boot: &Boot) -> Result<()> {
+    // Also where the role needs no key: a service that lacks one is misconfigured.
+    boot.settings.key_ring(boot.place()).map_err(usage)?;
     if role.plays(Role::Web) {
         boot.settings.web.check().map_err(usage)?;
-        let listener = web::Listener::open(boot.settings.http_addr, role == Role::Web).await?;
-        let (router, cancel) = (web::router(boot, &servers, listener.address, tasks.cancel())?, tasks.cancel().clone());
+    }
+    Ok(())
+}
+
+/// Takes the address of a role that serves HTTP.
+pub async fn listen(role: Role, boot: &Boot, when_taken: WhenTaken) -> Result<Option<Listener>> {
+    if !role.plays(Role::Web) {
+        return Ok(None);
+    }
+    Listener::open(boot.settings.http_addr, when_taken).await.map(Some)
+}
+
+/// Plays the role until a signal, or until a server of this process's own is gone; then ends in order.
+pub async fn serve(role: Role, boot: &Boot, servers: Servers, listener: Option<Listener>) -> Result<Outcome> {
+    let mut tasks = Tasks::new();
+    if let Some(listener) = listener {
+        let router = web::router(boot, &servers, listener.address(), tasks.cancel())?;
+        let cancel = tasks.cancel().clone();
         tasks.spawn("web", async move { listener.serve(router, &cancel).await });
     }
     spawn(&mut tasks, role, boot, &servers)?;

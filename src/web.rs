@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Boot, Servers};
 use crate::exit::usage;
-pub use listener::Listener;
+pub use listener::{Listener, WhenTaken};
 
 /// Connections to PostgreSQL for those who watch.
 const MAX_CONNECTIONS: u32 = 2;
@@ -37,8 +37,8 @@ struct Watched {
     scrapes: Arc<metrics::Scrapes>,
 }
 
-/// Everything that is served at this address.
-pub fn router(boot: &Boot, servers: &Servers, address: SocketAddr, cancel: &CancellationToken) -> Result<Router> {
+/// Everything that is served at that address.
+pub fn router(boot: &Boot, servers: &Servers, at: SocketAddr, cancel: &CancellationToken) -> Result<Router> {
     let watched = Watched {
         // Longer than any deadline of those who ask, which say in their own words that nobody answered.
         pool: pool(servers, MAX_CONNECTIONS, Duration::from_secs(10)),
@@ -50,8 +50,7 @@ pub fn router(boot: &Boot, servers: &Servers, address: SocketAddr, cancel: &Canc
         pool: pool(servers, MAX_VISITORS_CONNECTIONS, Duration::from_secs(5)),
         keys: Arc::new(settings.key_ring(boot.place()).map_err(usage)?),
         meta: settings.directory().map_err(usage)?,
-        // Where Meta's dialog sends people back to is said with the port that was taken.
-        settings: connect::Settings { listens_at: address, ..settings.web.clone() },
+        settings: connect::Settings { listens_at: at, ..settings.web.clone() },
         cancel: cancel.clone(),
     };
     Ok(Router::new()

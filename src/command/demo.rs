@@ -9,9 +9,10 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::boot::{Boot, Servers};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, usage};
 use crate::roles::{self, Role};
 use crate::shutdown::Tasks;
+use crate::web::WhenTaken;
 use crate::{daily_table, output, waiting};
 
 /// Try everything on embedded servers and stub data
@@ -34,6 +35,7 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
 impl Demo {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         eprintln!("adledger demo: a shop's ad account, made up, through the real servers.");
+        boot.settings.web.check().map_err(usage)?;
         let servers = boot.servers().await?;
         boot.place().make_demo().context("the demo's key cannot be written into the data folder")?;
         let account_id = tenant(&servers.pool).await?;
@@ -65,8 +67,11 @@ impl Demo {
     async fn serve(self, boot: &Boot, servers: Servers, integration_id: Uuid) -> Result<Outcome> {
         let program = std::env::current_exe().unwrap_or_else(|_| "adledger".into());
         let adledger = format!("{} --data-dir {}", program.display(), boot.place().data_dir().display());
+        let listener = roles::listen(Role::All, boot, WhenTaken::TakeAnotherPort).await?;
+        let page = listener.as_ref().map(|listener| format!("http://{}/", listener.address())).unwrap_or_default();
         output::line(&format!(
-            "Serving until Ctrl-C. In another terminal:\n\
+            "The status page: {page}\n\
+             Serving until Ctrl-C. In another terminal:\n\
              \x20 {adledger} status\n\
              \x20 {adledger} sync --integration {integration_id} --job meta_fresh --wait\n\
              PostgreSQL listens at {}\n\
@@ -74,7 +79,7 @@ impl Demo {
             servers.database_url().expose_secret(),
             servers.nats_url(),
         ))?;
-        roles::serve(Role::All, boot, servers).await
+        roles::serve(Role::All, boot, servers, listener).await
     }
 }
 

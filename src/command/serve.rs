@@ -5,6 +5,7 @@ use jetstream::topology::{self, Difference};
 use crate::boot::{Boot, Servers};
 use crate::exit::Outcome;
 use crate::roles::{self, Role};
+use crate::web::WhenTaken;
 
 /// Run roles until a signal
 ///
@@ -18,11 +19,12 @@ pub struct Serve {
 
 impl Serve {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        // Checked before anything is started, and also where the role needs no key: a service that lacks one is misconfigured.
-        boot.settings.key_ring(boot.place()).map_err(crate::exit::usage)?;
+        roles::check_settings(self.role, boot)?;
         let servers = boot.servers().await?;
         check_streams(boot, &servers).await?;
-        roles::serve(self.role, boot, servers).await
+        let when_taken = if self.role == Role::Web { WhenTaken::Refuse } else { WhenTaken::WaitItsTurn };
+        let listener = roles::listen(self.role, boot, when_taken).await?;
+        roles::serve(self.role, boot, servers, listener).await
     }
 }
 

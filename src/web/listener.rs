@@ -33,13 +33,29 @@ pub struct Listener {
     bound: Option<TcpListener>,
 }
 
+/// What is done where another process has the address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum WhenTaken {
+    /// Serving HTTP is all that this process is for.
+    Refuse,
+    /// Then one of several processes on a machine answers, and when it ends another one does.
+    WaitItsTurn,
+    /// Somebody wants to look at this process, and at no other.
+    TakeAnotherPort,
+}
+
 impl Listener {
-    /// Takes the address. Where another process has it, and serving HTTP is not all that this one is for, it waits its
-    /// turn: then one of several processes on a machine answers, and when it ends another one does.
-    pub async fn open(address: SocketAddr, must_have_it: bool) -> Result<Listener> {
-        match TcpListener::bind(address).await {
+    /// Takes the address.
+    pub async fn open(address: SocketAddr, when_taken: WhenTaken) -> Result<Listener> {
+        let is_taken = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
+        let mut bound = TcpListener::bind(address).await;
+        if when_taken == WhenTaken::TakeAnotherPort && bound.as_ref().is_err_and(is_taken) {
+            bound = TcpListener::bind((address.ip(), 0)).await;
+        }
+        match bound {
+            // Port 0 becomes a real one.
             Ok(bound) => Ok(Listener { address: bound.local_addr().unwrap_or(address), bound: Some(bound) }),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && !must_have_it => {
+            Err(error) if is_taken(&error) && when_taken == WhenTaken::WaitItsTurn => {
                 tracing::info!(%address, "another process serves HTTP at this address; this one takes over when it ends");
                 Ok(Listener { address, bound: None })
             }
@@ -47,6 +63,11 @@ impl Listener {
                 format!("cannot listen at HTTP_ADDR {address}: end who listens there, or set another address")
             }),
         }
+    }
+
+    /// Where HTTP is served, or is to be.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Serves until cancelled, and then lets answers that are under way leave for a moment.

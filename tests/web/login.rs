@@ -1,11 +1,10 @@
 //! Who gets in, with which cookie, and what a form must bring along.
 
-use anyhow::Result;
-use reqwest::StatusCode;
+use anyhow::{Context, Result};
 
+use crate::browser::{Browser, Seen};
 use crate::service::Service;
 use crate::shop::{Shop, run};
-use crate::visitor::Visitor;
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -25,7 +24,7 @@ pub async fn web(shop: &Shop, settings: &[(&str, &str)]) -> Result<(Service, Str
     Ok((service, url))
 }
 
-fn session_cookie(answer: &crate::visitor::Answer) -> &str {
+fn session_cookie(answer: &Seen) -> &str {
     answer.header("set-cookie")
 }
 
@@ -34,48 +33,44 @@ async fn only_the_administrator_gets_in_and_only_with_a_new_session() -> Result<
     let shop = Shop::open().await?;
     let hash = hash(&shop).await?;
     let (mut service, url) = web(&shop, &[("ADLEDGER_ADMIN_PASSWORD_HASH", &hash)]).await?;
-    let mut visitor = Visitor::of(&url)?;
+    let visitor = Browser::open(&url)?;
     for path in ["/", "/tenants", "/connect/meta", "/integrations/0198c0de-0000-7000-8000-000000000001"] {
         let turned_away = visitor.get(path).await?;
-        assert_eq!(turned_away.status, StatusCode::SEE_OTHER, "{path}");
-        assert_eq!(turned_away.location(), format!("/login?wanted={path}"));
+        assert_eq!(turned_away.status, 303, "{path}");
+        assert_eq!(turned_away.location()?, format!("/login?wanted={path}"));
         assert_eq!(turned_away.header("set-cookie"), "", "a stranger gets no session");
     }
     let form = visitor.get("/login?wanted=/tenants").await?;
     assert!(form.body.contains(r#"name="password""#), "{}", form.body);
     let wrong = visitor.post("/login", &[("password", "incorrect horse"), ("wanted", "/tenants")]).await?;
-    assert_eq!((wrong.status, session_cookie(&wrong)), (StatusCode::UNAUTHORIZED, ""));
+    assert_eq!((wrong.status, session_cookie(&wrong)), (401, ""));
     assert!(wrong.body.contains("The password is wrong") && !wrong.body.contains("incorrect horse"));
     // A session that somebody planted beforehand is worth nothing.
-    visitor.cookies.insert("adledger_session".into(), "planted".into());
+    visitor.cookies().insert("adledger_session".into(), "planted".into());
     let right = visitor.post("/login", &[("password", PASSWORD), ("wanted", "/tenants")]).await?;
-    assert_eq!((right.status, right.location()), (StatusCode::SEE_OTHER, "/tenants"));
+    assert_eq!((right.status, right.location()?), (303, "/tenants"));
     assert!(session_cookie(&right).contains("; HttpOnly; SameSite=Lax; Path=/"), "{}", session_cookie(&right));
-    assert_ne!(visitor.cookies["adledger_session"], "planted");
+    assert_ne!(visitor.cookies()["adledger_session"], "planted");
     let tenants = visitor.get("/tenants").await?;
-    assert_eq!(tenants.status, StatusCode::OK);
+    assert_eq!(tenants.status, 200);
 
-    let csrf = tenants.csrf()?;
-    let kept = visitor.cookies.clone();
+    let csrf = tenants.field("csrf").context("a form has it")?.to_owned();
+    let kept = visitor.cookies().clone();
     let out = visitor.post("/logout", &[("csrf", &csrf)]).await?;
-    assert_eq!(out.status, StatusCode::SEE_OTHER);
-    visitor.cookies = kept;
-    assert_eq!(
-        visitor.get("/tenants").await?.status,
-        StatusCode::SEE_OTHER,
-        "the session is over, whoever kept the cookie"
-    );
+    assert_eq!(out.status, 303);
+    *visitor.cookies() = kept;
+    assert_eq!(visitor.get("/tenants").await?.status, 303, "the session is over, whoever kept the cookie");
     for elsewhere in ["https://evil.example.com", "//evil.example.com", "/\\evil.example.com"] {
         let sent = visitor.post("/login", &[("password", PASSWORD), ("wanted", elsewhere)]).await?;
-        assert_eq!(sent.location(), "/", "{elsewhere}");
+        assert_eq!(sent.location()?, "/", "{elsewhere}");
     }
     let stored: Vec<Vec<u8>> =
         sqlx::query_scalar("select id_sha256 from web_sessions").fetch_all(&shop.database.pool).await?;
-    let id = visitor.cookies["adledger_session"].clone();
+    let id = visitor.cookies()["adledger_session"].clone();
     assert!(stored.iter().all(|stored| stored.as_slice() != id.as_bytes()), "the database has hashes only");
     // An old session is none.
     sqlx::query("update web_sessions set expires_at = now()").execute(&shop.database.pool).await?;
-    assert_eq!(visitor.get("/tenants").await?.status, StatusCode::SEE_OTHER);
+    assert_eq!(visitor.get("/tenants").await?.status, 303);
     service.end().await
 }
 
@@ -111,9 +106,9 @@ async fn what_can_be_reached_from_elsewhere_does_not_start_without_a_password() 
         ],
     )
     .await?;
-    let mut visitor = Visitor::of(&url.replace("0.0.0.0", "127.0.0.1"))?;
+    let visitor = Browser::open(&url.replace("0.0.0.0", "127.0.0.1"))?;
     let login = visitor.post("/login", &[("password", PASSWORD)]).await?;
-    assert_eq!(login.status, StatusCode::SEE_OTHER);
+    assert_eq!(login.status, 303);
     let cookie = session_cookie(&login);
     assert!(cookie.starts_with("__Host-adledger_session=") && cookie.contains("; Secure"), "{cookie}");
     assert!(cookie.contains("; HttpOnly") && cookie.contains("; SameSite=Lax"), "{cookie}");
@@ -126,39 +121,40 @@ async fn a_form_of_another_site_or_session_is_refused() -> Result<()> {
     let shop = Shop::open().await?;
     let (mut service, url) = web(&shop, &[]).await?;
     let host = url.trim_start_matches("http://").to_owned();
-    let (mut visitor, mut other) = (Visitor::of(&url)?, Visitor::of(&url)?);
-    let (ours, theirs) = (visitor.get("/tenants").await?.csrf()?, other.get("/tenants").await?.csrf()?);
+    let (visitor, other) = (Browser::open(&url)?, Browser::open(&url)?);
+    let (ours, theirs) = (visitor.csrf().await?, other.csrf().await?);
     assert_ne!(ours, theirs);
     let account = shop.account_id.to_string();
     let origin = format!("http://{host}");
-    let cases: [(&str, &[(&str, &str)], Option<&str>, StatusCode); 9] = [
-        ("no token", &[], None, StatusCode::FORBIDDEN),
-        ("an empty token", &[], Some(""), StatusCode::FORBIDDEN),
-        ("another session's token", &[], Some(&theirs), StatusCode::FORBIDDEN),
-        ("a page of another site", &[("sec-fetch-site", "cross-site")], Some(&ours), StatusCode::FORBIDDEN),
-        ("a page of a neighbour", &[("sec-fetch-site", "same-site")], Some(&ours), StatusCode::FORBIDDEN),
-        ("another origin", &[("origin", "https://evil.example.com")], Some(&ours), StatusCode::FORBIDDEN),
-        ("a hidden origin", &[("origin", "null")], Some(&ours), StatusCode::FORBIDDEN),
-        ("our own page", &[("sec-fetch-site", "same-origin")], Some(&ours), StatusCode::SEE_OTHER),
-        ("our own origin", &[("origin", &origin)], Some(&ours), StatusCode::SEE_OTHER),
+    type Said<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, Said<'_>, Option<&str>, u16); 9] = [
+        ("no token", &[], None, 403),
+        ("an empty token", &[], Some(""), 403),
+        ("another session's token", &[], Some(&theirs), 403),
+        ("a page of another site", &[("sec-fetch-site", "cross-site")], Some(&ours), 403),
+        ("a page of a neighbour", &[("sec-fetch-site", "same-site")], Some(&ours), 403),
+        ("another origin", &[("origin", "https://evil.example.com")], Some(&ours), 403),
+        ("a hidden origin", &[("origin", "null")], Some(&ours), 403),
+        ("our own page", &[("sec-fetch-site", "same-origin")], Some(&ours), 303),
+        ("our own origin", &[("origin", &origin)], Some(&ours), 303),
     ];
     for (name, headers, csrf, expected) in cases {
         let mut form = vec![("account_id", account.as_str())];
         form.extend(csrf.map(|csrf| ("csrf", csrf)));
-        let answer = visitor.post_as("/tenants/choose", headers, &form).await?;
+        let answer = visitor.post_with("/tenants/choose", headers, &form).await?;
         assert_eq!(answer.status, expected, "{name}: {}", answer.body);
-        if expected == StatusCode::FORBIDDEN {
+        if expected == 403 {
             assert_eq!(answer.header("content-type"), "application/problem+json", "{name}");
         }
     }
     // Without a session there is nothing to forge.
-    let mut stranger = Visitor::of(&url)?;
+    let stranger = Browser::open(&url)?;
     let answer = stranger.post("/tenants/choose", &[("account_id", &account), ("csrf", &ours)]).await?;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.status, 401);
     // A name that somebody else lets point at this machine opens nothing, also not for reading.
     for name in ["evil.example.com", "127.0.0.1.example.com:80"] {
-        let answer = stranger.ask(reqwest::Method::GET, "/", &[("host", name)], None).await?;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}");
+        let answer = stranger.get_with("/", &[("host", name)]).await?;
+        assert_eq!(answer.status, 403, "{name}");
     }
     service.end().await
 }

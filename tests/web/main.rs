@@ -1,14 +1,25 @@
-//! The web side over HTTP, as browsers and programs meet it: the binary's role `web`, on real servers.
+//! The web side as its users meet it: the real binary on real servers, asked over HTTP.
 
+#[expect(dead_code, reason = "the connect flow's tests use all of it")]
+#[path = "../connect/browser.rs"]
+mod browser;
+mod document;
+mod follow;
 mod headers;
 mod login;
-#[expect(dead_code, reason = "the watch's tests use all of it")]
+mod refusals;
+mod scheduler;
+#[expect(dead_code, reason = "the watchers' tests use all of it")]
 #[path = "../watch/service.rs"]
 mod service;
 #[expect(dead_code, reason = "the spine's tests use all of it")]
 #[path = "../spine/shop.rs"]
 mod shop;
+mod site;
+mod summary;
+mod syncs;
 #[expect(dead_code, reason = "the spine's tests use all of it")]
 #[path = "../spine/tables.rs"]
 mod tables;
-mod visitor;
+mod tenants;
+mod tokens;

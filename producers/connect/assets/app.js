@@ -30,6 +30,10 @@
     if (element && element.textContent !== text) element.textContent = text;
   }
 
+  function count(number, one) {
+    return number.toLocaleString("en") + " " + one + (number === 1 ? "" : "s");
+  }
+
   function duration(ms) {
     const seconds = Math.max(0, Math.round(ms / 1000));
     if (seconds < 60) return seconds + " s";
@@ -60,9 +64,13 @@
       const of = progress.asked || 0;
       const done = Math.min(progress[name], of);
       const bar = step.querySelector("progress");
-      bar.max = Math.max(of, 1);
-      bar.value = done;
-      set(step.querySelector(".step-count"), of > 0 ? done + " of " + of : "–");
+      if (bar) {
+        bar.max = Math.max(of, 1);
+        bar.value = done;
+      }
+      // Meta's answers are counted in rows, everything else in days.
+      const text = name === "fetched" ? count(progress.fetched, "row") : name === "asked" ? count(of, "day") : done + " of " + of;
+      set(step.querySelector(".step-count"), of > 0 || name === "fetched" ? text : "–");
     }
     const line = run.querySelector("[data-waits]");
     const text = waits(progress);

@@ -1,18 +1,47 @@
-//! What programs call.
+//! What programs call: a file a resource. The handlers describe themselves, and [`document`] is made of what they say.
+
+mod asked;
+mod daily_summary;
+mod document;
+mod events;
+mod progress;
+mod scheduler;
+mod sync;
+mod sync_runs;
 
 use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::web::Web;
 
+/// Answered within a limit of time.
+fn bounded() -> OpenApiRouter<Web> {
+    OpenApiRouter::default()
+        .routes(routes!(document::openapi))
+        .routes(routes!(sync::sync))
+        .routes(routes!(sync_runs::list))
+        .routes(routes!(sync_runs::one))
+        .routes(routes!(daily_summary::daily_summary))
+}
+
+fn endless() -> OpenApiRouter<Web> {
+    OpenApiRouter::default().routes(routes!(events::events))
+}
+
+fn scheduler() -> OpenApiRouter<Web> {
+    OpenApiRouter::default().routes(routes!(scheduler::scheduler))
+}
+
 pub(crate) fn routes() -> Router<Web> {
-    Router::new()
+    bounded().into()
 }
 
 /// Streams of events, which no limit of time fits.
 pub(crate) fn endless_routes() -> Router<Web> {
-    Router::new()
+    endless().into()
 }
 
 pub(crate) fn scheduler_route() -> Router<Web> {
-    Router::new()
+    scheduler().into()
 }

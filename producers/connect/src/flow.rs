@@ -33,17 +33,18 @@ pub(crate) fn routes() -> Router<Web> {
     Router::new()
         .route("/connect/meta", get(start::start))
         .route("/connect/meta/token", post(start::token))
-        .route("/connect/meta/oauth/start", get(oauth::start))
         .route("/connect/meta/accounts", get(accounts_page::choose).post(connecting::connect))
         .route("/connect/meta/checks", post(recheck::recheck))
         .route("/integrations/{id}/disconnect", get(disconnecting::ask).post(disconnecting::disconnect))
         .layer(Extension(Arc::<listings::Listings>::default()))
 }
 
-/// Where Meta's dialog sends people back to. It finds its session itself: who has none is not sent to log in with the code in
-/// the address.
+/// To Meta's dialog, and where it sends people back to. Both find their session themselves. Who has none must not be sent to
+/// log in with the code in the address; nor from there on to the dialog, because no form of ours may end on another site.
 pub(crate) fn callback_route() -> Router<Web> {
-    Router::new().route("/connect/meta/oauth/callback", get(oauth::callback))
+    Router::new()
+        .route("/connect/meta/oauth/start", get(oauth::start))
+        .route("/connect/meta/oauth/callback", get(oauth::callback))
 }
 
 impl Web {

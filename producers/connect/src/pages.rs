@@ -2,6 +2,8 @@
 
 mod amount;
 mod card;
+#[cfg(test)]
+mod contrast;
 mod days;
 mod freshness;
 mod heat;

@@ -1,10 +1,15 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// The longest line of text that becomes a problem.
+const MAX_TEXT_BYTES: usize = 4 << 10;
 
 /// An error as RFC 9457 has it. To a browser that asks for a page, a layer shows it as one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -61,6 +66,31 @@ impl Problem {
     pub async fn other_method(method: Method, uri: Uri) -> Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes no {method}: see /openapi.json", uri.path()))
     }
+}
+
+/// The layer that makes a problem of what was refused with a line of text: an extractor of axum's that nobody asked to say it
+/// otherwise.
+pub(crate) async fn in_place_of_text(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_text = kind.is_none_or(|kind| kind.starts_with("text/plain"));
+    if !is_error || !is_text || response.extensions().get::<Problem>().is_some() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, MAX_TEXT_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    let detail = if text.is_empty() { "the request was refused: see /openapi.json".to_owned() } else { text };
+    let mut response = Problem::new(status, detail).into_response();
+    // What else was said stays, such as which methods there are.
+    for (name, value) in &parts.headers {
+        if *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
 }
 
 impl IntoResponse for Problem {

@@ -5,7 +5,7 @@ use accounts::KeyRing;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use meta_api::MetaApi;
@@ -16,10 +16,10 @@ use crate::access::rate::{Limit, limit};
 use crate::access::{guard, login, session};
 use crate::problem::Problem;
 use crate::settings::Settings;
-use crate::{api, assets, flow, pages};
+use crate::{api, assets, flow, pages, problem};
 
 /// The largest form or document that is taken.
-const MAX_BODY_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BODY_BYTES: usize = 64 << 10;
 /// How long an answer may take, from the end of the request's head on: a body that does not come is waited for no longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Where Meta is asked first.
@@ -79,6 +79,7 @@ pub fn router(connect: Connect) -> Router {
         .method_not_allowed_fallback(Problem::other_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(web.clone(), guard::same_site))
+        .layer(from_fn(problem::in_place_of_text))
         .layer(from_fn_with_state(web.clone(), problems_as_pages))
         .layer(from_fn_with_state(web.clone(), guard::headers))
         .with_state(web)
@@ -99,10 +100,13 @@ async fn problems_as_pages(State(web): State<Web>, request: Request, next: Next)
     let wants_page = prefers_page(request.headers());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| wants_page) else { return response };
-    match pages::problem(&web, &problem) {
-        Ok(page) => (response.status(), page).into_response(),
-        Err(_) => response,
-    }
+    let Ok(page) = pages::problem(&web, &problem) else { return response };
+    // The headers stay: how long to wait, for one.
+    let (page, body) = page.into_parts();
+    response.headers_mut().extend(page.headers);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = body;
+    response
 }
 
 fn prefers_page(headers: &HeaderMap) -> bool {

@@ -44,7 +44,7 @@ pub async fn days_owed(
 /// How many days of a run were published, and of how many of them the newest event is in the raw log and in the tables.
 ///
 /// Another run may have published a day of the window in between: then it is that one's event which is looked for, because it
-/// is newer.
+/// is newer. While the run works, a day that it has yet to fetch does not count, whatever was published of it before.
 pub async fn days_folded(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Result<DaysFolded> {
     let counts = sqlx::query!(
         r#"select count(*) as "published!", count(r.event_id) as "raw!",
@@ -56,12 +56,13 @@ pub async fn days_folded(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Result<Day
                on o.account_id = d.account_id and o.ad_account_id = i.ad_account_id and o.date = d.date
                   and o.event_id = d.last_event_id
            where d.account_id = $1 and d.integration_id = $2 and d.last_event_id is not null
-             and (d.run_id = $3 or d.date between $4 and $5)"#,
+             and (d.run_id = $3 or d.date between $4 and $5) and ($6 or d.state = 'published')"#,
         run.account_id,
         run.integration_id,
         run.id,
         run.window_since,
         run.window_until,
+        run.is_finished(),
     )
     .fetch_one(db)
     .await?;

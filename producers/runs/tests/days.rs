@@ -91,6 +91,32 @@ async fn a_day_of_the_window_counts_whoever_fetched_it() -> Result<()> {
 }
 
 #[tokio::test]
+async fn while_a_run_works_only_what_it_has_fetched_counts() -> Result<()> {
+    let pool = testkit::database().await?.pool;
+    let tenant = Tenant::insert(&pool).await?;
+    let days = [days_ago(3), days_ago(2)];
+    let before = planned(&pool, &tenant, JobType::SevenDayFill, &days).await?;
+    for day in days {
+        let event_id = publish(&pool, &before, day).await?;
+        append(&pool, &tenant, day, event_id).await?;
+        fold(&pool, &tenant, day, event_id).await?;
+    }
+    before.finish(&pool, None, &Ending::Through).await?;
+    let fresh = planned(&pool, &tenant, JobType::Fresh, &days).await?;
+    let folded = async || {
+        let run = runs::run(&pool, fresh.run_id).await?.context("it is there")?;
+        anyhow::Ok(runs::days_folded(&pool, &run).await?)
+    };
+    assert_eq!(folded().await?, DaysFolded { published: 0, raw: 0, folded: 0 }, "not what was known before");
+    let again = publish(&pool, &fresh, days[0]).await?;
+    assert_eq!(folded().await?, DaysFolded { published: 1, raw: 0, folded: 0 });
+    append(&pool, &tenant, days[0], again).await?;
+    fold(&pool, &tenant, days[0], again).await?;
+    assert_eq!(folded().await?, DaysFolded { published: 1, raw: 1, folded: 1 });
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_published_day_that_is_not_folded_is_owed_after_a_while() -> Result<()> {
     let pool = testkit::database().await?.pool;
     let tenant = Tenant::insert(&pool).await?;

@@ -18,6 +18,20 @@ use crate::web::Web;
 pub(crate) struct Caller {
     pub(crate) account_id: Uuid,
     pub(crate) scope: Scope,
+    /// The hash of the API token; without one, the session of the scope is the credential.
+    token_sha256: Option<[u8; 32]>,
+}
+
+impl Caller {
+    /// Whether the credential would be taken again now, and for the same tenant.
+    pub(crate) async fn is_still_good(&self, web: &Web) -> Result<bool, Problem> {
+        let account_id = match (self.token_sha256, self.scope.session_sha256) {
+            (Some(sha256), _) => tenant_of_token(web, sha256).await?,
+            (None, Some(sha256)) => Session::of_sha256(web, sha256).await?.and_then(|session| session.account_id),
+            (None, None) => None,
+        };
+        Ok(account_id == Some(self.account_id))
+    }
 }
 
 impl FromRequestParts<Web> for Caller {
@@ -37,7 +51,7 @@ impl FromRequestParts<Web> for Caller {
             session.check_csrf(brought)?;
         }
         let account_id = session.account_id.ok_or_else(|| Problem::conflict("choose a tenant first, at /tenants"))?;
-        Ok(Caller { account_id, scope: session.scope() })
+        Ok(Caller { account_id, scope: session.scope(), token_sha256: None })
     }
 }
 
@@ -52,10 +66,16 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<SecretString> {
 }
 
 async fn of_token(web: &Web, token: &SecretString) -> Result<Caller, Problem> {
+    let sha256 = accounts::secret_sha256(token);
+    let account_id = tenant_of_token(web, sha256).await?;
+    let account_id = account_id.ok_or_else(|| Problem::unauthorized("the API token is wrong, or was revoked"))?;
+    let scope = Scope { account_id: Some(account_id), session_sha256: None };
+    Ok(Caller { account_id, scope, token_sha256: Some(sha256) })
+}
+
+async fn tenant_of_token(web: &Web, sha256: [u8; 32]) -> Result<Option<Uuid>, Problem> {
     let mut tx = Scope::default().begin(&web.pool).await?;
-    let hash = accounts::secret_sha256(token).to_vec();
-    let found = sqlx::query_scalar!("select web_tenant_of_token($1)", hash).fetch_one(&mut *tx).await?;
+    let found = sqlx::query_scalar!("select web_tenant_of_token($1)", sha256.to_vec()).fetch_one(&mut *tx).await?;
     tx.commit().await?;
-    let account_id = found.ok_or_else(|| Problem::unauthorized("the API token is wrong, or was revoked"))?;
-    Ok(Caller { account_id, scope: Scope { account_id: Some(account_id), session_sha256: None } })
+    Ok(found)
 }

@@ -49,7 +49,11 @@ impl Session {
     /// The session that a cookie proves, if it is good.
     pub(crate) async fn of_cookie(web: &Web, jar: &CookieJar) -> Result<Option<Session>, Problem> {
         let Some(id) = jar.get(name(web)) else { return Ok(None) };
-        let sha256 = accounts::secret_sha256(&SecretString::from(id.value().to_owned()));
+        Session::of_sha256(web, accounts::secret_sha256(&SecretString::from(id.value().to_owned()))).await
+    }
+
+    /// The session whose id has this hash, if it is good.
+    pub(crate) async fn of_sha256(web: &Web, sha256: [u8; 32]) -> Result<Option<Session>, Problem> {
         let mut tx = Scope { session_sha256: Some(sha256), ..Scope::default() }.begin(&web.pool).await?;
         let row = sqlx::query!(
             "select csrf_token, chosen_account_id from web_sessions where id_sha256 = $1 and expires_at > now()",

@@ -99,7 +99,8 @@ pub(super) async fn connect(
     });
     let results: Vec<Outcome> = each.buffered(EXAMINED_AT_A_TIME).collect().await;
     if results.iter().all(|outcome| outcome.connected.is_some()) {
-        draft::forget(web, session, account_id, draft).await?;
+        // What is done is done: a draft that stays behind ends by itself.
+        draft::forget(web, session, account_id, draft).await.ok();
     }
     page(&ResultsPage { page: Page::of_tenant(web, chosen, &tenant, "Connected ad accounts"), tenant, results })
 }

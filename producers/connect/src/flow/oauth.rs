@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::draft::{self, Expiry};
 use super::start::{Ending, Start};
 use super::{back_to_start, trip};
-use crate::access::session::{Chosen, Session};
+use crate::access::session::Session;
 use crate::checks::{CheckState, of_token};
 use crate::directory::Directory;
 use crate::problem::Problem;
@@ -27,7 +27,7 @@ const EXCHANGE_WITHIN: Duration = Duration::from_secs(50);
 /// A link, never a form: a form would not be let go to another site.
 pub(super) async fn start(
     State(web): State<Web>,
-    chosen: Chosen,
+    jar: CookieJar,
     Query(query): Query<Start>,
 ) -> Result<Response, Problem> {
     let (api, app) = dialog(&web).ok_or_else(|| {
@@ -35,7 +35,12 @@ pub(super) async fn start(
             "this service has no Meta app (META_APP_ID and META_APP_SECRET), or is in stub mode: paste a token at /connect/meta",
         )
     })?;
-    let departure = trip::begin(&web, &chosen.session, chosen.account_id, query.reconnect()).await?;
+    let session = Session::of_cookie(&web, &jar).await?;
+    let chosen = session.and_then(|session| session.account_id.map(|account_id| (session, account_id)));
+    let Some((session, account_id)) = chosen else {
+        return Ok(Redirect::to("/connect/meta").into_response());
+    };
+    let departure = trip::begin(&web, &session, account_id, query.reconnect()).await?;
     let (state, challenge) = (departure.state.expose_secret(), &departure.code_challenge);
     let address = api.dialog_url(&app.app_id, &web.settings.redirect_uri(), state, challenge);
     Ok(Redirect::to(address.as_str()).into_response())

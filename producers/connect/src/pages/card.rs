@@ -19,8 +19,8 @@ impl Who {
             Who::You => "You",
             Who::AdAccountAdmin => "An admin of the ad account, in Meta's Business settings",
             Who::Operator => "Whoever runs this service",
-            Who::Meta => "Nobody here: it is up to Meta",
-            Who::Nobody => "Nobody: it goes on by itself",
+            Who::Meta => "Nobody here, it is up to Meta",
+            Who::Nobody => "Nobody yet",
         }
     }
 }
@@ -142,14 +142,14 @@ fn meaning(code: &str, message: &str) -> Meaning {
             Bad,
             "The event log is full",
             Who::Operator,
-            "Give the stream more room or trim it (`adledger doctor` says how).",
+            "Give the stream more room or trim it (adledger doctor says how).",
             "The run asks again every half minute and goes on when there is room. Nothing is lost.",
         ),
         "log_unreachable" => says(
             Bad,
             "The event log cannot be reached",
             Who::Operator,
-            "See that NATS runs and can be reached (`adledger doctor`).",
+            "See that NATS runs and can be reached (adledger doctor tells).",
             "The run asks again every few seconds and goes on when the log is back. Nothing is lost.",
         ),
         "too_much_data" => says(
@@ -191,7 +191,7 @@ fn meaning(code: &str, message: &str) -> Meaning {
             Bad,
             "The event log refused a day",
             Who::Operator,
-            "Do what the message says (`adledger streams check` compares the log with its settings).",
+            "Do what the message says (adledger streams check compares the log with its settings).",
             RETRIED,
         ),
         "encode" => says(Bad, "A day could not be written as an event", Who::Operator, "Report it.", RETRIED),
@@ -220,7 +220,7 @@ fn meaning(code: &str, message: &str) -> Meaning {
             Bad,
             "A fetched day could not be put into the tables",
             Who::Operator,
-            "Look at `adledger dead-letters list`: retry it, or drop it.",
+            "Look at adledger dead-letters list: retry it, or drop it.",
             "The day is owed again, and the next run of fresh days fetches a new answer.",
         ),
         "sign_in" => says(Warn, "The sign-in with Meta was not finished", Who::You, "Connect again.", STOPPED),

@@ -94,9 +94,11 @@ impl Freshness {
     /// How far the tables are.
     pub(crate) fn days(&self, now: &Now) -> Said {
         let yesterday = now.yesterday(&self.timezone_name);
-        let said = fresh(self.newest_day, yesterday);
-        // Of an integration that nobody fetches, nobody expects yesterday.
-        if self.status == "disconnected" { Said { level: Level::Calm, ..said } } else { said }
+        match self.newest_day {
+            // Of an integration that nobody fetches, nobody expects yesterday.
+            Some(newest) if self.status == "disconnected" => say(Level::Calm, format!("Ends with {}", day(newest))),
+            newest => fresh(newest, yesterday),
+        }
     }
 
     pub(crate) fn token(&self, now: &Now) -> Said {

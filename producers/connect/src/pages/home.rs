@@ -58,6 +58,8 @@ struct Part {
 /// An integration as a card.
 struct Shown {
     href: String,
+    /// The worst of what the card says.
+    level: Level,
     of: Freshness,
     status: Said,
     days: Said,
@@ -129,15 +131,21 @@ fn lines(of: &Freshness, now: &Now) -> Vec<Line> {
 }
 
 fn cards(shown: &[&Freshness], mut newest: HashMap<Uuid, NewestRun>, now: &Now) -> Vec<Shown> {
-    let card = |of: &&Freshness| Shown {
-        href: href(of.integration_id),
-        status: of.status_words(),
-        days: of.days(now),
-        token: of.token(now),
-        owed: (of.days_owed > 0).then(|| count(of.days_owed, "day owed", "days owed")),
-        fetched: of.newest_fetched_at.map(|at| now.moment(at)),
-        newest_run: newest.remove(&of.integration_id),
-        of: (*of).clone(),
+    let card = |of: &&Freshness| {
+        let (status, days, token) = (of.status_words(), of.days(now), of.token(now));
+        let needed = needs(of, now).into_iter().map(|need| need.level).max();
+        let level = [status.level, days.level, needed.unwrap_or(Level::Good)].into_iter().max();
+        Shown {
+            href: href(of.integration_id),
+            level: level.unwrap_or(status.level),
+            status,
+            days,
+            token,
+            owed: (of.days_owed > 0).then(|| count(of.days_owed, "day owed", "days owed")),
+            fetched: of.newest_fetched_at.map(|at| now.moment(at)),
+            newest_run: newest.remove(&of.integration_id),
+            of: (*of).clone(),
+        }
     };
     shown.iter().map(card).collect()
 }
@@ -149,12 +157,10 @@ fn verdict(all: &[Freshness], now: &Now) -> Said {
     let (level, words) = match (fetched.len(), fresh) {
         (0, _) => (Level::Calm, "No ad account is fetched.".to_owned()),
         (1, 1) => (Level::Good, "Yesterday's numbers are in.".to_owned()),
-        (total, fresh) if total == fresh => {
-            (Level::Good, format!("Yesterday's numbers are in, of all {total} ad accounts."))
-        }
         (1, _) => (Level::Warn, "Yesterday's numbers are not in yet.".to_owned()),
-        (total, 0) => (Level::Bad, format!("Yesterday's numbers are in of none of {total} ad accounts.")),
-        (total, fresh) => (Level::Warn, format!("Yesterday's numbers are in of {fresh} of {total} ad accounts.")),
+        (total, 0) => (Level::Bad, format!("None of {total} ad accounts has yesterday's numbers.")),
+        (total, fresh) if total == fresh => (Level::Good, format!("All {total} ad accounts have yesterday's numbers.")),
+        (total, fresh) => (Level::Warn, format!("{fresh} of {total} ad accounts have yesterday's numbers.")),
     };
     Said { level, words }
 }
@@ -213,6 +219,24 @@ async fn newest_runs(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_verdict_counts_who_has_yesterday() {
+        let (now, of) = (super::super::freshness::tests::now(), super::super::needs::tests::connected);
+        let fresh = || Freshness { newest_day: "2026-11-24".parse().ok(), ..of() };
+        let gone = || Freshness { status: "disconnected".into(), ..of() };
+        for (all, level, words) in [
+            (vec![fresh()], Level::Good, "Yesterday's numbers are in."),
+            (vec![fresh(), gone()], Level::Good, "Yesterday's numbers are in."),
+            (vec![of()], Level::Warn, "Yesterday's numbers are not in yet."),
+            (vec![fresh(), fresh()], Level::Good, "All 2 ad accounts have yesterday's numbers."),
+            (vec![fresh(), of()], Level::Warn, "1 of 2 ad accounts have yesterday's numbers."),
+            (vec![of(), of()], Level::Bad, "None of 2 ad accounts has yesterday's numbers."),
+            (vec![gone()], Level::Calm, "No ad account is fetched."),
+        ] {
+            assert_eq!(verdict(&all, &now), Said { level, words: words.to_owned() });
+        }
+    }
 
     #[test]
     fn a_page_of_many_integrations_leads_to_the_others() {

@@ -43,13 +43,13 @@ pub(crate) fn needs(of: &Freshness, now: &Now) -> Vec<Need> {
     if of.days_unfolded > 0 {
         let days = count(of.days_unfolded, "day was", "days were");
         let what = format!("{days} fetched more than 10 minutes ago and cannot be seen in the tables");
-        let to_do = "See that the projector runs, and what `adledger dead-letters list` says.";
+        let to_do = "See that the projector runs, and what adledger dead-letters list says.";
         need(Level::Bad, what, Who::Operator, to_do, false);
     }
     // Under a status that stops everything, failed days are no matter of their own.
     if of.days_failed > 0 && of.is_connected() {
         let what = format!("{} could not be fetched", count(of.days_failed, "day", "days"));
-        let to_do = "The next run tries again. The integration's page says why they failed, if it stays so.";
+        let to_do = "The next run tries again. If it stays so, the integration's page says why.";
         need(Level::Warn, what, Who::Nobody, to_do, false);
     }
     needs.sort_by_key(|need| std::cmp::Reverse(need.level));
@@ -63,13 +63,13 @@ fn lower(words: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use uuid::Uuid;
 
     use super::super::freshness::tests::now;
     use super::*;
 
-    fn connected() -> Freshness {
+    pub(in crate::pages) fn connected() -> Freshness {
         Freshness {
             integration_id: Uuid::nil(),
             ad_account_id: Uuid::nil(),

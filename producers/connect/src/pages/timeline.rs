@@ -7,9 +7,10 @@ use runs::Run;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::amount::UNKNOWN;
 use super::card::{self, Card};
 use super::freshness::Said;
-use super::words::{Level, Moment, Now, count, duration, grouped, range};
+use super::words::{Level, Moment, Now, count, duration, range};
 use crate::problem::Problem;
 
 const NEWEST: u32 = 20;
@@ -49,8 +50,9 @@ pub(crate) struct Shown {
 pub(crate) struct Step {
     /// As the stream of events calls it.
     pub(crate) name: &'static str,
-    pub(crate) done: i64,
-    pub(crate) of: i64,
+    pub(crate) text: String,
+    /// Days that are done, and all of them. Rows have no end that anybody knows before.
+    pub(crate) bar: Option<(i64, i64)>,
 }
 
 /// What a job is called.
@@ -121,10 +123,7 @@ fn show(run: &Run, progress: Option<&Progress>, now: &Now) -> Shown {
             (0, true) => "no day".to_owned(),
             (total, _) => format!("{} of {}", run.days_done, count(total.into(), "day", "days")),
         },
-        rows: match run.rows_fetched {
-            1 => "1 row".to_owned(),
-            rows => format!("{} rows", grouped(&rows.to_string())),
-        },
+        rows: count(run.rows_fetched, "row", "rows"),
         throttles: throttles(run.throttle_count, run.throttle_wait_ms),
         waits_until: run.not_before.filter(|at| run.status == "waiting" && *at > now.at).map(|at| now.moment(at)),
         steps: progress.and_then(|progress| steps(run, *progress)),
@@ -162,13 +161,18 @@ fn steps(run: &Run, progress: Progress) -> Option<Vec<Step>> {
         return None;
     }
     let of = i64::from(run.days_total);
-    let step = |name, done: i64| Step { name, done: done.min(of), of };
+    let step = |name, text| Step { name, text, bar: None };
+    let days = |name, done: i64| {
+        let done = done.min(of);
+        let text = if of > 0 { format!("{done} of {of}") } else { UNKNOWN.to_owned() };
+        Step { name, text, bar: Some((done, of.max(1))) }
+    };
     Some(vec![
-        step("asked", of),
-        step("fetched", run.days_done.into()),
-        step("published", progress.published),
-        step("raw", progress.raw),
-        step("folded", progress.folded),
+        step("asked", if of > 0 { count(of, "day", "days") } else { UNKNOWN.to_owned() }),
+        step("fetched", count(run.rows_fetched, "row", "rows")),
+        days("published", progress.published),
+        days("raw", progress.raw),
+        days("folded", progress.folded),
     ])
 }
 
@@ -226,8 +230,14 @@ mod tests {
             assert_eq!(shown.waits_until.map(|at| at.distance), (status == "waiting").then(|| "in 4 min".into()));
         }
         let shown = show(&run("running"), Some(&ahead), &now());
-        let steps: Vec<_> = shown.steps.unwrap().iter().map(|step| (step.name, step.done, step.of)).collect();
-        let expected = [("asked", 7, 7), ("fetched", 4, 7), ("published", 4, 7), ("raw", 3, 7), ("folded", 2, 7)];
+        let steps: Vec<_> = shown.steps.iter().flatten().map(|step| (step.name, &*step.text, step.bar)).collect();
+        let expected = [
+            ("asked", "7 days", None),
+            ("fetched", "1,234 rows", None),
+            ("published", "4 of 7", Some((4, 7))),
+            ("raw", "3 of 7", Some((3, 7))),
+            ("folded", "2 of 7", Some((2, 7))),
+        ];
         assert_eq!(steps, expected);
         assert_eq!(shown.throttles.as_deref(), Some("throttled 3 times, waited 2 min 10 s"));
         assert_eq!((shown.days.as_str(), shown.rows.as_str()), ("4 of 7 days", "1,234 rows"));

@@ -1,0 +1,207 @@
+//! The rows of `daily_summary`, one a day.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::asked::Query;
+use crate::access::caller::Caller;
+use crate::problem::Problem;
+use crate::web::Web;
+
+/// Three years, and some.
+const MAX_DAYS: i64 = 1_100;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Range {
+    /// The tenant. It is the credential's anyway; another one is not found.
+    account_id: Option<Uuid>,
+    /// The first day.
+    #[param(example = "2026-11-01")]
+    since: NaiveDate,
+    /// The last day; at most 1,100 days in all.
+    #[param(example = "2026-11-30")]
+    until: NaiveDate,
+    /// The summary as it was known at an instant. Not there yet: 501.
+    as_of: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DailySummary {
+    account_id: Uuid,
+    /// ISO 4217; all money is in it.
+    currency: String,
+    since: NaiveDate,
+    until: NaiveDate,
+    /// In the order of dates. A day that was never fetched has no row.
+    rows: Vec<Day>,
+}
+
+/// A row of the table `daily_summary`. Null is what nobody said, which is not zero; decimals are exact, as text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Day {
+    date: NaiveDate,
+    #[schema(example = "416.87")]
+    meta_spend: Option<String>,
+    meta_impressions: Option<i64>,
+    meta_clicks: Option<i64>,
+    #[schema(example = "13")]
+    meta_purchases: Option<String>,
+    #[schema(example = "870.37")]
+    meta_purchase_value: Option<String>,
+    #[schema(example = "2.0879")]
+    meta_roas: Option<String>,
+    shopify_orders: Option<i64>,
+    shopify_revenue: Option<String>,
+    updated_at: Option<DateTime<Utc>>,
+}
+
+/// Read the daily summary
+///
+/// The answer has a strong `ETag`; sent back as `If-None-Match`, it is answered with 304 until a number changes.
+#[utoipa::path(
+    get, path = "/api/daily-summary", operation_id = "get_daily_summary", tag = "results",
+    params(Range, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that is there")),
+    security(("api_token" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "The rows", body = DailySummary, headers(("ETag" = String, description = "Of the content")),
+         example = json!({
+            "account_id": "0192f0c0-1111-7abc-8def-0123456789ab", "currency": "EUR", "since": "2026-11-13", "until": "2026-11-13",
+            "rows": [{
+                "date": "2026-11-13", "meta_spend": "416.87", "meta_impressions": 45281, "meta_clicks": 724,
+                "meta_purchases": "13", "meta_purchase_value": "870.37", "meta_roas": "2.0879",
+                "shopify_orders": null, "shopify_revenue": null, "updated_at": "2026-11-14T06:00:09Z",
+            }],
+        })),
+        (status = 304, description = "Nothing has changed"),
+        (status = 400, description = "A date cannot be read, the range is backwards, or longer than 1,100 days"),
+        (status = 404, description = "The account is not the credential's"),
+        (status = 409, description = "A session that has chosen no tenant"),
+        (status = 501, description = "`as_of` was asked for"),
+    ),
+)]
+pub(crate) async fn daily_summary(
+    State(web): State<Web>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(range): Query<Range>,
+) -> Result<Response, Problem> {
+    check(&range)?;
+    if range.account_id.is_some_and(|wanted| wanted != caller.account_id) {
+        return Err(Problem::not_found(
+            "the credential is of another tenant than account_id: leave account_id out, or send a token of that tenant's",
+        ));
+    }
+    if range.as_of.is_some() {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "as_of is not there yet: leave it out to read the summary as it is known now",
+        ));
+    }
+    let mut tx = caller.scope.begin(&web.pool).await?;
+    let tenant = accounts::tenant(&mut *tx, caller.account_id).await?;
+    let rows = sqlx::query_as!(
+        Day,
+        "select date, meta_spend::text, meta_impressions, meta_clicks, meta_purchases::text, meta_purchase_value::text,
+                meta_roas::text, shopify_orders, shopify_revenue::text, updated_at
+         from daily_summary where account_id = $1 and date between $2 and $3 order by date",
+        caller.account_id,
+        range.since,
+        range.until,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let (account_id, currency) = (tenant.id, tenant.currency);
+    answer(&headers, &DailySummary { account_id, currency, since: range.since, until: range.until, rows })
+}
+
+fn check(range: &Range) -> Result<(), Problem> {
+    let Range { since, until, .. } = range;
+    // What is no year of anybody's data is also more than PostgreSQL's dates hold.
+    if let Some(date) = [since, until].into_iter().find(|date| !(1..=9999).contains(&date.year())) {
+        return Err(Problem::bad_request(format!("{date} is no day that there are results of: write YYYY-MM-DD")));
+    }
+    if since > until {
+        return Err(Problem::bad_request(format!("since {since} is after until {until}: give the earlier day first")));
+    }
+    let days = (*until - *since).num_days() + 1;
+    if days > MAX_DAYS {
+        return Err(Problem::bad_request(format!("{since} to {until} is {days} days: ask for {MAX_DAYS} at most")));
+    }
+    Ok(())
+}
+
+/// The document with its tag, or that it is the one that the caller has.
+fn answer(headers: &HeaderMap, summary: &DailySummary) -> Result<Response, Problem> {
+    let unwritable = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written: report it");
+    let body = serde_json::to_vec(summary).map_err(unwritable)?;
+    let hash = Sha256::digest(&body);
+    let tag = hash[..16].iter().fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}")) + "\"";
+    let kept = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_kept = has_tag(kept, &tag);
+    let tag = HeaderValue::from_str(&tag).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer's tag could not be written: report it")
+    })?;
+    let said = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    if is_kept {
+        return Ok((StatusCode::NOT_MODIFIED, said).into_response());
+    }
+    Ok((said, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Whether one of the tags of `If-None-Match` is this one. A proxy may have weakened it on the way, which does not matter here.
+fn has_tag<'a>(mut lists: impl Iterator<Item = &'a str>, tag: &str) -> bool {
+    lists.any(|list| {
+        list.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_any_list() {
+        for (lists, found) in [
+            (&["\"a\""][..], true),
+            (&["W/\"a\""], true),
+            (&["\"b\", W/\"a\""], true),
+            (&["\"b\"", "\"a\""], true),
+            (&["*"], true),
+            (&["\"b\""], false),
+            (&["a"], false),
+            (&[], false),
+        ] {
+            assert_eq!(has_tag(lists.iter().copied(), "\"a\""), found, "{lists:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_an_order_a_length_and_real_years() {
+        let day = |text: &str| text.parse().unwrap();
+        for (since, until, refused) in [
+            ("2026-11-01", "2026-11-01", None),
+            ("2023-01-01", "2026-01-04", None),
+            ("2023-01-01", "2026-01-05", Some("is 1101 days")),
+            ("2026-11-02", "2026-11-01", Some("after until")),
+            ("+12026-11-02", "+12026-11-02", Some("no day")),
+            ("-0001-01-01", "0001-01-01", Some("no day")),
+        ] {
+            let range = Range { account_id: None, since: day(since), until: day(until), as_of: None };
+            let said = check(&range).err().map(|problem| problem.detail);
+            match (&said, refused) {
+                (None, None) => {}
+                (Some(said), Some(refused)) => assert!(said.contains(refused), "{said}"),
+                _ => panic!("{since} {until}: {said:?}"),
+            }
+        }
+    }
+}
