@@ -28,8 +28,7 @@ const FINISH_WITHIN: Duration = Duration::from_millis(700);
 
 /// The address that HTTP is served at, or is to be once its holder is gone.
 pub struct Listener {
-    /// With a real port, also where any free one was asked for.
-    pub address: SocketAddr,
+    address: SocketAddr,
     bound: Option<TcpListener>,
 }
 
