@@ -22,8 +22,8 @@ use crate::{api, assets, flow, pages, problem};
 pub(crate) const MAX_BODY_BYTES: usize = 64 << 10;
 /// How long an answer may take, from the end of the request's head on: a body that does not come is waited for no longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Where Meta is asked first.
-const META_WITHIN: Duration = Duration::from_secs(60);
+/// Where Meta is asked first, or every tenant is gone through.
+const LONG_ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How often an address may try what is worth guessing at.
 const LOGINS_A_MINUTE: u32 = 10;
 const CALLBACKS_A_MINUTE: u32 = 30;
@@ -68,10 +68,9 @@ pub fn router(connect: Connect) -> Router {
     let asks_meta = people(flow::routes()).merge(flow::callback_route().layer(rated(CALLBACKS_A_MINUTE)));
     people(pages::routes().route("/logout", post(login::logout)))
         .merge(login)
-        .merge(scheduler)
         .merge(api::routes())
         .layer(timed(ANSWER_WITHIN))
-        .merge(asks_meta.layer(timed(META_WITHIN)))
+        .merge(asks_meta.merge(scheduler).layer(timed(LONG_ANSWER_WITHIN)))
         // A stream of events goes on for as long as its run.
         .merge(api::endless_routes())
         .route("/assets/{name}", get(assets::asset))
