@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use chrono::{Days, NaiveDate};
 use insights::Clock;
 use testkit::graph::{AdAccount, Graph, Name, Totals, World};
 use testkit::{Database, Nats};
+use uuid::Uuid;
 
 use crate::service::Service;
-use crate::shop::{DEFAULT_STATUSES, KEYS, adledger};
+use crate::shop::{DEFAULT_STATUSES, KEYS, adledger, run};
 
 /// An ad account in euros, whose days are those of [`ZONE`].
 pub const BERLIN: &str = "act_1234567890";
@@ -33,7 +34,7 @@ pub struct House {
     pub service: Service,
     /// Where the pages are.
     pub url: String,
-    _nats: Nats,
+    nats: Nats,
 }
 
 impl House {
@@ -62,12 +63,34 @@ impl House {
         // Whoever runs the app enters the address that people come back to.
         let back = format!("{url}/connect/meta/oauth/callback");
         graph.edit(|world| world.insert_app(APP_ID, APP_SECRET, &[&back]));
-        Ok(House { database, graph, service, url, _nats: nats })
+        Ok(House { database, graph, service, url, nats })
     }
 
     /// What Meta says of the ads that are asked for.
     pub fn totals(&self, external_id: &str, date: NaiveDate) -> Totals {
         self.graph.edit(|world| world.totals(external_id, date, Some(&DEFAULT_STATUSES)))
+    }
+
+    /// The integration of an ad account that is connected.
+    pub async fn integration(&self, external_id: &str) -> Result<Uuid> {
+        let id = sqlx::query_scalar(
+            "select i.id from integrations i join ad_accounts a on a.account_id = i.account_id and a.id = i.ad_account_id
+             where a.external_id = $1",
+        );
+        Ok(id.bind(external_id).fetch_one(&self.database.pool).await?)
+    }
+
+    /// Asks for older days, which no page does.
+    pub async fn backfill(&self, integration: &Uuid, since: NaiveDate, until: NaiveDate) -> Result<()> {
+        let (integration, since, until) = (integration.to_string(), since.to_string(), until.to_string());
+        let mut command = adledger(&["backfill", "--integration", &integration, "--since", &since, "--until", &until]);
+        command
+            .env("DATABASE_URL", &self.database.url)
+            .env("NATS_URL", &self.nats.url)
+            .env("ADLEDGER_SECRET_KEYS", KEYS);
+        let ran = run(command, None).await?;
+        ensure!(ran.code == 0, "{ran:?}");
+        Ok(())
     }
 
     /// Waits until the tables have so many days of an ad account.

@@ -3,10 +3,28 @@
 //! They share one browser process, and each page has cookies of its own. Where the machine has no browser they are
 //! ignored, and say so; where `ADLEDGER_CI` is set, they fail.
 
+mod currency;
+mod house;
+mod live;
+mod looks;
+mod numbers;
+mod oauth;
 mod orphans;
+mod pasted;
+mod revoked;
 mod run;
 mod self_test;
+#[expect(dead_code, reason = "the watch's tests use all of it")]
+#[path = "../watch/service.rs"]
+mod service;
+#[expect(dead_code, reason = "the spine's tests use all of it")]
+#[path = "../spine/shop.rs"]
+mod shop;
 mod stage;
+#[expect(dead_code, reason = "the spine's tests use all of it")]
+#[path = "../spine/tables.rs"]
+mod tables;
+mod visit;
 
 use std::process::ExitCode;
 
@@ -14,7 +32,16 @@ fn main() -> ExitCode {
     if orphans::is_doomed() {
         return orphans::doomed();
     }
+    // Those that take longest come first.
     let mut scenarios = run::scenarios![
+        looks::every_page_is_fit_for_everybody,
+        live::a_fill_is_watched_from_connect_to_numbers,
+        revoked::a_revoked_token_is_explained_and_mended_without_losing_a_day,
+        oauth::the_dialog_leads_to_a_connected_ad_account,
+        pasted::a_pasted_token_connects_on_a_phone_in_the_dark,
+        pasted::everything_works_without_scripts,
+        pasted::a_keyboard_is_enough,
+        currency::an_ad_account_of_another_currency_needs_a_tenant_of_its_own,
         self_test::it_fills_in_clicks_and_follows,
         self_test::it_hears_an_event_stream,
         self_test::it_runs_no_script_where_there_is_to_be_none,

@@ -39,7 +39,12 @@ pub async fn a_pasted_token_connects_on_a_phone_in_the_dark(browser: &Browser) -
     // The draft is gone with its use.
     visit.go("/connect/meta/accounts").await?;
     assert_eq!(visit.path().await?, "/connect/meta?ended=no_draft");
-    assert!(!visit.evaluate::<String>("() => document.documentElement.outerHTML", &serde_json::json!([])).await?.contains(TOKEN));
+    assert!(
+        !visit
+            .evaluate::<String>("() => document.documentElement.outerHTML", &serde_json::json!([]))
+            .await?
+            .contains(TOKEN)
+    );
     visit.look("connect-no-draft").await
 }
 
@@ -62,8 +67,8 @@ pub async fn everything_works_without_scripts(browser: &Browser) -> Result<()> {
     visit.look("integration").await
 }
 
-/// Of "correct horse battery", with little work.
 const PASSWORD: &str = "correct horse";
+/// Of the password, with little work.
 const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA";
 
 pub async fn a_keyboard_is_enough(browser: &Browser) -> Result<()> {
@@ -126,7 +131,8 @@ pub async fn a_keyboard_is_enough(browser: &Browser) -> Result<()> {
 
 async fn type_keys(visit: &Visit, text: &str) -> Result<()> {
     for key in text.chars() {
-        visit.press(if key == ' ' { "Space" } else { key.encode_utf8(&mut [0; 4]) }).await?;
+        let key = if key == ' ' { "Space".to_owned() } else { key.to_string() };
+        visit.press(&key).await?;
     }
     Ok(())
 }
@@ -143,11 +149,7 @@ async fn tab_to_name(visit: &Visit, name: &str) -> Result<()> {
     tab_until(visit, name, |focused| focused.name == name).await
 }
 
-async fn tab_until(
-    visit: &Visit,
-    what: &str,
-    is_it: impl Fn(&testkit::browser::Focused) -> bool,
-) -> Result<()> {
+async fn tab_until(visit: &Visit, what: &str, is_it: impl Fn(&testkit::browser::Focused) -> bool) -> Result<()> {
     let mut passed = Vec::new();
     for _ in 0..60 {
         visit.press("Tab").await?;

@@ -1,0 +1,49 @@
+//! What a page says of days, held against what Meta says.
+
+use anyhow::{Result, ensure};
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+use serde_json::json;
+
+use crate::house::{House, last_7_days};
+use crate::visit::Visit;
+
+/// Each day of a fill stands in the table with the spend, the purchases and the value that Meta has, to the cent; their
+/// sums stand above it; and the plot has a bar a day. Nothing is asked twice: the page has it all by now.
+pub async fn check(house: &House, visit: &Visit, external_id: &str) -> Result<()> {
+    let (mut spend, mut value) = (Decimal::ZERO, Decimal::ZERO);
+    let shown = table(visit).await?;
+    let days: Vec<NaiveDate> = last_7_days().start().iter_days().take(7).collect();
+    for date in &days {
+        let wanted = house.totals(external_id, *date);
+        spend += wanted.spend;
+        value += wanted.purchase_value;
+        let day = date.format("%-d %b").to_string();
+        let row = shown.iter().find(|row| row.first() == Some(&day));
+        let cells = [day.clone(), money(wanted.spend), wanted.purchases.to_string(), money(wanted.purchase_value)];
+        ensure!(row.is_some_and(|row| row.starts_with(&cells)), "{day}: Meta has {cells:?}, the page {row:?}");
+    }
+    let totals = visit.texts(".totals dd").await?;
+    let wanted = [format!("{} EUR", money(spend)), format!("{} EUR", money(value))];
+    ensure!(totals.starts_with(&wanted), "Meta has {wanted:?}, the page {totals:?}");
+    let bars: usize =
+        visit.evaluate("() => document.querySelectorAll('svg.plot rect.spend').length", &json!([])).await?;
+    ensure!(bars == days.len(), "the plot has {bars} bars");
+    Ok(())
+}
+
+/// The table under the plot, cell by cell, also where it is folded away.
+pub async fn table(visit: &Visit) -> Result<Vec<Vec<String>>> {
+    let rows = "() => [...document.querySelectorAll('table.numbers tbody tr')]
+        .map(row => [...row.cells].map(cell => cell.textContent.trim()))";
+    visit.evaluate(rows, &json!([])).await
+}
+
+/// As a page of ours writes an amount in euros.
+pub fn money(amount: Decimal) -> String {
+    let text = format!("{amount:.2}");
+    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+    let digits = whole.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = digits.map(String::from_utf8_lossy).collect();
+    format!("{}.{cents}", groups.join(","))
+}
