@@ -31,10 +31,10 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct House {
     pub database: Database,
     pub graph: Graph,
-    pub service: Service,
     /// Where the pages are.
     pub url: String,
     nats: Nats,
+    _service: Service,
 }
 
 impl House {
@@ -63,7 +63,7 @@ impl House {
         // Whoever runs the app enters the address that people come back to.
         let back = format!("{url}/connect/meta/oauth/callback");
         graph.edit(|world| world.insert_app(APP_ID, APP_SECRET, &[&back]));
-        Ok(House { database, graph, service, url, nats })
+        Ok(House { database, graph, url, nats, _service: service })
     }
 
     /// What Meta says of the ads that are asked for.

@@ -5,6 +5,7 @@ use testkit::browser::{Browser, Options};
 
 use crate::house::{BERLIN, House, TOKEN, VIENNA};
 use crate::numbers;
+use crate::shop::{adledger, run};
 use crate::visit::Visit;
 
 pub async fn a_pasted_token_connects_on_a_phone_in_the_dark(browser: &Browser) -> Result<()> {
@@ -67,12 +68,11 @@ pub async fn everything_works_without_scripts(browser: &Browser) -> Result<()> {
     visit.look("integration").await
 }
 
-const PASSWORD: &str = "correct horse";
-/// Of the password, with little work.
-const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA";
+const PASSWORD: &str = "correct horse battery";
 
 pub async fn a_keyboard_is_enough(browser: &Browser) -> Result<()> {
-    let house = House::open_with(&[("ADLEDGER_ADMIN_PASSWORD_HASH", PASSWORD_HASH)]).await?;
+    let hashed = run(adledger(&["password"]), Some(PASSWORD)).await?;
+    let house = House::open_with(&[("ADLEDGER_ADMIN_PASSWORD_HASH", hashed.stdout.trim())]).await?;
     let visit = Visit::begin(browser, &house, Options::default()).await?;
     visit.go("/connect/meta").await?;
     assert_eq!(visit.path().await?, "/login?wanted=/connect/meta");

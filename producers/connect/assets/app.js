@@ -9,11 +9,15 @@
   const SPEAK_EVERY_MS = 10000;
   // A run that has ended and is not in the tables yet is asked about again, without haste.
   const ASK_AGAIN_MS = 5000;
+  // A run that is to come by itself is looked for, for a minute.
+  const LOOK_EVERY_MS = 1000;
+  const MOST_LOOKS = 60;
   const STEPS = ["asked", "fetched", "published", "raw", "folded"];
   const STATUS = { queued: "Queued", running: "Working", waiting: "Waiting", succeeded: "Done", partial: "Done in part", failed: "Failed" };
 
   const streams = new Map();
   const endedAt = new Map();
+  let looks = 0;
   let spokenAt = 0;
 
   const row = (id) => document.getElementById("run-" + id);
@@ -82,10 +86,21 @@
     if (progress.asked > 0) speak(job + ": " + status + ", " + progress.folded + " of " + progress.asked + " days in the tables", false);
   }
 
-  function reload() {
-    const list = document.getElementById("runs-list");
-    if (!list || !window.htmx) return;
-    window.htmx.ajax("GET", "/integrations/" + list.dataset.integration + "/runs", { target: "#runs-list", swap: "outerHTML" });
+  // The page as it is now, with its numbers. What somebody has unfolded stays so, and who is at a link or a button stays there.
+  function renew() {
+    const within = (css) => Array.from(document.querySelectorAll("#main " + css));
+    const words = (details) => details.closest("[id]").id + details.firstElementChild.textContent;
+    const opened = within("details[open]").map(words);
+    const at = document.activeElement && document.activeElement.closest("#main *");
+    const address = new URL(location.href);
+    // What became of a question is no news any more.
+    address.searchParams.delete("sync");
+    const shown = window.htmx.ajax("GET", address.pathname + address.search, { target: "#main", select: "#main", swap: "outerHTML" });
+    shown.then(() => {
+      for (const details of within("details")) if (opened.includes(words(details))) details.open = true;
+      const again = at && within("*").find((one) => one.outerHTML === at.outerHTML);
+      if (again) again.focus({ preventScroll: true });
+    });
   }
 
   function close(id) {
@@ -103,7 +118,7 @@
       if (run && !endedAt.has(id)) speak(run.querySelector("h3").textContent + ": the run has ended", true);
       close(id);
       endedAt.set(id, Date.now());
-      reload();
+      renew();
     });
     stream.addEventListener("error", () => {
       // Where the browser does not try again by itself, nobody is there to answer.
@@ -122,9 +137,17 @@
     }
   }
 
+  function look() {
+    if (!document.querySelector("[data-soon]") || looks >= MOST_LOOKS) return;
+    looks += 1;
+    window.setTimeout(renew, LOOK_EVERY_MS);
+  }
+
   document.addEventListener("DOMContentLoaded", watch);
+  document.addEventListener("DOMContentLoaded", look);
   document.addEventListener("visibilitychange", watch);
   document.addEventListener("htmx:afterSettle", watch);
+  document.addEventListener("htmx:afterSettle", (event) => event.target.id === "main" && look());
   window.addEventListener("pagehide", () => streams.forEach((stream) => stream.close()));
   window.addEventListener("pageshow", (event) => {
     if (!event.persisted) return;

@@ -67,7 +67,6 @@ pub(crate) fn routes() -> Router<Web> {
     Router::new()
         .route("/", get(home::home))
         .route("/integrations/{id}", get(integration::integration))
-        .route("/integrations/{id}/runs", get(integration::runs))
         .route("/integrations/{id}/sync", post(sync::sync))
         .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/tenants/choose", post(tenants::choose))

@@ -3,8 +3,7 @@
 use accounts::Tenant;
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -54,14 +53,6 @@ struct IntegrationPage {
     plot: Plot,
     totals: Totals,
     table: Vec<TableRow>,
-}
-
-/// The runs alone, for a script that puts them in place.
-#[derive(Template)]
-#[template(path = "runs.html")]
-struct RunsPart {
-    id: Uuid,
-    runs: Vec<Shown>,
 }
 
 /// Sums over the days that are known.
@@ -140,25 +131,6 @@ pub(crate) async fn integration(
         table: plotted.iter().rev().map(|(date, figures)| row(day(*date), figures.as_ref(), &of.currency)).collect(),
         of,
     })
-}
-
-/// The runs of an integration, for a page that shows them already.
-pub(crate) async fn runs(
-    State(web): State<Web>,
-    chosen: Chosen,
-    Path(id): Path<Uuid>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    if !headers.contains_key("hx-request") {
-        return Ok(Redirect::to(&format!("/integrations/{id}#runs")).into_response());
-    }
-    let mut tx = chosen.session.scope().begin(&web.pool).await?;
-    let tenant = accounts::tenant(&mut *tx, chosen.account_id).await?;
-    let now = freshness::now(&mut tx, &tenant.timezone).await?;
-    if accounts::integration(&mut *tx, id).await?.is_none() {
-        return Err(Problem::not_found("this tenant has no such integration"));
-    }
-    page(&RunsPart { id, runs: timeline::read(&mut tx, id, &now).await? })
 }
 
 fn notice(sync: Option<&str>) -> Option<&'static str> {
