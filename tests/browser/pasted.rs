@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use testkit::browser::{Browser, Options};
 
-use crate::house::{BERLIN, House, TOKEN, VIENNA};
+use crate::house::{BERLIN, BOSTON, House, TOKEN, VIENNA};
 use crate::numbers;
 use crate::shop::{adledger, run};
 use crate::visit::Visit;
@@ -29,7 +29,7 @@ pub async fn a_pasted_token_connects_on_a_phone_in_the_dark(browser: &Browser) -
     visit.wait_text("#found legend", "2 of 3 ad accounts").await?;
     visit.click(&format!("label[for='{VIENNA}']")).await?;
     visit.fill("#q", "").await?;
-    visit.wait_text("#found legend", "3 ad accounts").await?;
+    visit.wait_visible(&format!("#{BOSTON}")).await?;
     let is_still: bool = visit.evaluate("() => window.isStillThisPage === true", &serde_json::json!([])).await?;
     assert!(is_still, "the page was not loaded again");
     visit.look("accounts").await?;

@@ -38,6 +38,7 @@ pub async fn a_revoked_token_is_explained_and_mended_without_losing_a_day(browse
         assert!(card.contains(said), "{said:?} is not in {card:?}");
     }
     assert!(!card.contains(TOKEN), "Meta quotes the token in its messages, and no page does");
+    assert!(visit.text(".standing").await?.contains("Cannot be used any more"));
     visit.look("integration-revoked").await?;
     visit.go("/").await?;
     visit.wait_text("[aria-labelledby=needs]", "Blumen & Söhne, Berlin").await?;

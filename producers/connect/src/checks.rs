@@ -181,10 +181,10 @@ fn of_scopes(scopes: &[String]) -> Check {
 fn of_ad_account(found: &Result<FoundAdAccount, Error>) -> Check {
     match found {
         Ok(found) if matches!(found.status.as_str(), "active" | "unknown") => {
-            CheckName::AdAccount.passed(format!("It is called {:?}.", found.name))
+            CheckName::AdAccount.passed(format!("It is called {}.", found.name))
         }
         Ok(found) => CheckName::AdAccount.passed(format!(
-            "It is called {:?}, which is {}: its old days can be read, new ones may not come.",
+            "It is called {}, which is {}: its old days can be read, new ones may not come.",
             found.name,
             found.status.replace('_', " ")
         )),

@@ -77,9 +77,11 @@ pub(crate) fn routes() -> Router<Web> {
 struct ProblemPage<'a> {
     page: Page,
     problem: &'a Problem,
+    detail: String,
 }
 
 /// An error as a page.
 pub(crate) fn problem(web: &Web, problem: &Problem) -> Result<Response, Problem> {
-    page(&ProblemPage { page: Page::without_session(web, &problem.title), problem })
+    let (frame, detail) = (Page::without_session(web, &problem.title), card::sentence(&problem.detail));
+    page(&ProblemPage { page: frame, problem, detail })
 }

@@ -236,7 +236,7 @@ fn meaning(code: &str, message: &str) -> Meaning {
 }
 
 /// With a capital at its beginning and a full stop at its end.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let message = message.trim();
     let mut letters = message.chars();
     let Some(first) = letters.next() else { return String::new() };

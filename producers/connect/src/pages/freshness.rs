@@ -102,6 +102,9 @@ impl Freshness {
     }
 
     pub(crate) fn token(&self, now: &Now) -> Said {
+        if self.status == "needs_reconnect" {
+            return say(Level::Bad, "Cannot be used any more");
+        }
         token(self.has_token, &self.source, self.token_expires_at, now)
     }
 }
