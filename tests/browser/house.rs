@@ -112,8 +112,8 @@ impl House {
 fn world() -> World {
     let mut world = World { today: Some(days_ago(0)), ..World::default() };
     for (external_id, name, zone, currency, ads) in [
-        (BERLIN, "Blumen & Söhne, Berlin", ZONE.name(), "EUR", 12),
-        (VIENNA, "Blumen & Söhne, Wien", "Europe/Vienna", "EUR", 8),
+        (BERLIN, "Blumen Berlin", ZONE.name(), "EUR", 12),
+        (VIENNA, "Blumen Wien", "Europe/Vienna", "EUR", 8),
         (BOSTON, "Garden shop \"Boston\"", "America/New_York", "USD", 6),
     ] {
         let ad_account = AdAccount::demo(external_id, zone, currency, days_ago(60)..=days_ago(0), ads);

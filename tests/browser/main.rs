@@ -11,6 +11,7 @@ mod numbers;
 mod oauth;
 mod orphans;
 mod pasted;
+mod pictures;
 mod revoked;
 mod run;
 mod self_test;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     // Those that take longest come first.
     let mut scenarios = run::scenarios![
         looks::every_page_is_fit_for_everybody,
+        pictures::those_of_the_readme,
         live::a_fill_is_watched_from_connect_to_numbers,
         revoked::a_revoked_token_is_explained_and_mended_without_losing_a_day,
         oauth::the_dialog_leads_to_a_connected_ad_account,

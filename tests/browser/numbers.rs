@@ -23,7 +23,7 @@ pub async fn check(house: &House, visit: &Visit, external_id: &str) -> Result<()
     let sum = |column: usize| -> Result<Decimal> {
         known.iter().map(|row| Ok(row[column].replace(',', "").parse::<Decimal>()?)).sum()
     };
-    let wanted = [format!("{} EUR", money(sum(1)?)), format!("{} EUR", money(sum(3)?))];
+    let wanted = [money(sum(1)?), money(sum(3)?)];
     let totals = visit.texts(".totals dd").await?;
     ensure!(totals.starts_with(&wanted), "the days sum up to {wanted:?}, the page says {totals:?}");
     let bars: usize =

@@ -41,7 +41,7 @@ pub async fn a_revoked_token_is_explained_and_mended_without_losing_a_day(browse
     assert!(visit.text(".standing").await?.contains("Cannot be used any more"));
     visit.look("integration-revoked").await?;
     visit.go("/").await?;
-    visit.wait_text("[aria-labelledby=needs]", "Blumen & Söhne, Berlin").await?;
+    visit.wait_text("[aria-labelledby=needs]", "Blumen Berlin").await?;
     visit.look("home-revoked").await?;
 
     // From the card to a new token.

@@ -76,6 +76,8 @@
       const text = name === "fetched" ? count(progress.fetched, "row") : name === "asked" ? count(of, "day") : done + " of " + of;
       set(step.querySelector(".step-count"), of > 0 || name === "fetched" ? text : "–");
     }
+    if (progress.asked > 0) set(run.querySelector("[data-days]"), progress.published + " of " + count(progress.asked, "day"));
+    set(run.querySelector("[data-rows]"), count(progress.fetched, "row"));
     const line = run.querySelector("[data-waits]");
     const text = waits(progress);
     if (line) {
