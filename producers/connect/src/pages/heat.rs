@@ -53,6 +53,12 @@ fn is_weekend(date: NaiveDate) -> bool {
     matches!(date.weekday(), Weekday::Sat | Weekday::Sun)
 }
 
+/// A day that is not over where the ad account is: nobody can know it yet.
+pub(crate) fn not_over(date: NaiveDate) -> Cell {
+    let words = format!("{}: not over yet in the ad account's zone", day(date));
+    Cell { class: "ahead", is_off: false, mark: String::new(), words }
+}
+
 /// What a day looks like. A failure and a day that is stuck show themselves over an older answer; what is merely to come does not.
 pub(crate) fn cell(date: NaiveDate, known: Option<&Day>) -> Cell {
     let plain = |class, mark: &str, words: &str| Cell {

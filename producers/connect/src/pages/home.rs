@@ -184,10 +184,13 @@ async fn heat_map(
     let span = Span::up_to(until, DAYS_SHOWN);
     let ad_accounts: Vec<Uuid> = shown.iter().map(|of| of.ad_account_id).collect();
     let known = days::read(conn, &ad_accounts, span).await?;
-    let row = |of: &&Freshness| heat::Row {
-        href: href(of.integration_id),
-        name: of.name.clone(),
-        cells: span.days().map(|date| heat::cell(date, known.get(&(of.ad_account_id, date)))).collect(),
+    let row = |of: &&Freshness| {
+        let yesterday = now.yesterday(&of.timezone_name);
+        let cell = |date| match known.get(&(of.ad_account_id, date)) {
+            None if date > yesterday => heat::not_over(date),
+            day => heat::cell(date, day),
+        };
+        heat::Row { href: href(of.integration_id), name: of.name.clone(), cells: span.days().map(cell).collect() }
     };
     Ok((heat::columns(span), shown.iter().map(row).collect()))
 }
