@@ -14,7 +14,7 @@ use crate::numbers;
 use crate::visit::Visit;
 
 /// How long Meta takes for each day here, so that somebody sees them come.
-const A_DAY_TAKES: Duration = Duration::from_millis(300);
+const A_DAY_TAKES: Duration = Duration::from_millis(400);
 
 pub async fn a_fill_is_watched_from_connect_to_numbers(browser: &Browser) -> Result<()> {
     let house = House::open().await?;

@@ -159,6 +159,7 @@ fn verdict(all: &[Freshness], now: &Now) -> Said {
         (1, 1) => (Level::Good, "Yesterday's numbers are in.".to_owned()),
         (1, _) => (Level::Warn, "Yesterday's numbers are not in yet.".to_owned()),
         (total, 0) => (Level::Bad, format!("None of {total} ad accounts has yesterday's numbers.")),
+        (2, 2) => (Level::Good, "Both ad accounts have yesterday's numbers.".to_owned()),
         (total, fresh) if total == fresh => (Level::Good, format!("All {total} ad accounts have yesterday's numbers.")),
         (total, fresh) => (Level::Warn, format!("{fresh} of {total} ad accounts have yesterday's numbers.")),
     };
