@@ -83,7 +83,7 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
 /// Refuses to begin with settings that the role cannot be played with, before anything is started.
 pub fn check_settings(role: Role, boot: &Boot) -> Result<()> {
     // Also where the role needs no key: a service that lacks one is misconfigured.
-    boot.settings.key_ring(boot.place()).map_err(usage)?;
+    boot.settings.own_key_ring(boot.place()).map_err(usage)?;
     if role.plays(Role::Web) {
         boot.settings.web.check().map_err(usage)?;
     }

@@ -159,6 +159,11 @@ impl Settings {
         })
     }
 
+    /// The key ring with which a token of Meta's may be sealed: a demo's own is for the stub's tokens.
+    pub fn own_key_ring(&self, place: &Place) -> Result<KeyRing, KeyRingError> {
+        if self.secret_keys.is_none() && !self.stub { Err(KeyRingError::Missing) } else { self.key_ring(place) }
+    }
+
     /// The key ring; in a demo's folder the demo's, where none is set.
     pub fn key_ring(&self, place: &Place) -> Result<KeyRing, KeyRingError> {
         let of_demo = || place.demo_key_ring().filter(|_| self.demo || self.database_url.is_none());

@@ -35,7 +35,7 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 
 impl Connect {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
-        let keys = boot.settings.key_ring(boot.place()).map_err(usage)?;
+        let keys = boot.settings.own_key_ring(boot.place()).map_err(usage)?;
         let meta = boot.settings.directory().map_err(usage)?;
         meta_api::check_ad_account_id(&self.ad_account).map_err(usage)?;
         let token = self.read_token()?;

@@ -155,17 +155,25 @@ async fn streams_have_a_limit_and_leave_their_place() -> Result<()> {
     let web = site.serve(&[]).await?;
     let run_id = web.sync(&member, "meta_fresh").await?.run_id()?;
     let mut streams = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..8 {
         streams.push(Stream::open(&web, &member, run_id).await?);
     }
     let path = format!("/api/sync-runs/{run_id}/events");
     let refused = web.get(&member, &path).await?;
-    assert!(refused.problem(503)?.contains("32 streams") && refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(
+        refused.problem(503)?.contains("8 streams of events of this credential")
+            && refused.header("retry-after").is_some(),
+        "{refused:?}"
+    );
+    // Another credential finds places, until there is none for anybody.
+    let other = site.member().await?;
+    let theirs = web.sync(&other, "meta_fresh").await?.run_id()?;
+    streams.push(Stream::open(&web, &other, theirs).await?);
     // Everything else is answered as before, also while all of them poll.
     web.get(&member, &format!("/api/sync-runs/{run_id}")).await?.json(200)?;
     for stream in &mut streams {
         assert_eq!(stream.next().await?.context("at once")?.0, "progress");
     }
-    streams.truncate(16);
+    streams.truncate(4);
     wait::until("a place is free", DEADLINE, async || Ok(Stream::open(&web, &member, run_id).await.is_ok())).await
 }

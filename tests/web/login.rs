@@ -74,6 +74,32 @@ async fn only_the_administrator_gets_in_and_only_with_a_new_session() -> Result<
     service.end().await
 }
 
+/// A session proves the password that it began with: one from before there was one, or from before it was changed, opens nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_with_the_password_it_began_with() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (first, second) = (hash(&shop).await?, hash(&shop).await?);
+    let mut cookies = None;
+    for settings in [
+        vec![],
+        vec![("ADLEDGER_ADMIN_PASSWORD_HASH", first.as_str())],
+        vec![("ADLEDGER_ADMIN_PASSWORD_HASH", second.as_str())],
+    ] {
+        let (mut service, url) = web(&shop, &settings).await?;
+        let visitor = Browser::open(&url)?;
+        if let Some(before) = cookies.take() {
+            *visitor.cookies() = before;
+            assert_eq!(visitor.get("/tenants").await?.status, 303, "it is sent to log in");
+            let login = visitor.post("/login", &[("password", PASSWORD)]).await?;
+            assert_eq!(login.status, 303);
+        }
+        assert_eq!(visitor.get("/tenants").await?.status, 200);
+        cookies = Some(visitor.cookies().clone());
+        service.end().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_be_reached_from_elsewhere_does_not_start_without_a_password() -> Result<()> {
     let shop = Shop::open().await?;
@@ -87,6 +113,15 @@ async fn what_can_be_reached_from_elsewhere_does_not_start_without_a_password() 
             vec![("ADLEDGER_ADMIN_PASSWORD_HASH", hash.as_str()), ("ADLEDGER_PUBLIC_URL", "http://ads.example.com")],
             "over plain http",
         ),
+        (
+            vec![
+                ("HTTP_ADDR", "0.0.0.0:0"),
+                ("ADLEDGER_ADMIN_PASSWORD_HASH", hash.as_str()),
+                ("ADLEDGER_PUBLIC_URL", "http://localhost:8080"),
+            ],
+            "over plain http",
+        ),
+        (vec![("ADLEDGER_TRUSTED_PROXIES", "proxy.example.com")], "ADLEDGER_TRUSTED_PROXIES holds"),
     ] {
         for role in ["web", "all"] {
             let mut command = shop.command(&["serve", "--role", role]);

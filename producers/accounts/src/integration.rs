@@ -130,7 +130,7 @@ pub async fn integration(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 }
 
 /// Says that an integration's jobs may no longer run, and why. It is about the connection that was read: one that was
-/// renewed meanwhile stays as it is, because nobody has seen the new token refused; then the answer is `false`.
+/// renewed or ended meanwhile stays as it is, because nobody has seen the new token refused; then the answer is `false`.
 pub async fn set_status(
     pool: &PgPool,
     integration: &Integration,
@@ -139,7 +139,7 @@ pub async fn set_status(
 ) -> sqlx::Result<bool> {
     let marked = sqlx::query!(
         "update integrations set status = $3, status_reason = $4
-         where account_id = $1 and id = $2 and connected_at = $5",
+         where account_id = $1 and id = $2 and connected_at = $5 and status <> 'disconnected'",
         integration.account_id,
         integration.id,
         status.as_str(),
@@ -172,6 +172,11 @@ pub async fn keys_in_use(pool: &PgPool) -> sqlx::Result<Vec<String>> {
            order by 1"#
     );
     kids.fetch_all(pool).await
+}
+
+/// Deletes sessions whose time is over, and with them sealed tokens that somebody brought and left.
+pub async fn forget_expired(pool: &PgPool) -> sqlx::Result<()> {
+    sqlx::query!("select web_forget_expired()::text").fetch_one(pool).await.map(drop)
 }
 
 /// The integration's token; `None` when it has none.

@@ -17,7 +17,8 @@ mod version;
 pub use api_token::{ApiToken, api_tokens, create_api_token, random_secret, revoke_api_token, secret_sha256};
 pub use connect::{ConnectError, Connected, FoundAdAccount, check_currency_rule, connect, disconnect};
 pub use integration::{
-    Integration, Origin, Status, integration, integrations, keys_in_use, named_ad_accounts, set_status, token,
+    Integration, Origin, Status, forget_expired, integration, integrations, keys_in_use, named_ad_accounts, set_status,
+    token,
 };
 pub use key_ring::{KeyRing, KeyRingError, Owner, SealError, Sealed};
 pub use rotate::{Rotated, rotate};

@@ -123,8 +123,10 @@
       renew();
     });
     stream.addEventListener("error", () => {
-      // Where the browser does not try again by itself, nobody is there to answer.
-      if (stream.readyState === EventSource.CLOSED) streams.delete(id);
+      // Where the browser does not try again by itself, because the service was restarting or had no place free: later.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      streams.delete(id);
+      setTimeout(watch, 10000);
     });
   }
 

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use ipnet::IpNet;
 use meta_api::App;
 use secrecy::SecretString;
 
@@ -14,6 +15,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// `HTTP_ADDR`.
     pub listens_at: SocketAddr,
+    /// `ADLEDGER_TRUSTED_PROXIES`: who is believed when it says for whom it asks, in `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpNet>,
     /// `ADLEDGER_ADMIN_PASSWORD_HASH`, as argon2 writes it. Without one, whoever reaches the service is let in.
     pub admin_password_hash: Option<SecretString>,
     /// `META_APP_ID` and `META_APP_SECRET`: without them a token can only be pasted.
@@ -45,12 +48,12 @@ pub enum SettingsError {
     PasswordHash,
     #[error(
         "ADLEDGER_PUBLIC_URL is {value:?}: write where browsers reach this service, such as https://ads.example.com, without a \
-         path that ends in a slash, a query or a user"
+         path, a query or a user"
     )]
     PublicUrl { value: String },
     #[error(
         "ADLEDGER_PUBLIC_URL is {value:?}: over plain http the session's cookie can be read on the way; use https, or a loopback \
-         address"
+         address there and in HTTP_ADDR"
     )]
     PlainHttp { value: String },
 }
@@ -68,7 +71,8 @@ impl Settings {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(SettingsError::PublicUrl { value });
         };
-        if value.ends_with('/') || uri.query().is_some() || value.contains(['@', '#']) {
+        let has_path = value.ends_with('/') || uri.path() != "/";
+        if has_path || uri.query().is_some() || value.contains(['@', '#']) {
             return Err(SettingsError::PublicUrl { value });
         }
         let local = is_loopback(authority.host());
@@ -77,7 +81,7 @@ impl Settings {
                 Err(SettingsError::PublicWithoutPassword)
             }
             "https" => Ok(()),
-            "http" if local => Ok(()),
+            "http" if local && self.listens_at.ip().is_loopback() => Ok(()),
             "http" => Err(SettingsError::PlainHttp { value }),
             _ => Err(SettingsError::PublicUrl { value }),
         }
@@ -91,6 +95,11 @@ impl Settings {
     /// The one address that Meta's dialog may send people back to.
     pub fn redirect_uri(&self) -> String {
         format!("{}/connect/meta/oauth/callback", self.base_url())
+    }
+
+    /// Whether it is known where browsers reach this service: beyond loopback only where a setting says so.
+    pub(crate) fn knows_its_address(&self) -> bool {
+        self.public_url.is_some() || self.listens_at.ip().is_loopback()
     }
 
     /// Whether cookies must never travel in the open: always, unless they cannot leave this machine.
@@ -119,6 +128,7 @@ mod tests {
         Settings {
             public_url: public_url.map(str::to_owned),
             listens_at: listens_at.parse().unwrap(),
+            trusted_proxies: Vec::new(),
             admin_password_hash: hash.map(|hash| hash.to_owned().into()),
             app: None,
             jobs_enabled: true,
@@ -142,6 +152,8 @@ mod tests {
             (local, Some("http://ads.example.com"), Some(HASH), Some("plain http"), false),
             (local, Some("http://127.0.0.1.example.com"), Some(HASH), Some("plain http"), false),
             (local, Some("https://ads.example.com/"), Some(HASH), Some("PUBLIC_URL is"), true),
+            (far, Some("http://localhost:8080"), Some(HASH), Some("plain http"), true),
+            (local, Some("https://ads.example.com/ads"), Some(HASH), Some("PUBLIC_URL is"), true),
             (local, Some("https://ads.example.com/?a"), Some(HASH), Some("PUBLIC_URL is"), true),
             (local, Some("https://me@ads.example.com"), Some(HASH), Some("PUBLIC_URL is"), true),
             (local, Some("ads.example.com"), Some(HASH), Some("PUBLIC_URL is"), true),

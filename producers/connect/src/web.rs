@@ -56,7 +56,7 @@ impl std::ops::Deref for Web {
 /// Every route of the web side with the layers around it, and what is said of every other path.
 pub fn router(connect: Connect) -> Router {
     let web = Web(Arc::new(connect));
-    let rated = |requests: u32| from_fn_with_state(Limit::a_minute(requests), limit);
+    let rated = |requests: u32| from_fn_with_state((web.clone(), Limit::a_minute(requests)), limit);
     let timed = |limit: Duration| from_fn_with_state(limit, within_time);
     // The session comes first: who has none is told so, whatever else they bring.
     let people = |routes: Router<Web>| routes.layer(from_fn_with_state(web.clone(), session::require));

@@ -23,6 +23,7 @@ async fn serve(pool: &PgPool, jobs_enabled: bool) -> Result<String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let listens_at = listener.local_addr()?;
     let settings = Settings {
+        trusted_proxies: Vec::new(),
         public_url: None,
         listens_at,
         admin_password_hash: None,

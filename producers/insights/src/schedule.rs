@@ -61,6 +61,8 @@ impl Scheduler {
         if !*leads {
             return Ok(());
         }
+        // Also where nobody visits any more: what is over must not stay, in the database and in every backup of it.
+        accounts::forget_expired(&self.pool).await?;
         for integration in accounts::integrations(&self.pool).await? {
             let is_ours = !self.stub_only || integration.origin == Origin::Stub;
             // A zone that this version does not know is said where the days are fetched.

@@ -90,3 +90,31 @@ async fn nothing_is_asked_for_what_is_not_connected_or_was_connected_just_now() 
     assert_eq!(look(pool, "2026-05-11T12:31:00Z", Some(HOUR), 2).await?.len(), 2);
     Ok(())
 }
+
+/// A token that somebody brought and left is gone when its time is over, also where nobody visits any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_visitors_left_is_forgotten() -> Result<()> {
+    let db = database().await?;
+    let pool = &db.pool;
+    let tenant = Tenant::insert(pool).await?;
+    sqlx::query("insert into web_sessions (id_sha256, csrf_token, expires_at) values (sha256('a'), '', now() + interval '1 hour')")
+        .execute(pool)
+        .await?;
+    for minutes in [10, 31] {
+        sqlx::query(
+            "insert into connect_drafts (account_id, session_sha256, id, kid, nonce, ciphertext, created_at)
+             values ($1, sha256('a'), gen_random_uuid(), 'k', '', '', now() - make_interval(mins => $2))
+             on conflict (account_id, session_sha256) do update set created_at = excluded.created_at",
+        )
+        .bind(tenant.account_id)
+        .bind(minutes)
+        .execute(pool)
+        .await?;
+        sqlx::query("delete from sync_runs").execute(pool).await?;
+        sqlx::query("delete from daily_jobs").execute(pool).await?;
+        look(pool, "2026-05-11T12:00:00Z", None, 1).await?;
+        let left: i64 = sqlx::query_scalar("select count(*) from connect_drafts").fetch_one(pool).await?;
+        assert_eq!(left, i64::from(minutes == 10), "after {minutes} minutes");
+    }
+    Ok(())
+}

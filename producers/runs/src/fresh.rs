@@ -28,7 +28,7 @@ pub enum FreshRequest {
 /// Asks for a `meta_fresh` run unless one was asked for within `cooldown`.
 ///
 /// The integration's row is locked for it: of any number who ask at once, in any number of processes, the second sees the
-/// run of the first.
+/// run of the first. The lock lets foreign keys pass: who makes a run in another way waits for nobody here, and nobody for them.
 pub async fn enqueue_fresh<'a>(
     db: impl Acquire<'a, Database = Postgres>,
     account_id: Uuid,
@@ -38,7 +38,7 @@ pub async fn enqueue_fresh<'a>(
 ) -> Result<FreshRequest, EnqueueError> {
     let mut tx = db.begin().await?;
     let status = sqlx::query_scalar!(
-        "select status from integrations where account_id = $1 and id = $2 for update",
+        "select status from integrations where account_id = $1 and id = $2 for no key update",
         account_id,
         integration_id,
     )

@@ -1,8 +1,9 @@
 //! The settings of the web side, and of the jobs that it and the schedule ask for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use meta_api::App;
 
 use super::{optional_number, switch, url, variable};
@@ -15,6 +16,7 @@ pub(super) fn read(listens_at: SocketAddr) -> Result<connect::Settings, String> 
     let settings = connect::Settings {
         public_url: url("ADLEDGER_PUBLIC_URL", &["https", "http"])?,
         listens_at,
+        trusted_proxies: trusted_proxies()?,
         admin_password_hash: variable("ADLEDGER_ADMIN_PASSWORD_HASH")?.map(Into::into),
         app: app()?,
         jobs_enabled: switch("META_JOBS_ENABLED", true)?,
@@ -32,6 +34,21 @@ pub(super) fn schedule_fresh(demo: bool) -> Result<Option<Duration>, String> {
     let is_on = switch("META_JOBS_ENABLED", true)?;
     let every = fresh_minutes()?.or(demo.then_some(FRESH_MINUTES));
     Ok(every.filter(|_| is_on).map(minutes))
+}
+
+fn trusted_proxies() -> Result<Vec<IpNet>, String> {
+    let text = variable("ADLEDGER_TRUSTED_PROXIES")?.unwrap_or_default();
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let read = |part: &str| part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+    parts
+        .map(|part| {
+            read(part).map_err(|_| {
+                format!(
+                    "ADLEDGER_TRUSTED_PROXIES holds {part:?}: write addresses or networks, such as 127.0.0.1,10.0.0.0/8"
+                )
+            })
+        })
+        .collect()
 }
 
 fn fresh_minutes() -> Result<Option<u64>, String> {

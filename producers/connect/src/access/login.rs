@@ -54,7 +54,8 @@ pub(crate) fn address(wanted: &str) -> String {
 
 /// A path of ours: never another site, whatever somebody wrote into a link.
 fn ours(wanted: &str) -> &str {
-    let is_ours = wanted.starts_with('/') && !wanted.starts_with("//") && !wanted.contains(['\\', '\n', '\r', '\t']);
+    let is_ours =
+        wanted.starts_with('/') && !wanted.starts_with("//") && !wanted.contains(|c: char| c == '\\' || c.is_control());
     if is_ours { wanted } else { "/" }
 }
 
@@ -77,8 +78,12 @@ pub(crate) async fn login(
     };
     let wanted = ours(&login.wanted).to_owned();
     let permit = COMPARISONS.acquire().await;
-    let is_right = tokio::task::spawn_blocking(move || password::is_right(&hash, &login.password)).await;
-    drop(permit);
+    let compare = move || {
+        // Held until it is done, also where nobody waits for it any more.
+        let _permit = permit;
+        password::is_right(&hash, &login.password)
+    };
+    let is_right = tokio::task::spawn_blocking(compare).await;
     if !is_right.unwrap_or(false) {
         tracing::warn!("somebody tried to log in with a wrong password");
         let refused = LoginPage { page: Page::without_session(&web, "Log in"), wanted, refused: true };
@@ -114,6 +119,7 @@ mod tests {
             ("//evil.example.com", "/"),
             ("https://evil.example.com", "/"),
             ("/\\evil.example.com", "/"),
+            ("/\u{1}x", "/"),
             ("", "/"),
         ] {
             assert_eq!(ours(wanted), sent);

@@ -30,7 +30,7 @@ impl Session {
     /// Begins one, and returns the cookie that proves it.
     pub(crate) async fn start(web: &Web) -> Result<(Session, Cookie<'static>), Problem> {
         let id = accounts::random_secret();
-        let sha256 = accounts::secret_sha256(&id);
+        let sha256 = stored(web, id.expose_secret());
         let csrf_token = accounts::random_secret().expose_secret().to_owned();
         let mut tx = Scope { session_sha256: Some(sha256), ..Scope::default() }.begin(&web.pool).await?;
         sqlx::query!("select web_forget_expired()::text").fetch_one(&mut *tx).await?;
@@ -49,10 +49,10 @@ impl Session {
     /// The session that a cookie proves, if it is good.
     pub(crate) async fn of_cookie(web: &Web, jar: &CookieJar) -> Result<Option<Session>, Problem> {
         let Some(id) = jar.get(name(web)) else { return Ok(None) };
-        Session::of_sha256(web, accounts::secret_sha256(&SecretString::from(id.value().to_owned()))).await
+        Session::of_sha256(web, stored(web, id.value())).await
     }
 
-    /// The session whose id has this hash, if it is good.
+    /// The session of which this is stored, if it is good.
     pub(crate) async fn of_sha256(web: &Web, sha256: [u8; 32]) -> Result<Option<Session>, Problem> {
         let mut tx = Scope { session_sha256: Some(sha256), ..Scope::default() }.begin(&web.pool).await?;
         let row = sqlx::query!(
@@ -93,6 +93,12 @@ impl Session {
         gone.make_removal();
         Ok(gone)
     }
+}
+
+/// What is stored of an id. The password's hash is in it: a session that began with another password, or without one, is none.
+fn stored(web: &Web, id: &str) -> [u8; 32] {
+    let password = web.settings.admin_password_hash.as_ref().map(|hash| hash.expose_secret()).unwrap_or_default();
+    accounts::secret_sha256(&SecretString::from(format!("{id} {password}")))
 }
 
 /// With the prefix, a browser takes the cookie from this host alone, and over https alone.

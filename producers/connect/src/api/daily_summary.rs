@@ -120,7 +120,9 @@ pub(crate) async fn daily_summary(
     .await?;
     tx.commit().await?;
     let (account_id, currency) = (tenant.id, tenant.currency);
-    answer(&headers, &DailySummary { account_id, currency, since: range.since, until: range.until, rows })
+    // A browser keeps nothing of it: its next visitor may be another person.
+    let caching = if caller.scope.session_sha256.is_some() { "no-store" } else { "private, no-cache" };
+    answer(&headers, caching, &DailySummary { account_id, currency, since: range.since, until: range.until, rows })
 }
 
 fn check(range: &Range) -> Result<(), Problem> {
@@ -140,7 +142,7 @@ fn check(range: &Range) -> Result<(), Problem> {
 }
 
 /// The document with its tag, or that it is the one that the caller has.
-fn answer(headers: &HeaderMap, summary: &DailySummary) -> Result<Response, Problem> {
+fn answer(headers: &HeaderMap, caching: &'static str, summary: &DailySummary) -> Result<Response, Problem> {
     let unwritable = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written: report it");
     let body = serde_json::to_vec(summary).map_err(unwritable)?;
     let hash = Sha256::digest(&body);
@@ -150,7 +152,7 @@ fn answer(headers: &HeaderMap, summary: &DailySummary) -> Result<Response, Probl
     let tag = HeaderValue::from_str(&tag).map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer's tag could not be written: report it")
     })?;
-    let said = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    let said = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static(caching))];
     if is_kept {
         return Ok((StatusCode::NOT_MODIFIED, said).into_response());
     }

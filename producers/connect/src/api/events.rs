@@ -3,7 +3,9 @@
 //! A stream is not for ever: it ends with its run, with this process, with the credential, and after an hour at the latest.
 //! Whoever still wants to know asks again, as every browser does by itself.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -25,6 +27,14 @@ use crate::web::Web;
 /// Streams at a time. Each holds a connection of the listener's and asks PostgreSQL twice a second.
 const MAX_STREAMS: usize = 32;
 static STREAMS: Semaphore = Semaphore::const_new(MAX_STREAMS);
+/// Of these, those of one credential, so that nobody takes all of them.
+const MAX_STREAMS_OF_ONE: usize = 8;
+static OF_EACH: Mutex<BTreeMap<Credential, usize>> = Mutex::new(BTreeMap::new());
+/// Streams that ask at a time: whoever wants a page finds a connection free.
+static ASKING: Semaphore = Semaphore::const_new(2);
+
+/// A tenant, and the session it is looked at with, if it is one.
+type Credential = (Uuid, Option<[u8; 32]>);
 
 /// How often PostgreSQL is asked.
 const POLL: Duration = Duration::from_millis(500);
@@ -53,10 +63,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
     ),
 )]
 pub(crate) async fn events(State(web): State<Web>, caller: Caller, Id(run_id): Id) -> Result<Response, Problem> {
-    let slot = STREAMS.try_acquire().map_err(|_| {
-        let detail = format!("{MAX_STREAMS} streams of events are open here, and no more are: ask for the run itself");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(10))
-    })?;
+    let slot = Slot::take((caller.account_id, caller.scope.session_sha256))?;
     let now = Instant::now();
     let follower =
         Follower { web, caller, run_id, said: None, opened_at: now, checked_at: now, has_ended: false, _slot: slot };
@@ -82,7 +89,43 @@ struct Follower {
     opened_at: Instant,
     checked_at: Instant,
     has_ended: bool,
-    _slot: SemaphorePermit<'static>,
+    _slot: Slot,
+}
+
+/// The place of one stream.
+struct Slot {
+    credential: Credential,
+    _place: SemaphorePermit<'static>,
+}
+
+impl Slot {
+    fn take(credential: Credential) -> Result<Slot, Problem> {
+        let full = |limit: usize, whose: &str| {
+            let detail =
+                format!("{limit} streams of events {whose} are open here, and no more are: ask for the run itself");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(10))
+        };
+        let place = STREAMS.try_acquire().map_err(|_| full(MAX_STREAMS, "in all"))?;
+        let mut of_each = OF_EACH.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = of_each.entry(credential).or_default();
+        if *of_one >= MAX_STREAMS_OF_ONE {
+            return Err(full(MAX_STREAMS_OF_ONE, "of this credential"));
+        }
+        *of_one += 1;
+        Ok(Slot { credential, _place: place })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut of_each = OF_EACH.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_one) = of_each.get_mut(&self.credential) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                of_each.remove(&self.credential);
+            }
+        }
+    }
 }
 
 impl Follower {
@@ -125,6 +168,8 @@ impl Follower {
     }
 
     async fn look(&self) -> Result<Option<Progress>, Problem> {
+        // Nobody closes the semaphore.
+        let _asking = ASKING.acquire().await;
         let mut tx = self.caller.scope.begin(&self.web.pool).await?;
         let Some(run) = runs::run(&mut *tx, self.run_id).await? else { return Ok(None) };
         let progress = Progress::of(&mut tx, &run).await?;

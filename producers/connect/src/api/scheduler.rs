@@ -1,5 +1,7 @@
 //! The call that whoever keeps the time makes: every integration that is out of its cooldown gets its fresh days.
 
+use std::time::Duration;
+
 use accounts::{Integration, Origin, Status};
 use axum::Json;
 use axum::extract::State;
@@ -9,6 +11,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq;
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,6 +19,9 @@ use crate::access::caller::bearer;
 use crate::access::tenant::Scope;
 use crate::problem::Problem;
 use crate::web::Web;
+
+/// How long a call goes on: less than an answer may take.
+const WITHIN: Duration = Duration::from_secs(45);
 
 /// What became of a call.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -93,18 +99,15 @@ pub(crate) async fn scheduler(
         tx.commit().await?;
         ids
     };
+    let deadline = Instant::now() + WITHIN;
     let mut scheduled = Scheduled::default();
     for account_id in tenants {
-        match tenant(&web, account_id).await {
-            Ok(of_tenant) => {
-                scheduled.enqueued.extend(of_tenant.enqueued);
-                scheduled.skipped.extend(of_tenant.skipped);
-            }
-            // The others do not wait for whatever is wrong here.
-            Err(problem) => {
-                tracing::warn!(%account_id, detail = problem.detail, "the scheduler's call left a tenant out");
-                scheduled.failed.push(Failed { account_id, detail: problem.detail });
-            }
+        let asked = timeout_at(deadline, tenant(&web, account_id, &mut scheduled)).await;
+        let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "its turn did not come in time: the next call goes on");
+        // The others do not wait for whatever is wrong here, and what was enqueued stays.
+        if let Err(problem) = asked.unwrap_or_else(|_| Err(late())) {
+            tracing::warn!(%account_id, detail = problem.detail, "the scheduler's call left a tenant out");
+            scheduled.failed.push(Failed { account_id, detail: problem.detail });
         }
     }
     Ok((StatusCode::ACCEPTED, Json(scheduled)))
@@ -134,19 +137,23 @@ fn check(web: &Web, headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::unauthorized("send the scheduler's secret: `Authorization: Bearer …`, or the header x-cron-secret"))
 }
 
-/// All integrations of a tenant in one transaction, which sees no other tenant.
-async fn tenant(web: &Web, account_id: Uuid) -> Result<Scheduled, Problem> {
-    let mut tx = Scope { account_id: Some(account_id), session_sha256: None }.begin(&web.pool).await?;
-    let mut scheduled = Scheduled::default();
-    for integration in accounts::integrations(&mut *tx).await? {
+/// The integrations of a tenant, each in a transaction of its own that sees no other tenant.
+async fn tenant(web: &Web, account_id: Uuid, scheduled: &mut Scheduled) -> Result<(), Problem> {
+    let scope = Scope { account_id: Some(account_id), session_sha256: None };
+    let mut tx = scope.begin(&web.pool).await?;
+    let integrations = accounts::integrations(&mut *tx).await?;
+    drop(tx);
+    for integration in integrations {
         let integration_id = integration.id;
-        match integration_of(web, &mut tx, integration).await? {
+        let mut tx = scope.begin(&web.pool).await?;
+        let asked = integration_of(web, &mut tx, integration).await?;
+        tx.commit().await?;
+        match asked {
             Ok(sync_run_id) => scheduled.enqueued.push(Enqueued { integration_id, sync_run_id }),
             Err(reason) => scheduled.skipped.push(Skipped { integration_id, reason }),
         }
     }
-    tx.commit().await?;
-    Ok(scheduled)
+    Ok(())
 }
 
 /// The run that was made, or why none was.

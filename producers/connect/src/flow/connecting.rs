@@ -82,7 +82,10 @@ pub(super) async fn connect(
     let Ground { tenant, date } = Ground::of(&web, session, account_id).await?;
     let deadline = Instant::now() + WITHIN;
     let examination = Examination { directory: web.directory(), tenant: &tenant, token: &draft.token, date };
-    let known = examination.token().await;
+    let Ok(known) = timeout_at(deadline, examination.token()).await else {
+        let detail = "Meta did not answer in time, and nothing was connected: try again in a moment";
+        return Err(Problem::new(axum::http::StatusCode::GATEWAY_TIMEOUT, detail));
+    };
     let (web, chosen, draft, known, examination) = (&web, &chosen, &draft, &known, &examination);
     let each = stream::iter(wanted).map(|external_id| async move {
         match timeout_at(deadline, examination.ad_account(known, &external_id)).await {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use meta_api::{App, Error, MetaApi};
@@ -24,15 +24,21 @@ use crate::web::Web;
 /// code in every case.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(50);
 
-/// A link, never a form: a form would not be let go to another site.
+/// A link, never a form: a form would not be let go to another site. But a link of ours: where somebody has granted before,
+/// Meta's dialog comes straight back, and a page of another site must not set that off.
 pub(super) async fn start(
     State(web): State<Web>,
     jar: CookieJar,
+    headers: HeaderMap,
     Query(query): Query<Start>,
 ) -> Result<Response, Problem> {
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+        return Ok(Redirect::to("/connect/meta").into_response());
+    }
     let (api, app) = dialog(&web).ok_or_else(|| {
         Problem::not_found(
-            "this service has no Meta app (META_APP_ID and META_APP_SECRET), or is in stub mode: paste a token at /connect/meta",
+            "this service has no Meta app (META_APP_ID and META_APP_SECRET), does not know its address (ADLEDGER_PUBLIC_URL), or is \
+             in stub mode: paste a token at /connect/meta",
         )
     })?;
     let session = Session::of_cookie(&web, &jar).await?;
@@ -48,7 +54,7 @@ pub(super) async fn start(
 
 /// Whom to send people to, where there is somebody.
 pub(super) fn dialog(web: &Web) -> Option<(&MetaApi, &App)> {
-    web.meta.as_ref().zip(web.settings.app.as_ref())
+    web.meta.as_ref().zip(web.settings.app.as_ref()).filter(|_| web.settings.knows_its_address())
 }
 
 /// What the dialog hangs on the address.

@@ -34,6 +34,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 #[tokio::test]
 async fn every_route_of_the_api_is_described_and_nothing_else() {
     let settings = Settings {
+        trusted_proxies: Vec::new(),
         public_url: None,
         listens_at: "127.0.0.1:0".parse().unwrap(),
         admin_password_hash: None,
