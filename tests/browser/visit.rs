@@ -48,18 +48,18 @@ impl Visit {
 
     /// A page that went well: a picture of it is kept, and nothing is wrong with it that a program can tell.
     pub async fn look(&self, name: &str) -> Result<()> {
-        let picture = self.screenshot(&format!("{name}-{}", self.looks)).await?;
-        let status = self.status();
-        ensure!(status == Some(200), "{name}: HTTP {status:?}, see {}", picture.display());
-        self.look_at_refusal(name).await
+        self.look_at_refusal(name).await?;
+        ensure!(self.status() == Some(200), "{name}: HTTP {:?}", self.status());
+        Ok(())
     }
 
     /// The same of a page whose status is an error's.
     pub async fn look_at_refusal(&self, name: &str) -> Result<()> {
-        let picture = self.screenshot(&format!("{name}-{}", self.looks)).await?;
+        let name = format!("{name}-{}", self.looks);
+        let picture = self.screenshot(&name).await?;
         let (problems, basics) = (self.problems().await?, self.basics().await?);
-        ensure!(problems.is_empty(), "{name}-{}: {problems:#?}, see {}", self.looks, picture.display());
-        ensure!(basics.is_empty(), "{name}-{}: {basics:#?}, see {}", self.looks, picture.display());
+        ensure!(problems.is_empty(), "{name}: {problems:#?}, see {}", picture.display());
+        ensure!(basics.is_empty(), "{name}: {basics:#?}, see {}", picture.display());
         Ok(())
     }
 

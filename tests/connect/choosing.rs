@@ -48,7 +48,7 @@ async fn every_ad_account_is_found_however_many_there_are() -> Result<()> {
     let too_many: Vec<String> = (0..51).map(|number| format!("act_{}", 3_000_000_100_u64 + number)).collect();
     let too_many: Vec<&str> = too_many.iter().map(String::as_str).collect();
     house.choose(&browser, &too_many).await?.shows(400, &["at most 50"])?;
-    house.choose(&browser, &[]).await?.shows(400, &["no ad account was chosen"])?;
+    house.choose(&browser, &[]).await?.shows(400, &["No ad account was chosen"])?;
     house.choose(&browser, &["act_1/../me"]).await?.shows(400, &["is not the id of a Meta ad account"])?;
     house.choose(&browser, &too_many[..50]).await?.shows(200, &["<h1>Connected</h1>"])?;
     assert_eq!((house.written().await?, house.drafts().await?), ([50; 4], 0));

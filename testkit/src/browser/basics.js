@@ -24,13 +24,16 @@
     // Colours come in many notations; a canvas turns them all into red, green, blue and opacity.
     const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
         .getContext("2d", { willReadFrequently: true });
-    const rgba = (colour) => {
+    const painted = (colour) => {
         brush.clearRect(0, 0, 1, 1);
         brush.fillStyle = colour;
         brush.fillRect(0, 0, 1, 1);
         const [red, green, blue, opacity] = brush.getImageData(0, 0, 1, 1).data;
         return [red, green, blue, opacity / 255];
     };
+    // A page has few colours, and many elements.
+    const known = new Map();
+    const rgba = (colour) => known.get(colour) ?? known.set(colour, painted(colour)).get(colour);
     const over = (above, below) => [0, 1, 2].map((at) => above[at] * above[3] + below[at] * (1 - above[3]));
     // Relative luminance and contrast as WCAG 2.2 defines them.
     const luminance = (colour) => {

@@ -233,7 +233,7 @@ mod tests {
             (vec![fresh()], Level::Good, "Yesterday's numbers are in."),
             (vec![fresh(), gone()], Level::Good, "Yesterday's numbers are in."),
             (vec![of()], Level::Warn, "Yesterday's numbers are not in yet."),
-            (vec![fresh(), fresh()], Level::Good, "All 2 ad accounts have yesterday's numbers."),
+            (vec![fresh(), fresh()], Level::Good, "Both ad accounts have yesterday's numbers."),
             (vec![fresh(), of()], Level::Warn, "1 of 2 ad accounts have yesterday's numbers."),
             (vec![of(), of()], Level::Bad, "None of 2 ad accounts has yesterday's numbers."),
             (vec![gone()], Level::Calm, "No ad account is fetched."),
