@@ -28,7 +28,7 @@ pub enum Role {
     Relay,
     /// Asks for the daily jobs; of all processes that may, one does
     Schedule,
-    /// Says over HTTP how the service is: health, readiness, metrics
+    /// Serves HTTP: the pages, the connect flow, the API, and how the service is (health, readiness, metrics)
     Web,
     /// All of them
     All,

@@ -102,7 +102,7 @@ fn switch(name: &str, default: bool) -> Result<bool, String> {
         None => Ok(default),
         Some("0" | "false") => Ok(false),
         Some("1" | "true") => Ok(true),
-        Some(other) => Err(format!("{name} is {other:?}: write 1 or 0")),
+        Some(other) => Err(format!("{name} is {other:?}: write true or false (or 1 or 0)")),
     }
 }
 

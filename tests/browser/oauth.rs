@@ -19,7 +19,7 @@ pub async fn the_dialog_leads_to_a_connected_ad_account(browser: &Browser) -> Re
     visit.look("connect").await?;
 
     // Whoever cancels is told how to go on, and nothing was kept.
-    visit.click("a[href='/connect/meta/oauth/start']").await?;
+    visit.click("a[href$='/connect/meta/oauth/start']").await?;
     assert!(visit.url().await?.starts_with("http://localhost:"), "{}", visit.url().await?);
     visit.wait_text("h1", "Continue with the fake Meta").await?;
     visit.click("#cancel").await?;
@@ -28,13 +28,13 @@ pub async fn the_dialog_leads_to_a_connected_ad_account(browser: &Browser) -> Re
     visit.look("connect-cancelled").await?;
 
     // So is who keeps back what nothing can be read without.
-    visit.click("a[href='/connect/meta/oauth/start']").await?;
+    visit.click("a[href$='/connect/meta/oauth/start']").await?;
     visit.click("input[value=ads_read]").await?;
     visit.click("#continue").await?;
     assert_eq!(visit.path().await?, "/connect/meta?ended=scope");
     assert!(visit.text("[role=alert]").await?.contains("ads_read"));
 
-    visit.click("a[href='/connect/meta/oauth/start']").await?;
+    visit.click("a[href$='/connect/meta/oauth/start']").await?;
     visit.click("#continue").await?;
     assert_eq!(visit.path().await?, "/connect/meta/accounts", "neither code nor state stays in an address");
     visit.look("accounts").await?;

@@ -42,7 +42,7 @@ async fn a_sign_in_ends_in_connected_ad_accounts() -> Result<()> {
     browser
         .get("/connect/meta")
         .await?
-        .shows(200, &["Continue with Facebook", "href=\"/connect/meta/oauth/start\"", "EUR"])?;
+        .shows(200, &["Continue with Facebook", "/connect/meta/oauth/start\"", "EUR"])?;
     assert_eq!(travel(&house, &browser, Decision::Continue).await?, "/connect/meta/accounts");
     assert_eq!(house.drafts().await?, 1);
     let list = browser.get("/connect/meta/accounts").await?;

@@ -1,9 +1,9 @@
 //! What programs call: a file a resource. The handlers describe themselves, and [`document`] is made of what they say.
 
-mod asked;
 mod daily_summary;
 mod document;
 mod events;
+mod integrations;
 mod progress;
 mod scheduler;
 mod sync;
@@ -19,6 +19,7 @@ use crate::web::Web;
 fn bounded() -> OpenApiRouter<Web> {
     OpenApiRouter::default()
         .routes(routes!(document::openapi))
+        .routes(routes!(integrations::list))
         .routes(routes!(sync::sync))
         .routes(routes!(sync_runs::list))
         .routes(routes!(sync_runs::one))

@@ -13,6 +13,7 @@
 
 pub mod access;
 mod api;
+mod asked;
 mod assets;
 mod checks;
 mod directory;

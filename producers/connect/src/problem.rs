@@ -93,6 +93,11 @@ pub(crate) async fn in_place_of_text(request: Request, next: Next) -> Response {
     response
 }
 
+/// Rounded up: whoever waits so long comes late enough.
+pub(crate) fn whole_seconds(pause: Duration) -> u64 {
+    (pause.as_secs_f64().ceil() as u64).max(1)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -100,7 +105,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
         if let Some(pause) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
+            headers.insert(header::RETRY_AFTER, whole_seconds(pause).into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use meta_api::App;
 
-use super::{optional_number, switch, url, variable};
+use super::{optional_number, switch, variable};
 
 /// Minutes between two requests for the fresh days of an integration, where no other number is set.
 const FRESH_MINUTES: u64 = 60;
@@ -14,7 +14,7 @@ const FRESH_MINUTES: u64 = 60;
 /// What the web side has to know.
 pub(super) fn read(listens_at: SocketAddr) -> Result<connect::Settings, String> {
     let settings = connect::Settings {
-        public_url: url("ADLEDGER_PUBLIC_URL", &["https", "http"])?,
+        public_url: variable("ADLEDGER_PUBLIC_URL")?,
         listens_at,
         trusted_proxies: trusted_proxies()?,
         admin_password_hash: variable("ADLEDGER_ADMIN_PASSWORD_HASH")?.map(Into::into),

@@ -13,7 +13,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, whole_seconds};
 use crate::web::Web;
 
 /// A limit an address; of IPv6, a network of 64 bits is one address.
@@ -78,7 +78,7 @@ pub(crate) async fn limit(State((web, limit)): State<(Web, Limit)>, request: Req
     match limit.check(visitor(&request, &web.settings.trusted_proxies)) {
         Ok(()) => next.run(request).await,
         Err(pause) => {
-            let detail = format!("too many requests: wait {} s", pause.as_secs().max(1));
+            let detail = format!("too many requests: wait {} s", whole_seconds(pause));
             Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(pause).into_response()
         }
     }

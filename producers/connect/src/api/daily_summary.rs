@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::asked::Query;
 use crate::access::caller::Caller;
+use crate::asked::Query;
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -65,7 +65,8 @@ pub(crate) struct Day {
 
 /// Read the daily summary
 ///
-/// The answer has a strong `ETag`; sent back as `If-None-Match`, it is answered with 304 until a number changes.
+/// The answer has a strong `ETag`; sent back as `If-None-Match`, it is answered with 304 until something in the rows changes:
+/// a number, or `updated_at`, which a newer answer of Meta's moves.
 #[utoipa::path(
     get, path = "/api/daily-summary", operation_id = "get_daily_summary", tag = "results",
     params(Range, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that is there")),

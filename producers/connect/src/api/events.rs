@@ -17,10 +17,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::asked::Id;
 use super::progress::Progress;
 use super::sync_runs::no_run;
 use crate::access::caller::Caller;
+use crate::asked::Id;
 use crate::problem::Problem;
 use crate::web::Web;
 

@@ -196,5 +196,5 @@ pub(super) fn refused(error: EnqueueError) -> Problem {
 
 /// The same for one that is somebody else's and one that never was.
 pub(super) fn no_integration() -> Problem {
-    Problem::not_found("this tenant has no such integration: GET / lists those there are")
+    Problem::not_found("this tenant has no such integration: GET /api/integrations lists those there are")
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::asked::{self, Id};
 use super::scheduler::{no_integration, refused};
 use crate::access::caller::Caller;
+use crate::asked::{self, Id};
 use crate::problem::Problem;
 use crate::web::Web;
 

@@ -2,7 +2,7 @@
 
 use accounts::{Integration, Status, Tenant};
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{check_tenant, scope};
 use crate::access::posted::Posted;
 use crate::access::session::Chosen;
+use crate::asked::Id;
 use crate::pages::{Page, page};
 use crate::problem::Problem;
 use crate::web::Web;
@@ -32,7 +33,7 @@ pub(super) struct Sure {
     account_id: Uuid,
 }
 
-pub(super) async fn ask(State(web): State<Web>, chosen: Chosen, Path(id): Path<Uuid>) -> Result<Response, Problem> {
+pub(super) async fn ask(State(web): State<Web>, chosen: Chosen, Id(id): Id) -> Result<Response, Problem> {
     let mut tx = scope(&chosen.session, chosen.account_id).begin(&web.pool).await?;
     let tenant = accounts::tenant(&mut *tx, chosen.account_id).await?;
     let integration = accounts::integration(&mut *tx, id).await?.ok_or_else(nothing_there)?;
@@ -47,7 +48,7 @@ pub(super) async fn ask(State(web): State<Web>, chosen: Chosen, Path(id): Path<U
 pub(super) async fn disconnect(
     State(web): State<Web>,
     chosen: Chosen,
-    Path(id): Path<Uuid>,
+    Id(id): Id,
     posted: Posted<Sure>,
 ) -> Result<Response, Problem> {
     check_tenant(&chosen, posted.form.account_id)?;

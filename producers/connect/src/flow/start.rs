@@ -29,6 +29,8 @@ struct StartPage {
     /// The one that is to be connected again.
     reconnect: Option<Integration>,
     has_dialog: bool,
+    /// The dialog leads back there, and finds the session that began there.
+    base_url: String,
     is_stub: bool,
     /// Why the last attempt led back here.
     refused: Option<String>,
@@ -172,6 +174,7 @@ async fn show(
         page: Page::of_tenant(web, chosen, &tenant, "Connect ad accounts"),
         tenant,
         reconnect: to_reconnect(web, chosen, reconnect).await?,
+        base_url: web.settings.base_url(),
         has_dialog: oauth::dialog(web).is_some(),
         is_stub: web.meta.is_none(),
         refused,

@@ -2,7 +2,7 @@
 
 use accounts::Tenant;
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use super::timeline::{self, Shown};
 use super::words::{Moment, count, day};
 use super::{Page, heat, page};
 use crate::access::session::Chosen;
+use crate::asked::{Id, Query};
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -87,7 +88,7 @@ async fn found(conn: &mut PgConnection, id: Uuid) -> Result<Freshness, Problem> 
 pub(crate) async fn integration(
     State(web): State<Web>,
     chosen: Chosen,
-    Path(id): Path<Uuid>,
+    Id(id): Id,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let mut tx = chosen.session.scope().begin(&web.pool).await?;

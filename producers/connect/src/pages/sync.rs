@@ -1,13 +1,13 @@
 //! A person asks for a run.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use runs::{EnqueueError, JobType};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use crate::access::posted::Posted;
 use crate::access::session::Chosen;
+use crate::asked::Id;
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -22,7 +22,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn sync(
     State(web): State<Web>,
     chosen: Chosen,
-    Path(id): Path<Uuid>,
+    Id(id): Id,
     posted: Posted<Wanted>,
 ) -> Result<Response, Problem> {
     if !web.settings.jobs_enabled {
