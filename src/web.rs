@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use connect::{Connect, Problem};
 use jetstream::Wire;
@@ -58,8 +61,18 @@ pub fn router(boot: &Boot, servers: &Servers, at: SocketAddr, cancel: &Cancellat
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::scrape))
         .method_not_allowed_fallback(Problem::other_method)
+        .layer(map_response(as_it_is_now))
         .with_state(watched)
         .merge(connect::router(connect)))
+}
+
+/// These routes stand outside the layers of `connect`, because probes ask under any name: what they say is nothing to keep,
+/// and nothing to take for something else.
+async fn as_it_is_now(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// A pool apart from the one that the work is done with.

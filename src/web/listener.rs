@@ -1,6 +1,11 @@
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,12 +22,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use stream::Impatient;
+
 /// How often an address that another process holds is tried again.
 const TRY_EVERY: Duration = Duration::from_secs(2);
 /// Connections at a time; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 128;
+/// Those that one network may hold of them, so that no single visitor keeps all others out; further ones are closed.
+const MAX_CONNECTIONS_OF_ONE: usize = 48;
 /// How long a connection may take to ask, or to ask again.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
+/// How long a reader may take nothing of an answer that waits for it.
+const TAKE_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers that are under way may take once the process is asked to end.
 const FINISH_WITHIN: Duration = Duration::from_millis(700);
 
@@ -30,6 +41,7 @@ const FINISH_WITHIN: Duration = Duration::from_millis(700);
 pub struct Listener {
     address: SocketAddr,
     bound: Option<TcpListener>,
+    take_within: Duration,
 }
 
 /// What is done where another process has the address.
@@ -53,15 +65,19 @@ impl Listener {
         }
         match bound {
             // Port 0 becomes a real one.
-            Ok(bound) => Ok(Listener { address: bound.local_addr().unwrap_or(address), bound: Some(bound) }),
+            Ok(bound) => Ok(Listener::at(bound.local_addr().unwrap_or(address), Some(bound))),
             Err(error) if is_taken(&error) && when_taken == WhenTaken::WaitItsTurn => {
                 tracing::info!(%address, "another process serves HTTP at this address; this one takes over when it ends");
-                Ok(Listener { address, bound: None })
+                Ok(Listener::at(address, None))
             }
             Err(error) => Err(error).with_context(|| {
                 format!("cannot listen at HTTP_ADDR {address}: end who listens there, or set another address")
             }),
         }
+    }
+
+    fn at(address: SocketAddr, bound: Option<TcpListener>) -> Listener {
+        Listener { address, bound, take_within: TAKE_WITHIN }
     }
 
     /// Where HTTP is served, or is to be.
@@ -79,8 +95,8 @@ impl Listener {
             },
         };
         tracing::info!(address = %self.address, "serving HTTP");
-        let (limit, connections) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), GracefulShutdown::new());
-        while let Some((permit, stream, peer)) = cancel.run_until_cancelled(accept(&bound, &limit)).await {
+        let (room, connections) = (Room::new(), GracefulShutdown::new());
+        while let Some((place, stream, peer)) = cancel.run_until_cancelled(room.accept(&bound)).await {
             let router = router.clone();
             let answer = service_fn(move |mut request: Request<Incoming>| {
                 // Who asks, for limits that count by address.
@@ -90,13 +106,13 @@ impl Listener {
             let answering = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(ASK_WITHIN)
-                .serve_connection(TokioIo::new(stream), answer);
+                .serve_connection(TokioIo::new(Impatient::new(stream, self.take_within)), answer);
             let answering = connections.watch(answering);
             tokio::spawn(async move {
                 if let Err(error) = answering.await {
-                    tracing::debug!(%error, "a connection ended early");
+                    tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a connection ended early");
                 }
-                drop(permit);
+                drop(place);
             });
         }
         // Whoever waits for the address has it now.
@@ -107,19 +123,75 @@ impl Listener {
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(bound: &TcpListener, limit: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
-    // Nobody closes the semaphore.
-    let permit = Arc::clone(limit).acquire_owned().await.ok();
-    loop {
-        match bound.accept().await {
-            Ok((stream, peer)) => return (permit, stream, peer),
-            Err(error) => {
-                tracing::debug!(%error, "a connection was not taken");
-                // Where the system has no room for another one, the next try fails alike.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+/// Room for connections: so many in all, and so many of one network.
+struct Room {
+    all: Arc<Semaphore>,
+    /// How many each network holds; who holds none is not in it.
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// The room that one connection takes.
+struct Place {
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    network: IpAddr,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    fn new() -> Room {
+        Room { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), held: Arc::default() }
+    }
+
+    /// The next connection, once there is room for it.
+    async fn accept(&self, bound: &TcpListener) -> (Place, TcpStream, SocketAddr) {
+        // Nobody closes the semaphore.
+        let permit = Arc::clone(&self.all).acquire_owned().await.ok();
+        loop {
+            match bound.accept().await {
+                Ok((stream, peer)) => {
+                    let network = network(peer.ip());
+                    if self.take(network) {
+                        return (Place { held: Arc::clone(&self.held), network, _permit: permit }, stream, peer);
+                    }
+                    tracing::debug!(%peer, "a connection was closed: its network holds enough of them");
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not taken");
+                    // Where the system has no room for another one, the next try fails alike.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
+    }
+
+    /// Counts one more for this network, if it may hold one more.
+    fn take(&self, network: IpAddr) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(network).or_default();
+        let has_room = *count < MAX_CONNECTIONS_OF_ONE;
+        *count += usize::from(has_room);
+        has_room
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// Whom an address counts as. Of IPv6 one visitor has a whole /64 to choose from; an IPv4 address is itself, also where it
+/// reaches a listener of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use sqlx::Connection;
 use testkit::wait;
 
-use crate::service::{DEADLINE, Service, check, get};
+use crate::service::{DEADLINE, Service, check, get, get_as};
 use crate::shop::{Shop, run};
 use testkit::faults::{Proxy, port_of, with_port};
 
@@ -36,6 +36,27 @@ async fn a_service_is_live_and_ready_and_has_nothing_else() -> Result<()> {
     assert_eq!((nothing.status.as_u16(), nothing.content_type.as_str()), (404, "application/problem+json"));
     let problem = nothing.json()?;
     assert_eq!((&problem["status"], &problem["title"]), (&404.into(), &"Not Found".into()), "{problem}");
+    service.end().await
+}
+
+/// Probes ask under whatever address they know, and no browser or cache may make more of the answer than it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_are_answered_under_any_name_and_nobody_keeps_the_answer() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (mut service, url) = serve(&shop, &[]).await?;
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        for host in ["10.1.2.3:8080", "adledger.example"] {
+            let answer = get_as(host, &format!("{url}{path}")).await?;
+            assert_eq!(answer.status, 200, "{path} as {host}");
+            for (name, value) in [("cache-control", "no-store"), ("x-content-type-options", "nosniff")] {
+                assert_eq!(
+                    answer.headers.get(name).map(|said| said.as_bytes()),
+                    Some(value.as_bytes()),
+                    "{path}: {name}"
+                );
+            }
+        }
+    }
     service.end().await
 }
 

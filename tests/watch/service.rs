@@ -1,12 +1,14 @@
 //! `adledger serve` as a child, and what it answers over HTTP.
 
+use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reqwest::StatusCode;
+use reqwest::header::{HOST, HeaderMap, HeaderValue};
+use reqwest::{ClientBuilder, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -74,6 +76,7 @@ impl Service {
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: String,
+    pub headers: HeaderMap,
     pub body: String,
 }
 
@@ -84,10 +87,29 @@ impl Answer {
 }
 
 pub async fn get(url: &str) -> Result<Answer> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(15)).build()?;
-    let answer = http.get(url).send().await?;
-    let content_type = answer.headers().get("content-type").context("it has a type")?.to_str()?.to_owned();
-    Ok(Answer { status: answer.status(), content_type, body: answer.text().await? })
+    ask(client(), url).await
+}
+
+/// Asks as somebody at another address of this machine.
+pub async fn get_from(address: IpAddr, url: &str) -> Result<Answer> {
+    ask(client().local_address(address), url).await
+}
+
+/// Asks under another name than the URL's.
+pub async fn get_as(host: &'static str, url: &str) -> Result<Answer> {
+    let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+    ask(client().default_headers(headers), url).await
+}
+
+fn client() -> ClientBuilder {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(15))
+}
+
+async fn ask(client: ClientBuilder, url: &str) -> Result<Answer> {
+    let answer = client.build()?.get(url).send().await?;
+    let headers = answer.headers().clone();
+    let content_type = headers.get("content-type").context("it has a type")?.to_str()?.to_owned();
+    Ok(Answer { status: answer.status(), content_type, headers, body: answer.text().await? })
 }
 
 /// A check of `/readyz`: its status and what it says.
