@@ -79,6 +79,14 @@ const RULES: &[(&str, &str, &[&str])] = &[
         &[],
     ),
     (
+        "the web's rights are those that policies hold, and not the web's to pass on",
+        "select format('%s on %s', privilege_type, relname) from pg_class c join pg_namespace n on n.oid = relnamespace,
+             aclexplode(relacl)
+         where nspname = 'public' and grantee = 'adledger_web'::regrole
+           and (privilege_type not in ('SELECT', 'INSERT', 'UPDATE', 'DELETE') or is_grantable)",
+        &[],
+    ),
+    (
         "all of the schema is owned by who migrates, whom no policy holds, and nothing by the web",
         "select relname::text from pg_class c join pg_namespace n on n.oid = relnamespace
          where nspname = 'public' and (relowner <> current_user::regrole or relowner = 'adledger_web'::regrole)
