@@ -1,18 +1,37 @@
 //! No secret leaves its room: after the whole flow, well and badly, each is looked for in every answer, log line, trace,
 //! table and event.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testkit::Collector;
 use testkit::graph::{Decision, Endpoint, Failure};
 
+use crate::browser::Browser;
 use crate::house::{APP_SECRET, House, PASTED, SECOND, SHOP};
+use crate::shop::{KEYS, adledger, run};
+
+const PASSWORD: &str = "correct horse/battery=canary";
+const MISTYPED: &str = "incorrect horse/battery=canary";
+const CRON_SECRET: &str = "cron-secret/of+the=canary";
+/// The cookie that a session's id is in.
+const SESSION: &str = "adledger_session";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     let collector = Collector::start().await?;
-    let settings = [("RUST_LOG", "trace"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let hash = run(adledger(&["password"]), Some(PASSWORD)).await?.stdout.trim().to_owned();
+    let settings = [
+        ("RUST_LOG", "trace"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("ADLEDGER_ADMIN_PASSWORD_HASH", hash.as_str()),
+        ("META_CRON_SECRET", CRON_SECRET),
+    ];
     let mut house = House::with(&settings).await?;
-    let browser = house.browser()?;
+    let (browser, program) = (house.browser()?, house.browser()?);
+    browser.post("/login", &[("password", MISTYPED)]).await?.shows(401, &[])?;
+    browser.post("/login", &[("password", PASSWORD)]).await?.location()?;
+    let session = browser.cookies().get(SESSION).context("the login begins a session")?.clone();
+    let (token, said_by_command) = use_token_and_cron_secret(&house, &program).await?;
     browser.get("/connect/meta").await?;
     let mut states = Vec::new();
 
@@ -50,16 +69,31 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     let url = reqwest::Url::parse(&dialog)?;
     states.extend(url.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned()));
 
-    let mut secrets = vec![PASTED.to_owned(), "EAABwrong/canary".into(), APP_SECRET.into()];
+    let csrf = browser.csrf().await?;
+    let (_, key) = KEYS.split_once(':').context("a key has a name")?;
+    let mut secrets: Vec<String> =
+        [PASTED, "EAABwrong/canary", APP_SECRET, PASSWORD, MISTYPED, &hash, CRON_SECRET, KEYS, key, &token]
+            .map(str::to_owned)
+            .into();
+    secrets.push(password(&house.database.url)?);
     secrets
         .extend(house.graph.edit(|world| world.tokens.keys().chain(world.codes.keys()).cloned().collect::<Vec<_>>()));
     let exchanged = house.graph.requests();
     secrets.extend(exchanged.iter().filter_map(|request| request.parameter("code_verifier").map(str::to_owned)));
-    ensure!(secrets.len() > 12, "{} secrets are looked for", secrets.len());
+    ensure!(secrets.len() > 20, "{} secrets are looked for", secrets.len());
     house.web.end().await?;
 
     let (said, states) = (needles(&secrets), needles(&states));
-    for answer in &browser.saw() {
+    let (session, csrf) = (needles(&[session]), needles(&[csrf]));
+    let answers = [browser.saw(), program.saw()].concat();
+    // The session's id goes to its browser, in the one header that sets the cookie.
+    let (set, others): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.contains(&session[0]));
+    ensure!(set.len() == 1, "{} answers have the session's id", set.len());
+    let without = set[0].replacen(&format!("\"set-cookie\": \"{SESSION}={};", session[0]), "", 1);
+    for answer in others.into_iter().chain([&without]) {
+        check("an answer", answer, &session)?;
+    }
+    for answer in &answers {
         check("an answer", answer, &said)?;
         // The state goes to Meta, in the one address that leads there.
         if !answer.contains("/dialog/oauth?") {
@@ -68,13 +102,17 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     }
     let log = house.web.log();
     ensure!(log.contains("TRACE") && log.lines().count() > 400, "{} lines were logged", log.lines().count());
-    check("the log", &log, &said)?;
-    check("the log", &log, &states)?;
+    for needles in [&said, &states, &session, &csrf] {
+        check("the log", &log, needles)?;
+    }
+    // The command's own answer is where its token is, and nothing else of it.
+    check("what a command logs", &said_by_command, &said)?;
     let spans = collector.bodies();
     ensure!(!spans.is_empty(), "there are traces");
     for body in spans {
-        check("a trace", &String::from_utf8_lossy(&body), &said)?;
-        check("a trace", &String::from_utf8_lossy(&body), &states)?;
+        for needles in [&said, &states, &session, &csrf] {
+            check("a trace", &String::from_utf8_lossy(&body), needles)?;
+        }
     }
     let pool = &house.database.pool;
     let tables: Vec<String> =
@@ -84,22 +122,52 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
         let query = format!("select t::text from {table} t");
         for row in sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_all(pool).await? {
             rows += 1;
-            check(&format!("table {table}"), &row, &said)?;
-            check(&format!("table {table}"), &row, &states)?;
+            for needles in [&said, &states, &session] {
+                check(&format!("table {table}"), &row, needles)?;
+            }
         }
     }
     ensure!(rows > 8 && house.drafts().await? == 1, "{rows} rows were looked through");
     assert_eq!(house.count("select count(*) from oauth_trips").await?, 1);
+    let kept: Vec<Vec<u8>> = sqlx::query_scalar("select token_sha256 from api_tokens where last_used_at is not null")
+        .fetch_all(pool)
+        .await?;
+    assert_eq!(kept, [accounts::secret_sha256(&token.into())], "of an API token its hash is kept");
     let in_urls = house.graph.requests().into_iter().filter(|request| request.token_in_url).count();
     ensure!(in_urls == 0, "{in_urls} requests had a secret in their URL");
     Ok(())
 }
 
-/// Each secret as it is, escaped for a URL, for JSON and for HTML, and as the hex that `bytea` is shown in.
+/// What a program brings along instead of a cookie: the API token that a command makes, and the scheduler's secret, each good
+/// and bad. Returns the token, and what the command logged.
+async fn use_token_and_cron_secret(house: &House, program: &Browser) -> Result<(String, String)> {
+    let account = house.account_id.to_string();
+    let made = house.done(&["token", "create", "--account", &account, "--name", "canary"]).await?;
+    let token = made.stdout.trim().to_owned();
+    for (bearer, status) in [(token.clone(), 200), (format!("{token}x"), 401)] {
+        let bearer = format!("Bearer {bearer}");
+        program.get_with("/api/sync-runs", &[("authorization", &bearer)]).await?.shows(status, &[])?;
+    }
+    for (bearer, status) in [(CRON_SECRET.to_owned(), 202), (format!("{CRON_SECRET}x"), 401)] {
+        let bearer = format!("Bearer {bearer}");
+        program.post_with("/api/scheduler/meta", &[("authorization", &bearer)], &[]).await?.shows(status, &[])?;
+    }
+    Ok((token, made.stderr))
+}
+
+/// The password of a server's URL.
+fn password(url: &str) -> Result<String> {
+    Ok(reqwest::Url::parse(url)?.password().context("the server asks for a password")?.to_owned())
+}
+
+/// Each secret as it is, escaped for a URL, for JSON and for HTML, as the hex that `bytea` is shown in, and as the list of
+/// numbers that bytes are shown as.
 fn needles(secrets: &[String]) -> Vec<String> {
     let percent = |text: &str| text.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D").replace('|', "%7C");
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let of = |secret: &String| [secret.clone(), percent(secret), secret.replace('/', "\\/"), hex(secret)];
+    let numbers = |text: &str| format!("{:?}", text.as_bytes()).trim_matches(['[', ']']).to_owned();
+    let of =
+        |secret: &String| [secret.clone(), percent(secret), secret.replace('/', "\\/"), hex(secret), numbers(secret)];
     secrets.iter().flat_map(of).collect()
 }
 

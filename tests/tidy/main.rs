@@ -14,6 +14,7 @@ mod links;
 mod manifests;
 mod migrations;
 mod permissions;
+mod scope;
 mod spdx;
 mod text;
 mod tree;
