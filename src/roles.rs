@@ -95,7 +95,8 @@ pub async fn listen(role: Role, boot: &Boot, when_taken: WhenTaken) -> Result<Op
     if !role.plays(Role::Web) {
         return Ok(None);
     }
-    Listener::open(boot.settings.http_addr, when_taken).await.map(Some)
+    let settings = &boot.settings;
+    Listener::open(settings.http_addr, when_taken, &settings.web.trusted_proxies).await.map(Some)
 }
 
 /// Plays the role until a signal, or until a server of this process's own is gone; then ends in order.

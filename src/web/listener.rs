@@ -4,7 +4,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,8 @@ use stream::Impatient;
 const TRY_EVERY: Duration = Duration::from_secs(2);
 /// Connections at a time; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 128;
-/// Those that one network may hold of them, so that no single visitor keeps all others out; further ones are closed.
+/// Those that one network may hold of them, so that no single visitor keeps all others out; further ones are closed. This
+/// machine's own and a trusted proxy's are many visitors', and are not counted so.
 const MAX_CONNECTIONS_OF_ONE: usize = 48;
 /// How long a connection may take to ask, or to ask again.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
@@ -42,6 +44,8 @@ pub struct Listener {
     address: SocketAddr,
     bound: Option<TcpListener>,
     take_within: Duration,
+    /// Who may hold any number.
+    uncounted: Vec<IpNet>,
 }
 
 /// What is done where another process has the address.
@@ -56,8 +60,8 @@ pub enum WhenTaken {
 }
 
 impl Listener {
-    /// Takes the address.
-    pub async fn open(address: SocketAddr, when_taken: WhenTaken) -> Result<Listener> {
+    /// Takes the address. `proxies` ask for many.
+    pub async fn open(address: SocketAddr, when_taken: WhenTaken, proxies: &[IpNet]) -> Result<Listener> {
         let is_taken = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
         let mut bound = TcpListener::bind(address).await;
         if when_taken == WhenTaken::TakeAnotherPort && bound.as_ref().is_err_and(is_taken) {
@@ -65,10 +69,10 @@ impl Listener {
         }
         match bound {
             // Port 0 becomes a real one.
-            Ok(bound) => Ok(Listener::at(bound.local_addr().unwrap_or(address), Some(bound))),
+            Ok(bound) => Ok(Listener::at(bound.local_addr().unwrap_or(address), Some(bound), proxies)),
             Err(error) if is_taken(&error) && when_taken == WhenTaken::WaitItsTurn => {
                 tracing::info!(%address, "another process serves HTTP at this address; this one takes over when it ends");
-                Ok(Listener::at(address, None))
+                Ok(Listener::at(address, None, proxies))
             }
             Err(error) => Err(error).with_context(|| {
                 format!("cannot listen at HTTP_ADDR {address}: end who listens there, or set another address")
@@ -76,8 +80,10 @@ impl Listener {
         }
     }
 
-    fn at(address: SocketAddr, bound: Option<TcpListener>) -> Listener {
-        Listener { address, bound, take_within: TAKE_WITHIN }
+    fn at(address: SocketAddr, bound: Option<TcpListener>, proxies: &[IpNet]) -> Listener {
+        let this_machine = [IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST)), IpAddr::from(Ipv6Addr::LOCALHOST).into()];
+        let uncounted = [&this_machine, proxies].concat();
+        Listener { address, bound, take_within: TAKE_WITHIN, uncounted }
     }
 
     /// Where HTTP is served, or is to be.
@@ -95,7 +101,7 @@ impl Listener {
             },
         };
         tracing::info!(address = %self.address, "serving HTTP");
-        let (room, connections) = (Room::new(), GracefulShutdown::new());
+        let (room, connections) = (Room::new(self.uncounted), GracefulShutdown::new());
         while let Some((place, stream, peer)) = cancel.run_until_cancelled(room.accept(&bound)).await {
             let router = router.clone();
             let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -128,6 +134,7 @@ struct Room {
     all: Arc<Semaphore>,
     /// How many each network holds; who holds none is not in it.
     held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    uncounted: Vec<IpNet>,
 }
 
 /// The room that one connection takes.
@@ -138,8 +145,8 @@ struct Place {
 }
 
 impl Room {
-    fn new() -> Room {
-        Room { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), held: Arc::default() }
+    fn new(uncounted: Vec<IpNet>) -> Room {
+        Room { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), held: Arc::default(), uncounted }
     }
 
     /// The next connection, once there is room for it.
@@ -168,7 +175,8 @@ impl Room {
     fn take(&self, network: IpAddr) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(network).or_default();
-        let has_room = *count < MAX_CONNECTIONS_OF_ONE;
+        let is_counted = !self.uncounted.iter().any(|one| one.contains(&network));
+        let has_room = !is_counted || *count < MAX_CONNECTIONS_OF_ONE;
         *count += usize::from(has_room);
         has_room
     }

@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("accounts", &["events", "outbox"]),
     ("runs", &["events", "outbox"]),
     ("insights", &["events", "jetstream", "meta-api", "accounts", "runs"]),
-    ("connect", &["events", "meta-api", "accounts", "runs", "outbox"]),
+    ("connect", &["meta-api", "accounts", "runs"]),
     ("relay", &["events", "jetstream", "outbox"]),
     ("raw", &["events", "jetstream"]),
     ("projector", &["events", "jetstream", "projections", "raw", "outbox"]),

@@ -1,6 +1,5 @@
 //! `adledger serve` as a child, and what it answers over HTTP.
 
-use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -88,11 +87,6 @@ impl Answer {
 
 pub async fn get(url: &str) -> Result<Answer> {
     ask(client(), url).await
-}
-
-/// Asks as somebody at another address of this machine.
-pub async fn get_from(address: IpAddr, url: &str) -> Result<Answer> {
-    ask(client().local_address(address), url).await
 }
 
 /// Asks under another name than the URL's.

@@ -144,7 +144,10 @@ async fn what_gets_no_run_says_why_and_one_tenants_trouble_is_its_own() -> Resul
 async fn who_calls_too_often_waits() -> Result<()> {
     let site = Site::open().await?;
     let web = site.serve(&[SECRET]).await?;
-    let answers = try_join_all((0..80).map(|_| web.schedule("guess"))).await?;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.extend(try_join_all((0..40).map(|_| web.schedule("guess"))).await?);
+    }
     let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert!(answers.iter().filter(|answer| answer.status == 401).count() >= 60);
     assert!(limited.len() >= 10, "{} were limited", limited.len());

@@ -1,4 +1,4 @@
-//! Whom to ask about ad accounts that are to be connected: Meta, or in stub mode the stub. Nobody else here knows which.
+//! Whom to ask about ad accounts that are to be connected: Meta, or in stub mode the stub.
 
 use std::sync::Mutex;
 

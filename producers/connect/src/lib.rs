@@ -14,6 +14,7 @@
 pub mod access;
 mod api;
 mod asked;
+mod asking;
 mod assets;
 mod checks;
 mod directory;

@@ -165,6 +165,10 @@ async fn a_run_is_asked_for_where_it_may_be() -> Result<()> {
     let visit = Visit::of(&base, &tenant).await?;
     let page = format!("/integrations/{}", tenant.integration_id);
     let sync = format!("{page}/sync");
+    // In stub mode nobody answers for what is Meta's.
+    assert_eq!(visit.post(&sync, "job_type", "meta_fresh").await?.status().as_u16(), 409);
+    ensure!(!visit.get(&page).await?.1.contains("Sync now"), "what would be refused is not offered");
+    sqlx::query("update integrations set source = 'stub'").execute(pool).await?;
     for (job, status, leads_to) in [
         ("meta_fresh", 303, Some(format!("{page}?sync=asked#runs"))),
         ("meta_fresh", 303, Some(format!("{page}?sync=already#runs"))),
@@ -185,7 +189,7 @@ async fn a_run_is_asked_for_where_it_may_be() -> Result<()> {
     sqlx::query("update integrations set status = 'needs_reconnect'").execute(pool).await?;
     let answer = visit.post(&sync, "job_type", "meta_fresh").await?;
     ensure!(answer.status() == 409, "{}", answer.status());
-    ensure!(answer.text().await?.contains("reconnect it first"), "the refusal says what to do");
+    ensure!(answer.text().await?.contains("connect it again"), "the refusal says what to do");
     let (_, shown) = visit.get(&page).await?;
     ensure!(!shown.contains("Sync now"), "what would be refused is not offered: {shown}");
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use accounts::{Integration, Origin, Status};
+use accounts::{Integration, Status};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use runs::{EnqueueError, FreshRequest};
+use runs::FreshRequest;
 use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::access::caller::bearer;
 use crate::access::tenant::Scope;
+use crate::asking::{check_jobs, is_answered_for, refused};
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -116,9 +117,7 @@ pub(crate) async fn scheduler(
 /// Who may call. Where the jobs are off, nothing else is said to anybody: neither whether there is a secret, nor whether
 /// this one is it. Then whether there is one at all, which a guess cannot be right about; only then is it compared.
 fn check(web: &Web, headers: &HeaderMap) -> Result<(), Problem> {
-    if !web.settings.jobs_enabled {
-        return Err(Problem::not_found("Meta's jobs are off here: META_JOBS_ENABLED turns them on"));
-    }
+    check_jobs(web)?;
     let Some(secret) = &web.settings.cron_secret else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -162,7 +161,7 @@ async fn integration_of(
     conn: &mut PgConnection,
     integration: Integration,
 ) -> Result<Result<Uuid, Reason>, Problem> {
-    if web.meta.is_none() && integration.origin == Origin::Meta {
+    if !is_answered_for(web, integration.origin) {
         return Ok(Err(Reason::StubMode));
     }
     let (account_id, id) = (integration.account_id, integration.id);
@@ -182,19 +181,4 @@ async fn integration_of(
             })
         }
     })
-}
-
-/// Why no run was made, as an answer. The sentences of [`EnqueueError`] are for a shell.
-pub(super) fn refused(error: EnqueueError) -> Problem {
-    match error {
-        EnqueueError::Database(error) => error.into(),
-        EnqueueError::NoIntegration { .. } | EnqueueError::NotOfTenant { .. } => no_integration(),
-        error @ EnqueueError::OtherWindow { .. } => Problem::conflict(error.to_string()),
-        error @ EnqueueError::Busy { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-    }
-}
-
-/// The same for one that is somebody else's and one that never was.
-pub(super) fn no_integration() -> Problem {
-    Problem::not_found("this tenant has no such integration: GET /api/integrations lists those there are")
 }

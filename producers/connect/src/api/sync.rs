@@ -1,6 +1,5 @@
 //! Asking for a run of one integration.
 
-use accounts::{Origin, Status};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::scheduler::{no_integration, refused};
 use crate::access::caller::Caller;
 use crate::asked::{self, Id};
+use crate::asking::{ask, check_jobs};
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -69,25 +68,13 @@ pub(crate) async fn sync(
     Id(id): Id,
     asked: Result<asked::Json<SyncAsked>, Problem>,
 ) -> Result<(StatusCode, Json<SyncAnswered>), Problem> {
-    if !web.settings.jobs_enabled {
-        return Err(Problem::not_found("Meta's jobs are off here: META_JOBS_ENABLED turns them on"));
-    }
+    check_jobs(&web)?;
     let job = match asked?.0.job_type {
         Job::Fresh => JobType::Fresh,
         Job::SevenDayFill => JobType::SevenDayFill,
     };
     let mut tx = caller.scope.begin(&web.pool).await?;
-    let integration = accounts::integration(&mut *tx, id).await?.ok_or_else(no_integration)?;
-    if web.meta.is_none() && integration.origin == Origin::Meta {
-        return Err(Problem::conflict(
-            "the integration is Meta's, and the service runs in stub mode, where nobody answers for it: unset META_STUB_MODE",
-        ));
-    }
-    if integration.status != Status::Connected {
-        let reason = integration.status_reason.as_deref().unwrap_or("connect it again");
-        return Err(Problem::conflict(format!("the integration is {}: {reason}", integration.status)));
-    }
-    let enqueued = runs::enqueue(&mut *tx, id, job, "api", None).await.map_err(refused)?;
+    let enqueued = ask(&web, &mut tx, id, job, "api").await?;
     tx.commit().await?;
     let (status, message) = match enqueued.already {
         true => (StatusCode::OK, "Meta sync already running"),

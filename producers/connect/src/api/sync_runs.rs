@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::scheduler::no_integration;
 use crate::access::caller::Caller;
 use crate::asked::{Id, Query};
+use crate::asking::no_integration;
 use crate::problem::Problem;
 use crate::web::Web;
 

@@ -78,6 +78,11 @@ fn say(level: Level, words: impl Into<String>) -> Said {
 }
 
 impl Freshness {
+    /// The stub answers for it, and nobody else.
+    pub(crate) fn is_made_up(&self) -> bool {
+        self.source == "stub"
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.status == "connected"
     }

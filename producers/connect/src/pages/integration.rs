@@ -121,7 +121,7 @@ pub(crate) async fn integration(
         card: card::of_status(&of.status, of.status_reason.as_deref()),
         // A status that stops everything has a card of its own.
         needs: needs(&of, &now).into_iter().filter(|_| of.is_connected()).collect(),
-        may_sync: web.settings.jobs_enabled && of.is_connected(),
+        may_sync: web.settings.jobs_enabled && of.is_connected() && (web.meta.is_some() || of.is_made_up()),
         notice: notice(asked.sync.as_deref()),
         runs,
         calendar,

@@ -11,6 +11,8 @@ pub(crate) struct Need {
     pub(crate) what: String,
     pub(crate) who: Who,
     pub(crate) to_do: String,
+    /// One of the reasons, where there are several and a page has room for it.
+    pub(crate) example: Option<String>,
     /// Connecting again is what they do.
     pub(crate) reconnect: bool,
 }
@@ -22,13 +24,13 @@ pub(crate) fn needs(of: &Freshness, now: &Now) -> Vec<Need> {
     }
     let mut needs = Vec::new();
     let mut need = |level, what: String, who, to_do: &str, reconnect| {
-        needs.push(Need { level, what, who, to_do: to_do.to_owned(), reconnect });
+        needs.push(Need { level, what, who, to_do: to_do.to_owned(), example: None, reconnect });
     };
     if let Some(card) = card::of_status(&of.status, of.status_reason.as_deref()) {
         need(card.level, card.title.to_owned(), card.who, card.to_do, card.reconnect);
     } else {
         let token = of.token(now);
-        if of.source != "stub" && !of.has_token {
+        if !of.is_made_up() && !of.has_token {
             need(Level::Bad, "There is no token".to_owned(), Who::You, "Reconnect with one.", true);
         } else if token.level >= Level::Warn {
             let to_do = "Reconnect before that: a token that has expired cannot be prolonged.";
@@ -51,6 +53,9 @@ pub(crate) fn needs(of: &Freshness, now: &Now) -> Vec<Need> {
         let what = format!("{} could not be fetched", count(of.days_failed, "day", "days"));
         let to_do = "The next run tries again. If it stays so, the integration's page says why.";
         need(Level::Warn, what, Who::Nobody, to_do, false);
+        if let Some(need) = needs.last_mut() {
+            need.example = of.last_error.clone();
+        }
     }
     needs.sort_by_key(|need| std::cmp::Reverse(need.level));
     needs
