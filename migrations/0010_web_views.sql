@@ -59,19 +59,4 @@ select u.account_id, u.ad_account_id, u.date,
        case when u.last_fetched_at < now() - interval '10 minutes' then 'stuck' else 'on_its_way' end, null
 from sync_days_unfolded u;
 
--- How far the days of a run have come: published by it (or, of its window, by a newer run), in the raw log, in the tables.
-create view web_run_progress with (security_invoker = true) as
-select r.account_id, r.id as run_id, r.integration_id, days.published, days.raw, days.folded
-from sync_runs r
-join integrations i on i.account_id = r.account_id and i.id = r.integration_id
-cross join lateral (
-    select count(*) as published, count(raw.event_id) as raw, count(o.event_id) filter (where raw.event_id is not null) as folded
-    from sync_days d
-    left join meta_insights_raw raw on raw.account_id = d.account_id and raw.event_id = d.last_event_id
-    left join observations o
-        on o.account_id = d.account_id and o.ad_account_id = i.ad_account_id and o.date = d.date
-           and o.event_id = d.last_event_id
-    where d.account_id = r.account_id and d.integration_id = r.integration_id and d.run_id = r.id
-      and d.state = 'published' and d.last_event_id is not null) days;
-
-grant select on web_freshness, web_days, web_days_missing, web_run_progress to adledger_web;
+grant select on web_freshness, web_days, web_days_missing to adledger_web;

@@ -80,6 +80,20 @@ pub struct DaysFolded {
     pub folded: u64,
 }
 
+impl DaysFolded {
+    /// Whether nothing more will come of the run: it failed, or what it published is in the tables, or never will be.
+    pub fn is_over(&self, run: &Run) -> bool {
+        match run.status.as_str() {
+            "failed" => true,
+            "succeeded" | "partial" => self.folded >= self.published || run.error_code.as_deref() == Some(PARKED),
+            _ => false,
+        }
+    }
+}
+
+/// The error code of a run whose event cannot be used.
+const PARKED: &str = "parked";
+
 /// Days whose event was published a while ago and is in no table: `(ad account, day)`, at most so many, newest first.
 pub async fn unfolded_days(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<(String, NaiveDate)>> {
     let rows = sqlx::query!(
@@ -109,11 +123,12 @@ pub async fn day_parked(pool: &PgPool, run: &Run, date: NaiveDate, reason: &str)
     .execute(&mut *tx)
     .await?;
     sqlx::query!(
-        "update sync_runs set status = 'partial', error_code = 'parked', error_message = $3
+        "update sync_runs set status = 'partial', error_code = $4, error_message = $3
          where account_id = $1 and id = $2 and status in ('succeeded', 'partial')",
         run.account_id,
         run.id,
         format!("{date}: {reason}"),
+        PARKED,
     )
     .execute(&mut *tx)
     .await?;

@@ -134,7 +134,7 @@ impl Follower {
         if self.has_ended {
             return None;
         }
-        if let Some(last) = self.said.as_ref().filter(|said| said.is_over()) {
+        if let Some(last) = self.said.as_ref().filter(|said| said.is_over) {
             self.has_ended = true;
             return event("end", last);
         }

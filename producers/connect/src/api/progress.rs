@@ -1,4 +1,4 @@
-//! How far a run has come, from Meta to the tables: the API sends it while it changes, and the integration's page shows it.
+//! How far a run has come, from Meta to the tables, as it is sent while it changes.
 
 use chrono::{DateTime, Utc};
 use runs::Run;
@@ -28,6 +28,9 @@ pub(crate) struct Progress {
     pub(crate) not_before: Option<DateTime<Utc>>,
     pub(crate) error_code: Option<String>,
     pub(crate) error_message: Option<String>,
+    /// Nothing more will come of it.
+    #[serde(skip)]
+    pub(crate) is_over: bool,
 }
 
 impl Progress {
@@ -47,18 +50,8 @@ impl Progress {
             not_before: run.not_before,
             error_code: run.error_code.clone(),
             error_message: run.error_message.clone(),
+            is_over: days.is_over(run),
         })
-    }
-
-    /// Nothing more will come of the run: it failed, or what it published is in the tables, or never will be.
-    pub(crate) fn is_over(&self) -> bool {
-        // As `runs::day_parked` writes it down.
-        let is_parked = self.error_code.as_deref() == Some("parked");
-        match self.status.as_str() {
-            "failed" => true,
-            "succeeded" | "partial" => self.folded >= self.published || is_parked,
-            _ => false,
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use runs::Run;
+use runs::{DaysFolded, Run};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -16,14 +16,6 @@ use crate::problem::Problem;
 const NEWEST: u32 = 20;
 /// How long the tables may take after a run's end before nobody watches them any more.
 const WATCHED_FOR: TimeDelta = TimeDelta::minutes(10);
-
-/// How many of a run's own days are published, in the raw log, in the tables.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Progress {
-    published: i64,
-    raw: i64,
-    folded: i64,
-}
 
 /// A run, in words.
 pub(crate) struct Shown {
@@ -81,15 +73,10 @@ pub(crate) fn status_words(status: &str) -> Said {
 pub(crate) async fn read(conn: &mut PgConnection, integration_id: Uuid, now: &Now) -> Result<Vec<Shown>, Problem> {
     let runs = runs::runs_of(&mut *conn, integration_id, NEWEST).await?;
     // Those that nobody watches any more are not counted again.
-    let watched: Vec<Uuid> = runs.iter().filter(|run| may_go_on(run, now)).map(|run| run.id).collect();
-    let rows = sqlx::query!(
-        r#"select run_id as "run_id!", published as "published!", raw as "raw!", folded as "folded!"
-           from web_run_progress where account_id = web_account() and run_id = any ($1)"#,
-        &watched,
-    );
-    let rows = rows.fetch_all(conn).await?.into_iter();
-    let progress: HashMap<Uuid, Progress> =
-        rows.map(|r| (r.run_id, Progress { published: r.published, raw: r.raw, folded: r.folded })).collect();
+    let mut progress = HashMap::new();
+    for run in runs.iter().filter(|run| may_go_on(run, now)) {
+        progress.insert(run.id, runs::days_folded(&mut *conn, run).await?);
+    }
     let mut shown: Vec<_> = runs.iter().map(|run| show(run, progress.get(&run.id), now)).collect();
     // The newest word on a job is told in full; what a later run of it has mended is history.
     for at in 0..shown.len() {
@@ -103,7 +90,7 @@ fn may_go_on(run: &Run, now: &Now) -> bool {
     run.finished_at.is_none_or(|finished_at| now.at - finished_at < WATCHED_FOR)
 }
 
-fn show(run: &Run, progress: Option<&Progress>, now: &Now) -> Shown {
+fn show(run: &Run, progress: Option<&DaysFolded>, now: &Now) -> Shown {
     let ended = run.finished_at.unwrap_or(now.at);
     let message = run.error_message.as_deref().unwrap_or_default();
     Shown {
@@ -156,14 +143,14 @@ fn throttles(throttle_count: i32, throttle_wait_ms: i64) -> Option<String> {
 }
 
 /// `None` once all is where it belongs: then there is nothing to watch.
-fn steps(run: &Run, progress: Progress) -> Option<Vec<Step>> {
-    if run.is_finished() && progress.folded >= progress.published {
+fn steps(run: &Run, progress: DaysFolded) -> Option<Vec<Step>> {
+    if progress.is_over(run) {
         return None;
     }
     let of = i64::from(run.days_total);
     let step = |name, text| Step { name, text, bar: None };
-    let days = |name, done: i64| {
-        let done = done.min(of);
+    let days = |name, done: u64| {
+        let done = i64::try_from(done).unwrap_or(of).min(of);
         let text = if of > 0 { format!("{done} of {of}") } else { UNKNOWN.to_owned() };
         Step { name, text, bar: Some((done, of.max(1))) }
     };
@@ -213,7 +200,7 @@ mod tests {
     #[test]
     fn a_run_says_what_it_waits_for_and_how_far_it_is() {
         let (ahead, done) =
-            (Progress { published: 4, raw: 3, folded: 2 }, Progress { published: 4, raw: 4, folded: 4 });
+            (DaysFolded { published: 4, raw: 3, folded: 2 }, DaysFolded { published: 4, raw: 4, folded: 4 });
         for (status, progress, words, is_watched, title) in [
             ("queued", ahead, "Queued", true, None),
             ("running", done, "Working", true, None),
