@@ -29,7 +29,7 @@ async fn wrong_settings_are_named() -> Result<()> {
         ("META_MAX_BACKOFF_SECONDS", "0", "META_MAX_BACKOFF_SECONDS is \"0\""),
         ("META_EFFECTIVE_STATUS", "ACTIVE,RUNNING", "META_EFFECTIVE_STATUS holds \"RUNNING\""),
         ("META_ATTRIBUTION_WINDOWS", "7_days", "META_ATTRIBUTION_WINDOWS holds \"7_days\""),
-        ("META_STUB_MODE", "maybe", "META_STUB_MODE is \"maybe\": write 1 or 0"),
+        ("META_STUB_MODE", "maybe", "META_STUB_MODE is \"maybe\": write true or false"),
         ("ADLEDGER_STUB_NOW", "tomorrow", "ADLEDGER_STUB_NOW is \"tomorrow\""),
         ("ADLEDGER_STUB_NOW", "2026-12-01T12:00:00Z", "set META_STUB_MODE=1 too"),
     ] {
