@@ -1,6 +1,6 @@
 use std::io::{IsTerminal, Read};
 
-use ::connect::{CheckState, Directory, Examination, Examined};
+use ::connect::{CheckState, Directory, Examination, Examined, MAX_TOKEN_BYTES, day_to_ask_of, is_token_text};
 use accounts::{FoundAdAccount, Tenant};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -29,9 +29,6 @@ pub struct Connect {
     #[arg(long)]
     token_stdin: bool,
 }
-
-/// More than any token has.
-const MAX_TOKEN_BYTES: u64 = 16 << 10;
 
 impl Connect {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
@@ -67,20 +64,20 @@ impl Connect {
             eprintln!("Paste the access token, then Enter and Ctrl-D:");
         }
         let mut text = String::new();
-        let mut input = std::io::stdin().take(MAX_TOKEN_BYTES + 1);
+        let mut input = std::io::stdin().take(MAX_TOKEN_BYTES as u64 + 1);
         input.read_to_string(&mut text).map_err(|error| {
             usage(format!("the token cannot be read from standard input ({error}): pipe in the token alone"))
         })?;
         let token = text.trim();
-        if token.len() as u64 > MAX_TOKEN_BYTES || token.contains(char::is_whitespace) {
-            return Err(usage(
-                "what came on standard input is no token (it holds a space or a line break, or is longer than any): \
-                 pipe in the token alone",
-            ));
-        }
         if token.is_empty() {
             return Err(usage(
                 "no token came on standard input: pipe it in, as in `adledger connect … --token-stdin < token.txt`",
+            ));
+        }
+        if !is_token_text(token) {
+            return Err(usage(
+                "what came on standard input is no token (it holds a space or a line break, or is longer than any): \
+                 pipe in the token alone",
             ));
         }
         Ok(token.to_owned().into())
@@ -95,7 +92,7 @@ pub(super) async fn examine(
     token: &SecretString,
     external_id: &str,
 ) -> Result<(Examined, Option<DateTime<Utc>>)> {
-    let date = sqlx::query_scalar!(r#"select (now() at time zone 'utc')::date - 2 as "date!""#).fetch_one(pool).await?;
+    let date = day_to_ask_of(pool).await?;
     let examination = Examination { directory, tenant, token, date };
     let known = examination.token().await;
     let examined = examination.ad_account(&known, external_id).await;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::ConnectInfo;
+use connect::network;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -191,15 +192,6 @@ impl Drop for Place {
                 held.remove(&self.network);
             }
         }
-    }
-}
-
-/// Whom an address counts as. Of IPv6 one visitor has a whole /64 to choose from; an IPv4 address is itself, also where it
-/// reaches a listener of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
     }
 }
 

@@ -45,7 +45,8 @@ impl Origin {
         }
     }
 
-    pub(crate) fn of_column(text: &str) -> Self {
+    /// The value of the column `integrations.source`.
+    pub fn of_column(text: &str) -> Self {
         // The column's check allows these two and no other.
         if text == "stub" { Origin::Stub } else { Origin::Meta }
     }

@@ -6,8 +6,22 @@ use chrono::NaiveDate;
 use meta_api::Error;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 
 use crate::directory::{Directory, TokenFacts, ToldBy};
+
+/// More than any token has.
+pub const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+/// Whether a text can be a token: one word, and no longer than any.
+pub fn is_token_text(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TOKEN_BYTES && !text.contains(char::is_whitespace)
+}
+
+/// The day that the checks ask results of: over in every time zone.
+pub async fn day_to_ask_of(db: impl PgExecutor<'_>) -> sqlx::Result<NaiveDate> {
+    sqlx::query_scalar!(r#"select (now() at time zone 'utc')::date - 2 as "date!""#).fetch_one(db).await
+}
 
 /// A check's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

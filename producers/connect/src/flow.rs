@@ -25,6 +25,7 @@ use uuid::Uuid;
 pub use self::disconnecting::end as disconnect;
 use crate::access::session::{Chosen, Session};
 use crate::access::tenant::Scope;
+use crate::checks::day_to_ask_of;
 use crate::directory::Directory;
 use crate::problem::Problem;
 use crate::web::Web;
@@ -56,7 +57,7 @@ impl Web {
 /// What every page of the flow stands on.
 struct Ground {
     tenant: Tenant,
-    /// Over in every time zone.
+    /// That the checks ask results of.
     date: NaiveDate,
 }
 
@@ -64,8 +65,8 @@ impl Ground {
     async fn of(web: &Web, session: &Session, account_id: Uuid) -> Result<Ground, Problem> {
         let mut tx = scope(session, account_id).begin(&web.pool).await?;
         let tenant = accounts::tenant(&mut *tx, account_id).await?;
-        let date = sqlx::query_scalar!(r#"select (now() at time zone 'utc')::date - 2 as "date!""#);
-        Ok(Ground { tenant, date: date.fetch_one(&mut *tx).await? })
+        let date = day_to_ask_of(&mut *tx).await?;
+        Ok(Ground { tenant, date })
     }
 }
 

@@ -25,7 +25,10 @@ mod settings;
 mod web;
 
 pub use access::password;
-pub use checks::{Check, CheckName, CheckState, Examination, Examined, Known};
+pub use access::rate::network;
+pub use checks::{
+    Check, CheckName, CheckState, Examination, Examined, Known, MAX_TOKEN_BYTES, day_to_ask_of, is_token_text,
+};
 pub use directory::{Directory, Listing, TokenFacts, ToldBy};
 pub use flow::disconnect;
 pub use problem::Problem;

@@ -39,7 +39,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn without_session(_: &Web, title: &str) -> Page {
+    pub(crate) fn without_session(title: &str) -> Page {
         let (title, csrf) = (title.to_owned(), String::new());
         Page { title, csrf, assets: assets::VERSION, tenant: None, can_log_out: false }
     }
@@ -48,7 +48,7 @@ impl Page {
         Page {
             csrf: session.csrf_token.clone(),
             can_log_out: web.settings.admin_password_hash.is_some(),
-            ..Page::without_session(web, title)
+            ..Page::without_session(title)
         }
     }
 
@@ -81,7 +81,7 @@ struct ProblemPage<'a> {
 }
 
 /// An error as a page.
-pub(crate) fn problem(web: &Web, problem: &Problem) -> Result<Response, Problem> {
-    let (frame, detail) = (Page::without_session(web, &problem.title), card::sentence(&problem.detail));
+pub(crate) fn problem(problem: &Problem) -> Result<Response, Problem> {
+    let (frame, detail) = (Page::without_session(&problem.title), card::sentence(&problem.detail));
     page(&ProblemPage { page: frame, problem, detail })
 }

@@ -79,7 +79,7 @@ pub fn router(connect: Connect) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(web.clone(), guard::same_site))
         .layer(from_fn(problem::in_place_of_text))
-        .layer(from_fn_with_state(web.clone(), problems_as_pages))
+        .layer(from_fn(problems_as_pages))
         .layer(from_fn_with_state(web.clone(), guard::headers))
         .with_state(web)
 }
@@ -95,11 +95,11 @@ async fn within_time(State(limit): State<Duration>, request: Request, next: Next
 }
 
 /// To a browser that asks for a page, an error is one.
-async fn problems_as_pages(State(web): State<Web>, request: Request, next: Next) -> Response {
+async fn problems_as_pages(request: Request, next: Next) -> Response {
     let wants_page = prefers_page(request.headers());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| wants_page) else { return response };
-    let Ok(page) = pages::problem(&web, &problem) else { return response };
+    let Ok(page) = pages::problem(&problem) else { return response };
     // The headers stay: how long to wait, for one.
     let (page, body) = page.into_parts();
     response.headers_mut().extend(page.headers);

@@ -64,7 +64,7 @@ pub(crate) async fn form(State(web): State<Web>, Query(query): Query<Wanted>) ->
         return Ok(Redirect::to(ours(&query.wanted)).into_response());
     }
     let wanted = ours(&query.wanted).to_owned();
-    page(&LoginPage { page: Page::without_session(&web, "Log in"), wanted, refused: false })
+    page(&LoginPage { page: Page::without_session("Log in"), wanted, refused: false })
 }
 
 /// A right password begins a new session; one that the browser had before is worth nothing more by it.
@@ -86,7 +86,7 @@ pub(crate) async fn login(
     let is_right = tokio::task::spawn_blocking(compare).await;
     if !is_right.unwrap_or(false) {
         tracing::warn!("somebody tried to log in with a wrong password");
-        let refused = LoginPage { page: Page::without_session(&web, "Log in"), wanted, refused: true };
+        let refused = LoginPage { page: Page::without_session("Log in"), wanted, refused: true };
         return Ok((StatusCode::UNAUTHORIZED, page(&refused)?).into_response());
     }
     if let Some(before) = Session::of_cookie(&web, &jar).await? {

@@ -1,6 +1,6 @@
 //! How often somebody may ask for what is costly, or worth guessing at.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,13 +63,12 @@ fn visitor(request: &Request, trusted: &[IpNet]) -> IpAddr {
     visitor
 }
 
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.into(),
-            None => IpAddr::from((u128::from(v6) & (u128::MAX << 64)).to_be_bytes()),
-        },
+/// Whom an address counts as. Of IPv6 one visitor has a whole /64 to choose from; an IPv4 address is itself, also where it
+/// reaches a listener of IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 

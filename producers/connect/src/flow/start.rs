@@ -13,13 +13,10 @@ use super::draft::{self, Expiry};
 use super::{Ground, check_tenant, oauth, scope};
 use crate::access::posted::Posted;
 use crate::access::session::Chosen;
-use crate::checks::{CheckName, CheckState, of_token};
+use crate::checks::{CheckName, CheckState, is_token_text, of_token};
 use crate::pages::{Page, page};
 use crate::problem::Problem;
 use crate::web::Web;
-
-/// More than any token has.
-const MAX_TOKEN_BYTES: usize = 16 << 10;
 
 #[derive(Template)]
 #[template(path = "connect_start.html")]
@@ -214,7 +211,7 @@ pub(super) async fn token(
         Ok((StatusCode::UNPROCESSABLE_ENTITY, shown).into_response())
     };
     let text = brought.token.expose_secret().trim();
-    if text.is_empty() || text.len() > MAX_TOKEN_BYTES || text.contains(char::is_whitespace) {
+    if !is_token_text(text) {
         return refuse(
             "That is no token: it is empty, holds a space or a line break, or is longer than any. Paste the token alone."
                 .to_owned(),

@@ -1,5 +1,6 @@
 //! How an integration stands, as the view `web_freshness` says, and in words.
 
+use accounts::Origin;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -78,9 +79,13 @@ fn say(level: Level, words: impl Into<String>) -> Said {
 }
 
 impl Freshness {
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::of_column(&self.source)
+    }
+
     /// The stub answers for it, and nobody else.
     pub(crate) fn is_made_up(&self) -> bool {
-        self.source == "stub"
+        self.origin() == Origin::Stub
     }
 
     pub(crate) fn is_connected(&self) -> bool {

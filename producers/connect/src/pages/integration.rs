@@ -20,6 +20,7 @@ use super::words::{Moment, count, day};
 use super::{Page, heat, page};
 use crate::access::session::Chosen;
 use crate::asked::{Id, Query};
+use crate::asking::is_answered_for;
 use crate::problem::Problem;
 use crate::web::Web;
 
@@ -121,7 +122,7 @@ pub(crate) async fn integration(
         card: card::of_status(&of.status, of.status_reason.as_deref()),
         // A status that stops everything has a card of its own.
         needs: needs(&of, &now).into_iter().filter(|_| of.is_connected()).collect(),
-        may_sync: web.settings.jobs_enabled && of.is_connected() && (web.meta.is_some() || of.is_made_up()),
+        may_sync: web.settings.jobs_enabled && of.is_connected() && is_answered_for(&web, of.origin()),
         notice: notice(asked.sync.as_deref()),
         runs,
         calendar,
