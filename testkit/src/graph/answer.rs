@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::reports::{self, Report};
 use super::row_set::Rendered;
 use super::world::World;
-use super::{lock, oauth};
+use super::{lock, oauth, proof};
 
 const JSON: &str = "application/json; charset=UTF-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
@@ -60,10 +60,14 @@ pub(super) fn answer(world: &mut World, rendered: &Mutex<Rendered>, turn: &Turn<
     match question.endpoint() {
         Endpoint::Dialog => return Ok(shown(dialog::answer(world, question))),
         Endpoint::CodeExchange | Endpoint::LongLived => return oauth::access_token(world, question).map(good),
-        Endpoint::DebugToken => return oauth::debug_token(world, question, token).map(good),
+        Endpoint::DebugToken => {
+            proof::check(world, turn)?;
+            return oauth::debug_token(world, question, token).map(good);
+        }
         _ => {}
     }
     let allowed = world.allowed(token)?;
+    proof::check(world, turn)?;
     let is_get = question.method == "GET";
     match question.endpoint() {
         Endpoint::Me if is_get => return Ok(good(oauth::me(allowed))),
