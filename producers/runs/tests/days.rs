@@ -29,7 +29,7 @@ async fn planned(pool: &PgPool, tenant: &Tenant, job: JobType, days: &[NaiveDate
 
 async fn publish(pool: &PgPool, lease: &Lease, date: NaiveDate) -> Result<Uuid> {
     let event_id = Uuid::new_v4();
-    lease.day_published(pool, &PublishedDay { date, event_id, fetched_at: now(), rows: 1 }).await?;
+    lease.days_published(pool, &[PublishedDay { date, event_id, fetched_at: now(), rows: 1 }]).await?;
     Ok(event_id)
 }
 
