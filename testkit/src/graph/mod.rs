@@ -22,6 +22,7 @@ mod dialog;
 mod failure;
 mod faults;
 mod limits;
+mod long_names;
 mod name;
 mod oauth;
 mod pages;
