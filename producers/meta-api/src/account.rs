@@ -1,9 +1,8 @@
-use secrecy::SecretString;
-
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
 use crate::json::Object;
 use crate::patience::Observer;
+use crate::proof::AccessToken;
 
 /// An ad account as Meta knows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl MetaApi {
     /// Reads one ad account: whether the token reaches it, and its currency and time zone.
     pub async fn ad_account(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         observer: Observer<'_>,
     ) -> Result<AdAccount, Error> {

@@ -39,12 +39,10 @@ impl fmt::Display for Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The integration needs a new token; its jobs stop.
-    #[error("Meta refuses the access token when asked for {about} ({refusal}): connect again with a new token")]
+    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", renewal(refusal))]
     Token { about: String, refusal: Box<Refusal> },
-    #[error(
-        "Meta does not let this token read {about} ({refusal}): the token needs the permission ads_read, which its user \
-         grants by connecting again, and the user a role on the ad account, which an admin of it gives"
-    )]
+    /// The integration needs somebody's consent; its jobs stop.
+    #[error("Meta does not let this token read {about} ({refusal}): {}", consent(refusal))]
     Permission { about: String, refusal: Box<Refusal> },
     /// Gave up waiting. `retry_after` is what the headers asked for at last, not capped: the run may wait that long.
     #[error(
@@ -151,6 +149,54 @@ impl Error {
     }
 }
 
+/// Who must do what about a token that is worth nothing any more.
+fn renewal(refusal: &Refusal) -> &'static str {
+    match (refusal.code, refusal.subcode) {
+        (Some(190), Some(463)) => {
+            "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad account must connect again \
+             with a new token"
+        }
+        (Some(190), Some(460)) => {
+            "the password of the person it belongs to was changed, which ends every token of theirs, so they must connect again \
+             with a new token"
+        }
+        (Some(190), Some(458)) => {
+            "the person it belongs to has removed the app from their Facebook account, so they must connect again with a new \
+             token, and leave the app in"
+        }
+        (Some(190), Some(459 | 464)) => {
+            "Facebook wants something confirmed by the person it belongs to, so they must sign in at facebook.com first, and then \
+             connect again with a new token"
+        }
+        (Some(190), Some(493)) => {
+            "the person it belongs to was not there for 90 days, which ends its access to data, so they must connect again with a \
+             new token"
+        }
+        (Some(190), Some(467)) | (Some(102), _) => {
+            "its session was ended, as by a logout, so somebody with a role on the ad account must connect again with a new token"
+        }
+        _ => "somebody with a role on the ad account must connect again with a new token",
+    }
+}
+
+/// Who must do what about a token that is good and may not read this.
+fn consent(refusal: &Refusal) -> &'static str {
+    match (refusal.code, refusal.subcode) {
+        (Some(100), Some(3_191_001)) | (Some(272..=275), _) => {
+            "the person it belongs to has no role on the ad account, so an admin of the ad account must give them one in Meta's \
+             Business settings, and then somebody must connect again"
+        }
+        (Some(10), _) => {
+            "the person it belongs to must connect again and leave the permission ads_read on; if it stays so, an admin of the Meta \
+             app must see that the app has access to the Marketing API"
+        }
+        _ => {
+            "it needs the permission ads_read, which the person it belongs to grants by connecting again, and that person a role \
+             on the ad account, which an admin of it gives in Meta's Business settings before they connect again"
+        }
+    }
+}
+
 fn advice(refusal: &Refusal) -> &'static str {
     match (refusal.code, refusal.subcode) {
         (Some(2635), _) => "the version of the API has expired, set META_API_VERSION to a current one",
@@ -159,5 +205,51 @@ fn advice(refusal: &Refusal) -> &'static str {
         (Some(100), Some(33)) => "check the ad account's id, and that the token's user may see it",
         (None, _) => "check META_API_BASE_URL",
         _ => "it would be refused again, so correct the ad account's id, the fields or the windows first",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_says_who_must_do_what() {
+        for (code, subcode, said) in [
+            (Some(190), Some(463), "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad"),
+            (Some(190), Some(460), "the password of the person it belongs to was changed"),
+            (Some(190), Some(458), "has removed the app from their Facebook account, so they must connect again"),
+            (Some(190), Some(459), "they must sign in at facebook.com first"),
+            (Some(190), Some(464), "they must sign in at facebook.com first"),
+            (Some(190), Some(467), "its session was ended"),
+            (Some(190), Some(493), "was not there for 90 days"),
+            (Some(190), None, "somebody with a role on the ad account must connect again"),
+            (Some(190), Some(1), "somebody with a role on the ad account must connect again"),
+            (Some(102), None, "its session was ended"),
+            (None, None, "somebody with a role on the ad account must connect again"),
+        ] {
+            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let error = Error::Token { about: "ad account act_1".into(), refusal }.to_string();
+            assert!(error.starts_with("Meta refuses the access token when asked for ad account act_1"), "{error}");
+            assert!(error.contains(said) && error.contains("with a new token"), "{code:?}/{subcode:?}: {error}");
+            assert!(!error.contains("  "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_says_who_must_do_what() {
+        for (code, subcode, said) in [
+            (Some(10), None, "the person it belongs to must connect again and leave the permission ads_read on"),
+            (Some(100), Some(3_191_001), "an admin of the ad account must give them one in Meta's Business settings"),
+            (Some(273), None, "an admin of the ad account must give them one in Meta's Business settings"),
+            (Some(200), None, "ads_read, which the person it belongs to grants by connecting again"),
+            (Some(294), None, "a role on the ad account, which an admin of it gives"),
+            (None, None, "a role on the ad account, which an admin of it gives"),
+        ] {
+            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let error = Error::Permission { about: "ad account act_1".into(), refusal }.to_string();
+            assert!(error.starts_with("Meta does not let this token read ad account act_1 ("), "{error}");
+            assert!(error.contains(said) && error.contains("connect"), "{code:?}/{subcode:?}: {error}");
+            assert!(!error.contains("  "), "{error}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
-use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use crate::client::{MetaApi, authorize};
@@ -9,6 +8,7 @@ use crate::json::{Object, unquoted};
 use crate::list::Page;
 use crate::paging::{self, Question};
 use crate::patience::{Observer, Progress, ThrottleStats};
+use crate::proof::AccessToken;
 
 /// The smallest page that is asked for when Meta finds a page too much data.
 const PAGE_FLOOR: u32 = 25;
@@ -54,7 +54,7 @@ impl MetaApi {
     /// Each of [`Error`]; nothing of a day is returned unless its last page was read.
     pub async fn insights_day(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         date: NaiveDate,
         query: &InsightsQuery,
@@ -102,7 +102,7 @@ impl MetaApi {
     /// goes for a metric that the row leaves out, as Meta leaves out what is empty.
     pub async fn control_total(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         date: NaiveDate,
         observer: Observer<'_>,
@@ -150,7 +150,7 @@ impl MetaApi {
     /// without delivery proves it too.
     pub async fn insights_readable(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         date: NaiveDate,
     ) -> Result<(), Error> {

@@ -8,7 +8,7 @@
 //!
 //! Reading order: `insights.rs` (one day of one ad account), `client.rs` (one question, asked until it is answered),
 //! `classify.rs` (what an error means), `patience.rs` (how long to wait for it). For the connect flow: `oauth.rs`,
-//! `token.rs`, `ad_accounts.rs`.
+//! `token.rs`, `proof.rs` (what goes along with a token of our own app), `ad_accounts.rs`.
 
 mod account;
 mod ad_accounts;
@@ -23,6 +23,7 @@ mod list;
 mod oauth;
 mod paging;
 mod patience;
+mod proof;
 mod secrets;
 mod token;
 mod transport;
@@ -36,4 +37,5 @@ pub use errors::{Error, Refusal};
 pub use insights::{ControlTotal, DayAnswer, InsightsQuery};
 pub use oauth::{App, GrantedToken, dialog_refusal};
 pub use patience::{Observer, Progress, ThrottleStats};
-pub use token::TokenFacts;
+pub use proof::AccessToken;
+pub use token::{TokenFacts, ToldBy};

@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use meta_api::{AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
+use meta_api::{AccessToken, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
 use secrecy::{ExposeSecret, SecretString};
 use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
 
@@ -28,6 +28,8 @@ const ACCOUNT: &str = "act_1234567890";
 const APP_ID: &str = "424242424242";
 /// These look different in a URL, too.
 const APP_SECRET: &str = "0f~sEcReT/of+the=app*";
+/// Of [`TOKEN`], with [`APP_SECRET`]; made with another program.
+const PROOF: &str = "556b68f570411e6044ed4ed9065ec797b3ccee974f3cab1a90599ae5f96952c6";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFO~EjXk";
 const REDIRECT_URI: &str = "http://127.0.0.1:8080/connect/meta/oauth/callback?a=b";
 
@@ -144,8 +146,9 @@ fn texts(answer: &DayAnswer) -> Vec<&str> {
     answer.rows.iter().map(|row| row.get()).collect()
 }
 
-fn token() -> SecretString {
-    SecretString::from(TOKEN.to_owned())
+/// With its proof, as every call of a token of our own app has it.
+fn token() -> AccessToken {
+    AccessToken::of(TOKEN.to_owned().into(), Some(APP_ID), Some(&app()))
 }
 
 fn app() -> App {
