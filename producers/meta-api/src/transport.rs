@@ -120,7 +120,8 @@ impl Transport {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        let request = self.http.get(self.url(path)).query(query).header(AUTHORIZATION, auth.header());
+        let request = self.http.get(self.url(path)).query(query).query(&auth.parameters().as_slice());
+        let request = request.header(AUTHORIZATION, auth.header());
         self.traced(&auth.secrets, path, request, self.max_body_bytes).await
     }
 

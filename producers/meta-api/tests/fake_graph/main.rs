@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use meta_api::{
-    Access, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress, Shape, Way,
+    Access, AccessToken, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi,
+    Progress, Shape, Way,
 };
 use secrecy::{ExposeSecret, SecretString};
 use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
@@ -30,6 +31,8 @@ const ACCOUNT: &str = "act_1234567890";
 const APP_ID: &str = "424242424242";
 /// These look different in a URL, too.
 const APP_SECRET: &str = "0f~sEcReT/of+the=app*";
+/// Of [`TOKEN`], with [`APP_SECRET`]; made with another program.
+const PROOF: &str = "556b68f570411e6044ed4ed9065ec797b3ccee974f3cab1a90599ae5f96952c6";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFO~EjXk";
 const REDIRECT_URI: &str = "http://127.0.0.1:8080/connect/meta/oauth/callback?a=b";
 
@@ -99,7 +102,7 @@ impl Scene {
         self.account_of(&token(), ACCOUNT).await
     }
 
-    async fn account_of(&self, token: &SecretString, external_id: &str) -> Result<AdAccount, Error> {
+    async fn account_of(&self, token: &AccessToken, external_id: &str) -> Result<AdAccount, Error> {
         let access = Access { token, external_id, gate: None, observer: &|_| () };
         self.api.ad_account(&access).await
     }
@@ -175,8 +178,9 @@ fn text(row: &[u8]) -> &str {
     std::str::from_utf8(row).expect("the fake writes ASCII")
 }
 
-fn token() -> SecretString {
-    SecretString::from(TOKEN.to_owned())
+/// With its proof, as every call of a token of our own app has it.
+fn token() -> AccessToken {
+    AccessToken::of(TOKEN.to_owned().into(), Some(APP_ID), Some(&app()))
 }
 
 fn app() -> App {
