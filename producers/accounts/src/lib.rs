@@ -26,8 +26,8 @@ pub use key_ring::{KeyRing, KeyRingError, Owner, SealError, Sealed};
 pub use rotate::{Rotated, rotate};
 pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
 pub use token::{
-    End, EndOf, Expiry, KeptToken, KnownToken, ReplaceError, Seal, THRESHOLDS_DAYS, TokenStanding, replace_token, token,
-    token_standing,
+    End, EndOf, Expiry, KeptToken, KnownToken, ReplaceError, Seal, THRESHOLDS_DAYS, TokenStanding, replace_token,
+    token, token_standing,
 };
 pub use token_check::{DueCheck, Warned, checked, take_due_check, unanswered, warn_of_ends};
 pub use version::{VersionError, next_fetched_at};

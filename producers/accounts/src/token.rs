@@ -307,7 +307,11 @@ mod tests {
     fn a_warning_says_who_must_do_what() {
         let now = at("2026-11-25T12:00:00Z");
         for (end, of, said) in [
-            ("2026-11-26T12:00:00Z", EndOf::Token, "expires in 1 day, on 2026-11-26: somebody with a role on the ad account"),
+            (
+                "2026-11-26T12:00:00Z",
+                EndOf::Token,
+                "expires in 1 day, on 2026-11-26: somebody with a role on the ad account",
+            ),
             ("2026-11-24T12:00:00Z", EndOf::Token, "expired on 2026-11-24: somebody with a role"),
             ("2026-12-01T12:00:00Z", EndOf::DataAccess, "in 6 days, on 2026-12-01: the person it belongs to connects"),
             ("2026-11-24T12:00:00Z", EndOf::DataAccess, "ended the token's access to data on 2026-11-24: the person"),

@@ -132,8 +132,7 @@ pub async fn warn_of_ends(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec
     .await?;
     let mut warned = Vec::new();
     for row in near {
-        let known =
-            KnownToken::of_columns(row.app_id, row.expires_at, row.never_expires, row.data_access_expires_at);
+        let known = KnownToken::of_columns(row.app_id, row.expires_at, row.never_expires, row.data_access_expires_at);
         let Some(end) = known.end() else { continue };
         let before = row.warned_threshold.zip(row.warned_end_at);
         let Some(threshold) = due_warning(end, before, now) else { continue };

@@ -5,9 +5,8 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use events::InsightsFetched;
 use jetstream::PublishError;
-use meta_api::Observer;
+use meta_api::{AccessToken, Observer};
 use runs::{Lease, PublishedDay};
-use secrecy::SecretString;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -36,7 +35,7 @@ impl Fetcher {
         &self,
         lease: &Lease,
         integration: &Integration,
-        token: &SecretString,
+        token: &AccessToken,
         date: NaiveDate,
         today: NaiveDate,
         observer: Observer<'_>,
@@ -63,7 +62,7 @@ impl Fetcher {
         &self,
         lease: &Lease,
         integration: &Integration,
-        token: &SecretString,
+        token: &AccessToken,
         date: NaiveDate,
         today: NaiveDate,
         observer: Observer<'_>,

@@ -2,7 +2,7 @@
 //!
 //! Read [`plan`] for which days a job asks for, [`source`] for who is asked (Meta, or the stub in `stub`), `translate`
 //! for how an answer becomes the data of one event, [`Fetcher`] for who takes which run, `work` for the order in which one is
-//! done, and [`Scheduler`] for the runs that nobody has to ask for. What must
+//! done, [`Scheduler`] for the runs that nobody has to ask for, and [`TokenWatch`] for the tokens that are asked about. What must
 //! not live here: SQL (that is `accounts` and `runs`), HTTP (`meta-api`), or what a number means.
 //!
 //! **What a crash costs.** The day's event is published first and the day is written down second. A worker that dies in
@@ -16,6 +16,7 @@ pub mod plan;
 mod schedule;
 pub mod source;
 mod stub;
+mod token_watch;
 mod translate;
 mod work;
 
@@ -23,3 +24,4 @@ pub use clock::Clock;
 pub use fetcher::{DURABLE, FetchError, Fetcher, Step};
 pub use schedule::Scheduler;
 pub use source::Sources;
+pub use token_watch::TokenWatch;

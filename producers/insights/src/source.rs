@@ -2,8 +2,7 @@
 
 use accounts::{Integration, Origin};
 use chrono::NaiveDate;
-use meta_api::{ControlTotal, InsightsQuery, MetaApi, Observer};
-use secrecy::SecretString;
+use meta_api::{AccessToken, ControlTotal, InsightsQuery, MetaApi, Observer};
 use serde_json::value::RawValue;
 
 use crate::stub;
@@ -67,7 +66,7 @@ impl Sources {
     /// has whatever it was connected with.
     pub(crate) async fn connected(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         integration: &Integration,
         observer: Observer<'_>,
     ) -> Result<Option<meta_api::AdAccount>, meta_api::Error> {
@@ -82,7 +81,7 @@ impl Sources {
     /// A control total that Meta refuses is left out: the rows are good without it.
     pub(crate) async fn day(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         integration: &Integration,
         date: NaiveDate,
         today: NaiveDate,

@@ -7,9 +7,8 @@ use std::time::Duration;
 use accounts::{Integration, Status, VersionError};
 use chrono_tz::Tz;
 use jetstream::{LogRoom, PublishError, Verdict};
-use meta_api::{Observer, Progress};
+use meta_api::{AccessToken, Observer, Progress};
 use runs::{JobType, Lease, WaitReason, Window};
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::day::DayError;
@@ -152,7 +151,7 @@ impl Fetcher {
     }
 
     /// The integration and its token, if its jobs may run.
-    async fn integration(&self, lease: &Lease) -> Result<(Integration, SecretString), Stop> {
+    async fn integration(&self, lease: &Lease) -> Result<(Integration, AccessToken), Stop> {
         let found = self.answered(accounts::integration(&self.pool, lease.integration_id)).await?;
         let Some(integration) = found else {
             return Err(give_up("disconnected", "the integration is gone"));
@@ -165,7 +164,10 @@ impl Fetcher {
             ));
         }
         match self.answered(accounts::token(&self.pool, &self.keys, &integration)).await? {
-            Some(Ok(token)) => Ok((integration, token)),
+            Some(Ok(kept)) => {
+                let token = AccessToken::of(kept.token, kept.app_id.as_deref(), self.app.as_ref());
+                Ok((integration, token))
+            }
             Some(Err(error)) => Err(give_up("token", &error.to_string())),
             None => Err(give_up("token", "the integration has no token: connect it again")),
         }
@@ -175,7 +177,7 @@ impl Fetcher {
     async fn unchanged(
         &self,
         integration: &Integration,
-        token: &SecretString,
+        token: &AccessToken,
         observer: Observer<'_>,
     ) -> Result<(), DayError> {
         match self.sources.connected(token, integration, observer).await? {

@@ -215,7 +215,11 @@ mod tests {
     #[test]
     fn a_refused_token_says_who_must_do_what() {
         for (code, subcode, said) in [
-            (Some(190), Some(463), "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad"),
+            (
+                Some(190),
+                Some(463),
+                "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad",
+            ),
             (Some(190), Some(460), "the password of the person it belongs to was changed"),
             (Some(190), Some(458), "has removed the app from their Facebook account, so they must connect again"),
             (Some(190), Some(459), "they must sign in at facebook.com first"),

@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(system.data_access_expires_at, good.expires_at);
         let unsaid = facts(r#"{"data":{"is_valid":true}}"#);
         assert!(unsaid.expires_at.is_none() && !unsaid.never_expires, "what nobody said is not never");
-        let bad = facts(r#"{"data":{"error":{"code":190,"subcode":463,"message":"gone"},"is_valid":false,"scopes":[]}}"#);
+        let bad =
+            facts(r#"{"data":{"error":{"code":190,"subcode":463,"message":"gone"},"is_valid":false,"scopes":[]}}"#);
         let problem = bad.problem.clone().unwrap();
         assert_eq!((bad.is_valid, problem.message.as_str(), bad.app_id.clone()), (false, "gone", None));
         assert_eq!((problem.code, problem.subcode), (Some(190), Some(463)));

@@ -105,10 +105,7 @@ async fn who_keeps_the_permission_back_gets_a_token_that_reads_nothing() {
         scene.api.insights_readable(&token.clone().into(), ACCOUNT, date()).await.unwrap_err(),
     ] {
         assert!(matches!(error, Error::Permission { .. }), "{error}");
-        assert!(
-            error.to_string().contains("connect again") && error.to_string().contains("ads_read"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("connect again") && error.to_string().contains("ads_read"), "{error}");
     }
 }
 

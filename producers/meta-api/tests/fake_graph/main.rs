@@ -17,7 +17,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use meta_api::{AccessToken, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
+use meta_api::{
+    AccessToken, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress,
+};
 use secrecy::{ExposeSecret, SecretString};
 use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
 
@@ -98,17 +100,20 @@ impl Scene {
         self.api.exchange_code(&app(), REDIRECT_URI, code, &verifier).await.map(|granted| granted.token)
     }
 
-    /// One call of each kind, by name; the token is that of every test.
+    /// One call of each kind, by name; the token is that of every test, with its proof.
     async fn every_call(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        let (token, hear) = (own_token(), |progress| self.hear(progress));
+        let day = self.api.insights_day(&token, ACCOUNT, date(), &query(), &hear).await;
+        let control_total = self.api.control_total(&token, ACCOUNT, date(), &hear).await;
         vec![
-            ("day", self.day().await.map(drop)),
-            ("control_total", self.control_total(date()).await.map(drop)),
-            ("ad_account", self.ad_account().await.map(drop)),
-            ("ad_accounts", self.ad_accounts().await.map(drop)),
-            ("permissions", self.api.permissions(&token()).await.map(drop)),
-            ("insights_readable", self.api.insights_readable(&token(), ACCOUNT, date()).await),
-            ("debug_token", self.api.debug_token(&app(), &token()).await.map(drop)),
-            ("long_lived", self.api.long_lived(&app(), &token()).await.map(drop)),
+            ("day", day.map(drop)),
+            ("control_total", control_total.map(drop)),
+            ("ad_account", self.api.ad_account(&token, ACCOUNT, &|_| ()).await.map(drop)),
+            ("ad_accounts", self.api.ad_accounts(&token, &hear).await.map(drop)),
+            ("permissions", self.api.permissions(&token).await.map(drop)),
+            ("insights_readable", self.api.insights_readable(&token, ACCOUNT, date()).await),
+            ("debug_token", self.api.debug_token(&app(), &token).await.map(drop)),
+            ("long_lived", self.api.long_lived(&app(), &token).await.map(drop)),
             ("exchange_code", self.exchange(&self.code()).await.map(drop)),
         ]
     }
@@ -146,8 +151,12 @@ fn texts(answer: &DayAnswer) -> Vec<&str> {
     answer.rows.iter().map(|row| row.get()).collect()
 }
 
-/// With its proof, as every call of a token of our own app has it.
 fn token() -> AccessToken {
+    TOKEN.to_owned().into()
+}
+
+/// With its proof, as every call of a token of our own app has it.
+fn own_token() -> AccessToken {
     AccessToken::of(TOKEN.to_owned().into(), Some(APP_ID), Some(&app()))
 }
 
