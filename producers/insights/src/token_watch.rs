@@ -53,7 +53,7 @@ impl TokenWatch {
     pub async fn run(&self, cancel: &CancellationToken) {
         let holder = Uuid::new_v4();
         while !cancel.is_cancelled() {
-            let Some(looked) = cancel.run_until_cancelled(self.look(holder)).await else { break };
+            let Some(looked) = cancel.run_until_cancelled(self.look(Some(holder))).await else { break };
             let pause = looked.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "tokens cannot be watched now");
                 LOOK_EVERY
@@ -64,26 +64,29 @@ impl TokenWatch {
         let _ = tokio::time::timeout(Duration::from_secs(1), runs::resign(&self.pool, ROLE, holder)).await;
     }
 
-    /// Returns how long to wait before the next look.
-    async fn look(&self, holder: Uuid) -> sqlx::Result<Duration> {
-        let mut pause = LOOK_EVERY;
-        while runs::lead(&self.pool, ROLE, holder, LEAD_FOR).await? {
+    /// Asks about each token whose turn it is, and then warns, as long as the leader leads; of no leader, whoever leads. Returns
+    /// how long to wait before the next look.
+    async fn look(&self, leader: Option<Uuid>) -> sqlx::Result<Duration> {
+        loop {
+            if let Some(holder) = leader
+                && !runs::lead(&self.pool, ROLE, holder, LEAD_FOR).await?
+            {
+                return Ok(LOOK_EVERY);
+            }
             let now = self.clock.now();
             let Some(due) = take_due_check(&self.pool, now).await? else {
                 self.warn(now).await?;
-                break;
+                return Ok(LOOK_EVERY);
             };
             if let Some(throttled) = self.check(&due, now).await? {
-                pause = throttled;
-                break;
+                return Ok(throttled);
             }
         }
-        Ok(pause)
     }
 
-    /// Looks once, as long as any check is due, whoever leads.
+    /// One look, whoever leads: of any number at once, each token is asked about by one.
     pub async fn look_once(&self) -> sqlx::Result<()> {
-        self.look(Uuid::new_v4()).await.map(drop)
+        self.look(None).await.map(drop)
     }
 
     async fn warn(&self, now: DateTime<Utc>) -> sqlx::Result<()> {
