@@ -101,6 +101,7 @@ async fn database(boot: &Boot, pool: &PgPool, checks: &mut Checks) {
     if ready {
         checks.add("sealed tokens", sealed(boot, pool).await);
         checks.add("integrations", integrations(pool).await);
+        checks.add("tokens", tokens(pool).await);
         checks.add("days", days(pool).await);
         checks.add("runs", waiting(pool).await);
         checks.add("outbox", outbox(pool).await);
@@ -140,6 +141,28 @@ async fn integrations(pool: &PgPool) -> Result<String> {
         .collect();
     anyhow::ensure!(ill.is_empty(), "{}", ill.join("; "));
     Ok(format!("{} in all, none needs anybody", all.len()))
+}
+
+/// Those that end soon, and those that Meta gave no answer about.
+async fn tokens(pool: &PgPool) -> Result<String> {
+    let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(pool).await?;
+    let (mut findings, mut asked) = (Vec::new(), 0);
+    for integration in accounts::integrations(pool).await? {
+        let is_asked =
+            integration.origin == accounts::Origin::Meta && integration.status == accounts::Status::Connected;
+        let standing = accounts::token_standing(pool, integration.account_id, integration.id).await?;
+        let Some(standing) = standing.filter(|_| is_asked) else { continue };
+        asked += 1;
+        let external_id = &integration.external_id;
+        if let Some(warning) = standing.known.end().and_then(|end| end.warning(now)) {
+            findings.push(format!("{external_id}: {warning}"));
+        }
+        if let Some(problem) = standing.check_problem {
+            findings.push(format!("{external_id}: its token could not be asked about: {problem}"));
+        }
+    }
+    anyhow::ensure!(findings.is_empty(), "{}", findings.join("; "));
+    Ok(format!("{asked} of Meta's, none ends within 14 days as far as Meta says"))
 }
 
 async fn days(pool: &PgPool) -> Result<String> {

@@ -17,7 +17,7 @@ first_missed as (
     from before,
          generate_series(greatest(before.value + 1, $4::date - interval '36 months'), $4::date - 1, interval '1 day')
              as missed (date)
-    where not exists (
+    where before.value is not null and not exists (
         select from sync_days d
         where d.account_id = $1 and d.integration_id = $2 and d.date = missed.date::date)
 ),

@@ -130,7 +130,7 @@ async fn no_secret_of_the_connect_flow_is_in_an_error_a_debug_text_or_a_log() {
         }
         // What is no error may hold what the server quotes, too.
         texts.push(format!("{:?}", scene.api.debug_token(&crate::app(), &crate::token()).await));
-        texts.push(format!("{:?}", scene.api.permissions(&crate::token()).await));
+        texts.push(format!("{:?}", scene.api.permissions(&crate::own_token()).await));
         scene.graph.heal();
         let granted = scene.api.long_lived(&crate::app(), &crate::token()).await.unwrap();
         texts.push(format!("{granted:?} {:?}", crate::app()));

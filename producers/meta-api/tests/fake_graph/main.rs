@@ -126,17 +126,21 @@ impl Scene {
         self.api.exchange_code(&app(), REDIRECT_URI, code, &verifier).await.map(|granted| granted.token)
     }
 
-    /// One call of each kind, by name; the token is that of every test.
+    /// One call of each kind, by name; the token is that of every test, with its proof.
     async fn every_call(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        let (token, hear) = (own_token(), |progress| self.hear(progress));
+        let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
+        let (window, shape) = (date()..=date(), |way| Shape { page_limit: self.page_limit, way });
         vec![
-            ("day", self.day().await.map(drop)),
-            ("control_total", self.control_total(date()).await.map(drop)),
-            ("ad_account", self.ad_account().await.map(drop)),
-            ("ad_accounts", self.ad_accounts().await.map(drop)),
-            ("permissions", self.api.permissions(&token()).await.map(drop)),
-            ("insights_readable", self.api.insights_readable(&token(), ACCOUNT, date()).await),
-            ("debug_token", self.api.debug_token(&app(), &token()).await.map(drop)),
-            ("long_lived", self.api.long_lived(&app(), &token()).await.map(drop)),
+            ("day", self.api.insights(&access, window.clone(), &query(), shape(Way::Pages)).await.map(drop)),
+            ("report", self.api.insights(&access, window.clone(), &query(), shape(Way::Report)).await.map(drop)),
+            ("control_total", self.api.control_totals(&access, window).await.map(drop)),
+            ("ad_account", self.api.ad_account(&access).await.map(drop)),
+            ("ad_accounts", self.api.ad_accounts(&token, &hear).await.map(drop)),
+            ("permissions", self.api.permissions(&token).await.map(drop)),
+            ("insights_readable", self.api.insights_readable(&token, ACCOUNT, date()).await),
+            ("debug_token", self.api.debug_token(&app(), &token).await.map(drop)),
+            ("long_lived", self.api.long_lived(&app(), &token).await.map(drop)),
             ("exchange_code", self.exchange(&self.code()).await.map(drop)),
         ]
     }
@@ -178,8 +182,12 @@ fn text(row: &[u8]) -> &str {
     std::str::from_utf8(row).expect("the fake writes ASCII")
 }
 
-/// With its proof, as every call of a token of our own app has it.
 fn token() -> AccessToken {
+    TOKEN.to_owned().into()
+}
+
+/// With its proof, as every call of a token of our own app has it.
+fn own_token() -> AccessToken {
     AccessToken::of(TOKEN.to_owned().into(), Some(APP_ID), Some(&app()))
 }
 
