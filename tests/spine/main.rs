@@ -8,6 +8,7 @@ mod fill;
 mod keys;
 mod misfortune;
 mod roles;
+mod rules;
 mod serve;
 #[expect(dead_code, reason = "the watch's tests use all of it")]
 #[path = "../watch/service.rs"]

@@ -2,14 +2,15 @@
 //!
 //! Here live: making a tenant ([`create_account`]), connecting an ad account ([`connect`]) with the rule that two
 //! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), the tokens with which a tenant's
-//! programs ask us ([`create_api_token`]), an integration's state, and the
-//! instant that a snapshot gets as its version ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
+//! programs ask us ([`create_api_token`]), an integration's state, what counts as its purchases
+//! ([`set_purchase_rule`]), and the instant that a snapshot gets as its version ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
 //! with an integration.
 
 mod api_token;
 mod connect;
 mod integration;
 mod key_ring;
+mod purchase_rule;
 mod rotate;
 mod tenant;
 mod version;
@@ -21,6 +22,9 @@ pub use integration::{
     token,
 };
 pub use key_ring::{KeyRing, KeyRingError, Owner, SealError, Sealed};
+pub use purchase_rule::{
+    PurchaseRule, PurchaseRuleError, check_purchase_rule, is_attribution_window, purchase_rules, set_purchase_rule,
+};
 pub use rotate::{Rotated, rotate};
 pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
 pub use version::{VersionError, next_fetched_at};
