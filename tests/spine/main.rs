@@ -7,6 +7,7 @@ mod demo;
 mod fill;
 mod keys;
 mod misfortune;
+mod reconcile;
 mod roles;
 mod rules;
 mod serve;

@@ -114,7 +114,7 @@ async fn lay(pool: &PgPool, tenant: &Tenant, date: NaiveDate, laid: &Laid) -> Re
         sqlx::query(
             "insert into sync_runs (account_id, id, integration_id, job_type, trigger, status, wait_reason, error_message,
                  window_since, window_until)
-             values ($1, gen_random_uuid(), $2, 'meta_backfill', 'manual', $3, $4, $5, $6, $6)",
+             values ($1, gen_random_uuid(), $2, $7, 'manual', $3, $4, $5, $6, $6)",
         )
         .bind(account_id)
         .bind(integration_id)
@@ -122,6 +122,8 @@ async fn lay(pool: &PgPool, tenant: &Tenant, date: NaiveDate, laid: &Laid) -> Re
         .bind(wait_reason)
         .bind(error)
         .bind(date)
+        // One unfinished run a job: these are of two.
+        .bind(if status == "queued" { "meta_settle" } else { "meta_backfill" })
         .execute(pool)
         .await?;
     }
