@@ -103,6 +103,7 @@ async fn database(boot: &Boot, pool: &PgPool, checks: &mut Checks) {
         checks.add("integrations", integrations(pool).await);
         checks.add("tokens", tokens(pool).await);
         checks.add("days", days(pool).await);
+        checks.add("purchase rules", rules(pool).await);
         checks.add("runs", waiting(pool).await);
         checks.add("outbox", outbox(pool).await);
     }
@@ -176,6 +177,13 @@ async fn days(pool: &PgPool) -> Result<String> {
         unfolded.iter().map(|(ad_account, date)| format!("{ad_account} on {date}")).collect::<Vec<_>>().join(", ")
     );
     Ok("none has failed, all are in the tables".to_owned())
+}
+
+async fn rules(pool: &PgPool) -> Result<String> {
+    let behind: Vec<String> =
+        projections::purchases::behind(pool).await?.iter().map(super::purchase_rule::behind).collect();
+    anyhow::ensure!(behind.is_empty(), "{}", behind.join(" "));
+    Ok("every day is folded by the newest rule".to_owned())
 }
 
 async fn waiting(pool: &PgPool) -> Result<String> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::purchase_rule;
 use crate::boot::{self, Boot};
 use crate::exit::{self, Outcome};
 use crate::output::{self, or_dash};
@@ -24,6 +25,8 @@ struct Report {
     integrations: Vec<Freshness>,
     /// Runs that wait, each with its reason.
     waiting: Vec<Waiting>,
+    /// Integrations of which some days are still folded by an older purchase rule.
+    purchase_rules_behind: Vec<RuleBehind>,
     /// Events that are written and not published yet.
     outbox_events: i64,
     consumers: Vec<Behind>,
@@ -40,6 +43,13 @@ struct Waiting {
     wait_reason: Option<String>,
     not_before: Option<DateTime<Utc>>,
     message: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RuleBehind {
+    integration_id: Uuid,
+    days: i64,
+    message: String,
 }
 
 #[derive(Serialize)]
@@ -94,6 +104,7 @@ impl Status {
         let report = Report {
             integrations: freshness(pool).await?,
             waiting: waiting(pool).await?,
+            purchase_rules_behind: rules_behind(pool).await?,
             outbox_events: outbox::waiting(pool).await?.events,
             consumers,
             log,
@@ -159,6 +170,13 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
             not_before: run.not_before,
             message: run.error_message,
         })
+        .collect())
+}
+
+async fn rules_behind(pool: &PgPool) -> Result<Vec<RuleBehind>> {
+    let behind = projections::purchases::behind(pool).await?.into_iter();
+    Ok(behind
+        .map(|b| RuleBehind { message: purchase_rule::behind(&b), integration_id: b.integration_id, days: b.days })
         .collect())
 }
 
@@ -259,6 +277,9 @@ fn print_waiting(report: &Report) -> Result<()> {
             ]);
         }
         output::line(&table.to_string())?;
+    }
+    for behind in &report.purchase_rules_behind {
+        output::line(&behind.message)?;
     }
     match report.outbox_events {
         0 => Ok(()),

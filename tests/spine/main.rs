@@ -7,7 +7,9 @@ mod demo;
 mod fill;
 mod keys;
 mod misfortune;
+mod reconcile;
 mod roles;
+mod rules;
 mod serve;
 #[expect(dead_code, reason = "the watch's tests use all of it")]
 #[path = "../watch/service.rs"]

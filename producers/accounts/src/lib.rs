@@ -1,16 +1,17 @@
 //! Who the data belongs to: tenants, their ad accounts, the integrations that connect them, and the sealed tokens.
 //!
 //! Here live: making a tenant ([`create_account`]), connecting an ad account ([`connect`]) with the rule that two
-//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), what is known of a token and who is warned of its end
-//! ([`KnownToken`], [`warn_of_ends`]), the tokens with which a tenant's
-//! programs ask us ([`create_api_token`]), an integration's state, and the
-//! instant that a snapshot gets as its version ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
+//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), what is known of a token and
+//! who is warned of its end ([`KnownToken`], [`warn_of_ends`]), the tokens with which a tenant's programs ask us
+//! ([`create_api_token`]), an integration's state, what counts as its purchases ([`set_purchase_rule`]), and the instants that
+//! snapshots get as their versions ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
 //! with an integration.
 
 mod api_token;
 mod connect;
 mod integration;
 mod key_ring;
+mod purchase_rule;
 mod rotate;
 mod tenant;
 mod token;
@@ -23,6 +24,9 @@ pub use integration::{
     Integration, Origin, Status, forget_expired, integration, integrations, keys_in_use, named_ad_accounts, set_status,
 };
 pub use key_ring::{KeyRing, KeyRingError, Owner, SealError, Sealed};
+pub use purchase_rule::{
+    PurchaseRule, PurchaseRuleError, check_purchase_rule, is_attribution_window, purchase_rules, set_purchase_rule,
+};
 pub use rotate::{Rotated, rotate};
 pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
 pub use token::{
