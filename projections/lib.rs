@@ -13,6 +13,7 @@
 //! What must not live here: NATS, HTTP, a clock, a setting, a random number. A fold that reads one of them cannot be
 //! repeated.
 
+mod content;
 pub mod daily_meta_metrics;
 mod daily_summary;
 mod data;

@@ -14,6 +14,7 @@ mod announcement;
 mod claim;
 pub mod headers;
 mod insights_fetched;
+mod parts;
 pub mod payload;
 pub mod subject;
 mod sync_requested;
@@ -26,6 +27,7 @@ pub use claim::{BUCKET, Claim};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,
 };
+pub use parts::{Parts, PartsError};
 pub use sync_requested::SyncRequested;
 pub use upcast::{EventError, open_insights};
 pub use version::Version;
