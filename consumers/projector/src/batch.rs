@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::headers::carries;
 use events::subject::AccountDay;
 use events::{Circumstances, EventError, open_insights};
 use futures_util::future::BoxFuture;
@@ -21,6 +22,8 @@ pub(crate) const TRIES: usize = 10;
 
 /// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
 const ROWS_A_TRANSACTION: usize = 20_000;
+/// The same in bytes of decoded rows. One event can have more, and is folded alone then.
+const BYTES_A_TRANSACTION: usize = 16 << 20;
 
 /// Events of a batch that are decoded and not folded yet, with their places in it.
 #[derive(Default)]
@@ -28,6 +31,14 @@ struct Decoded {
     snapshots: Vec<Snapshot>,
     places: Vec<usize>,
     rows: usize,
+    bytes: usize,
+}
+
+/// What the rows of a message can take at most, by what it says of itself: less than its data, of which the lists of actions are
+/// left out.
+fn most_row_bytes(message: &Message) -> usize {
+    let said = message.header_pairs().into_iter().find(|(name, _)| carries(name, "databytes"));
+    said.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or_else(|| message.payload.len())
 }
 
 /// What stops a batch: the database, never the events.
@@ -70,21 +81,27 @@ impl Projector {
         });
         let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
         let mut decoded = Decoded::default();
-        for (place, message) in messages.iter().enumerate() {
+        // Each message goes as soon as it is decoded, and its bytes with it.
+        for (place, message) in messages.into_iter().enumerate() {
             // Decoding a large event takes a while; others on this thread get their turn in between.
             tokio::task::yield_now().await;
-            let snapshot = Parts::open(message)
+            if decoded.bytes + most_row_bytes(&message) > BYTES_A_TRANSACTION {
+                self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
+            }
+            let snapshot = Parts::open(&message)
                 .map_err(Unfoldable::from)
                 .and_then(|p| p.decode(&self.folds, self.max_event_bytes));
+            drop(message);
             match snapshot {
                 Ok(snapshot) => {
                     decoded.rows += snapshot.rows.len();
+                    decoded.bytes += snapshot.rows.bytes();
                     decoded.snapshots.push(snapshot);
                     decoded.places.push(place);
                 }
                 Err(reason) => dispositions[place] = Some(Disposition::Park { reason: reason.to_string() }),
             }
-            if decoded.rows >= ROWS_A_TRANSACTION {
+            if decoded.rows >= ROWS_A_TRANSACTION || decoded.bytes >= BYTES_A_TRANSACTION {
                 self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
             }
         }
