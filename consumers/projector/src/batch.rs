@@ -8,7 +8,7 @@ use events::headers::carries;
 use events::subject::AccountDay;
 use events::{Circumstances, EventError, open_insights};
 use futures_util::future::BoxFuture;
-use jetstream::{Disposition, Message};
+use jetstream::{Disposition, Message, Room};
 use projections::{Currencies, Folded, Folds, Snapshot, Unfoldable};
 use sqlx::PgPool;
 #[cfg(feature = "mutants")]
@@ -32,6 +32,8 @@ struct Decoded {
     places: Vec<usize>,
     rows: usize,
     bytes: usize,
+    /// What large events among them take, until they are folded.
+    rooms: Vec<Room>,
 }
 
 /// What the rows of a message can take at most, by what it says of itself: less than its data, of which the lists of actions are
@@ -91,6 +93,7 @@ impl Projector {
             let snapshot = Parts::open(&message)
                 .map_err(Unfoldable::from)
                 .and_then(|p| p.decode(&self.folds, self.max_event_bytes));
+            decoded.rooms.push(message.room());
             drop(message);
             match snapshot {
                 Ok(snapshot) => {

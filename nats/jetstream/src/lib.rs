@@ -31,7 +31,7 @@ pub use lag::Lag;
 pub use log::{Level, Log};
 pub use log_room::{LogRoom, Verdict};
 pub use message::Message;
-pub use objects::{ClaimError, Objects, Orphans};
+pub use objects::{ClaimError, Objects, Orphans, Room};
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};
 pub use pull::{BATCH_BYTES, Delivery, Disposition, Puller};
 pub use trace::{spans, traceparent};
@@ -49,7 +49,7 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
 /// How often an idle connection is asked whether it still stands; after two silences it is made anew.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// How many bytes of payloads that came beside their events a process holds at once.
+/// How many bytes of large payloads a process works on at once: one that comes near the largest there are, or some smaller ones.
 const LOADED_BYTES: u64 = 16 << 20;
 /// How long one request to the server may take; a stream of many subjects is slow to describe.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,12 +1,11 @@
-use std::sync::Arc;
-
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cloudevents::Event;
 use events::Claim;
 use events::headers::{HeaderError, TRACEPARENT, carries};
-use tokio::sync::OwnedSemaphorePermit;
+
+use crate::Room;
 
 /// A message of a stream: where it stands, and what it carries.
 #[derive(Debug, Clone)]
@@ -19,7 +18,7 @@ pub struct Message {
     pub payload: Bytes,
     headers: HeaderMap,
     /// The room that a loaded payload takes of what the process has for them.
-    _room: Option<Arc<OwnedSemaphorePermit>>,
+    room: Room,
 }
 
 impl Message {
@@ -30,7 +29,7 @@ impl Message {
         payload: Bytes,
         headers: HeaderMap,
     ) -> Self {
-        Message { subject, sequence, stored_at: microseconds(stored_at), payload, headers, _room: None }
+        Message { subject, sequence, stored_at: microseconds(stored_at), payload, headers, room: Room::default() }
     }
 
     /// The claim of a payload that travels beside the event; `None` where the message has it.
@@ -45,8 +44,13 @@ impl Message {
     }
 
     /// The same message with its payload, and the room that this takes until the message is dropped.
-    pub(crate) fn with_payload(self, payload: Bytes, room: Option<Arc<OwnedSemaphorePermit>>) -> Self {
-        Message { payload, _room: room, ..self }
+    pub(crate) fn with_payload(self, payload: Bytes, room: Room) -> Self {
+        Message { payload, room, ..self }
+    }
+
+    /// The room that its payload takes if it was loaded, for who goes on with what he made of it when the message is gone.
+    pub fn room(&self) -> Room {
+        self.room.clone()
     }
 
     /// The CloudEvents attributes of the message.

@@ -18,6 +18,7 @@ use events::{BUCKET, Claim};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::load::Budget;
+pub use self::load::Room;
 pub use self::sweep::{Objects, Orphans};
 use crate::message::microseconds;
 use crate::{OBJ_META_PAYLOADS, Wire, WireError};

@@ -162,11 +162,14 @@ async fn measure(task: Task) -> Result<Figures> {
     };
     let (mut data_bytes, mut payload_bytes) = (0, 0);
     for (ad_account, date) in load.events().filter(|_| plays("publish")) {
+        // As a fetcher does while it holds a large day.
+        let room = wire.room(load.ads * 600).await;
         let event = tokio::task::spawn_blocking(move || load.event(ad_account, date)).await??;
         data_bytes += event.circumstances.uncompressed_bytes.unwrap_or_default();
         payload_bytes += event.payload.len();
         let attributes = event.attributes()?;
         wire.publish(&event.day.subject(), &attributes, Bytes::from(event.payload)).await?;
+        drop(room);
     }
     for (role, durable) in [("raw", raw::DURABLE), ("project", projector::DURABLE)] {
         while plays(role) {

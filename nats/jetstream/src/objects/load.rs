@@ -14,7 +14,7 @@ use crate::{Message, Wire, WireError};
 /// One permit is this many bytes of a loaded payload.
 const PERMIT_BYTES: u64 = 1 << 20;
 
-/// How many bytes of loaded payloads a process holds at once. Who would hold more waits until others have let go.
+/// How many bytes of large payloads a process works on at once. Who would work on more waits until others are done.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     permits: Arc<Semaphore>,
@@ -27,17 +27,29 @@ impl Budget {
         Budget { permits: Arc::new(Semaphore::new(all as usize)), all }
     }
 
-    /// Waits for room for that many bytes; for all the room there is where they are more than it.
-    async fn take(&self, bytes: u64) -> Option<Arc<OwnedSemaphorePermit>> {
+    async fn take(&self, bytes: u64) -> Room {
         let wanted = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.all);
         // Nobody closes it.
-        self.permits.clone().acquire_many_owned(wanted).await.ok().map(Arc::new)
+        Room { _permit: self.permits.clone().acquire_many_owned(wanted).await.ok().map(Arc::new) }
     }
 }
 
+/// A part of the memory that a process has for large payloads, held until the last copy of this is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
 impl Wire {
-    /// The message with its payload, wherever that is. What is loaded counts towards the process's budget until the message is
-    /// dropped: hold no other loaded message while you wait for this one.
+    /// Waits for room for a payload of that many bytes; for all the room there is where they are more than it. Whoever makes or
+    /// reads a large payload takes it before, so that a process needs the memory of one of them, however many are on their way.
+    /// Hold none while you wait for more.
+    pub async fn room(&self, bytes: u64) -> Room {
+        self.budget.take(bytes).await
+    }
+
+    /// The message with its payload, wherever that is. What is loaded takes [`Wire::room`] until the message is dropped: hold no
+    /// other loaded message while you wait for this one.
     pub async fn whole(&self, message: Message) -> Result<Message, ClaimError> {
         let Some(claim) = message.claim() else { return Ok(message) };
         let bucket = self.bucket().await?;
