@@ -204,7 +204,7 @@ async fn outbox(pool: &PgPool) -> Result<String> {
 async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     let version = topology::check_server(wire).map(|()| {
         let mb = wire.max_payload_bytes() >> 20;
-        let advice = if mb < 8 { "; days of many ads need more, set max_payload: 8MB" } else { "" };
+        let advice = if mb < 8 { "; larger ones travel beside their events" } else { "" };
         format!("nats-server {}, takes events of {mb} MB{advice}", wire.server_version())
     });
     checks.add("NATS", version.map_err(Into::into));

@@ -1,7 +1,8 @@
 //! The pure contract of the wire: which events travel, under which subjects, in which bytes.
 //!
 //! Here live the CloudEvents attributes and their headers ([`headers`]), the subjects ([`subject`]), the event types
-//! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`]), the payload codec ([`payload`]) and the version that
+//! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`]), the payload codec ([`payload`]), the claim
+//! check of a payload that travels beside its event ([`Claim`]), and the version that
 //! orders snapshots ([`Version`]).
 //! What must not live here: a NATS client, SQL, a clock, or anything that knows what the numbers mean.
 //!
@@ -10,8 +11,10 @@
 
 mod ad_account_connected;
 mod announcement;
+mod claim;
 pub mod headers;
 mod insights_fetched;
+mod parts;
 pub mod payload;
 pub mod subject;
 mod sync_requested;
@@ -21,9 +24,11 @@ mod version;
 
 pub use ad_account_connected::{AdAccountConnected, AdAccountDisconnected, ConnectionEvent, Happened, open_connection};
 pub use announcement::{Announcement, AnnouncementError};
+pub use claim::{BUCKET, Claim};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,
 };
+pub use parts::{Parts, PartsError};
 pub use sync_requested::SyncRequested;
 pub use token_expiring::{TokenEnd, TokenExpiring};
 pub use upcast::{EventError, open_insights};
