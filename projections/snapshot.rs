@@ -133,8 +133,9 @@ impl Snapshot {
         if fetched_at > stored_at + FUTURE {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
-        let json = payload::decode(circumstances.codec, payload, limit_bytes).map_err(EventError::from)?;
-        let (data, rows) = data::read(&json, &day, rule)?;
+        let bytes = payload::decode(circumstances.codec, payload, limit_bytes).map_err(EventError::from)?;
+        let json = payload::text(&bytes);
+        let (data, rows) = data::read(json.as_bytes(), &day, rule)?;
         let zone: Tz = data
             .ad_account
             .timezone_name
@@ -151,7 +152,7 @@ impl Snapshot {
         Ok(Snapshot {
             day,
             version: circumstances.version(),
-            content: Sha256::digest(&json).into(),
+            content: Sha256::digest(&bytes).into(),
             currency: data.ad_account.currency.to_string(),
             age_days: i32::try_from(age.num_days()).unwrap_or(i32::MAX),
             control,

@@ -203,7 +203,7 @@ impl Answer {
             control: self.control.map(|(spend, impressions)| ControlTotal { spend: cents(spend), impressions }),
             rows: rows.iter().map(|row| &**row).collect(),
         };
-        Ok(InsightsFetched::new(self.event_id, self.fetched_at, None, 1, &data)?)
+        Ok(InsightsFetched::new(self.event_id, self.fetched_at, None, 1, &data, data.row_bytes())?)
     }
 
     /// Publishes the event.

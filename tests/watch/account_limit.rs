@@ -59,7 +59,7 @@ async fn publish(wire: &Wire) -> Result<()> {
         control: None,
         rows: Vec::new(),
     };
-    let event = InsightsFetched::new(Uuid::now_v7(), Clock::System.now(), None, 1, &data)?;
+    let event = InsightsFetched::new(Uuid::now_v7(), Clock::System.now(), None, 1, &data, data.row_bytes())?;
     wire.publish(&event.day.subject(), &event.attributes()?, vec![b'x'; 5000].into()).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::INSIGHTS_FETCHED_V1;
 use crate::headers;
-use crate::payload::{self, Codec, PayloadError};
+use crate::payload::{self, Codec, Encoded, PayloadError};
 use crate::subject::AccountDay;
 
 /// `adledger.meta.insights.fetched.v1`: everything Meta said about one ad account on one day, at one moment.
@@ -66,7 +66,7 @@ pub struct InsightsData<'a> {
 }
 
 /// The ad account as it was at the fetch.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AdAccount<'a> {
     /// Its id in our tables.
     pub id: Uuid,
@@ -79,7 +79,7 @@ pub struct AdAccount<'a> {
 }
 
 /// What Meta was asked.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Request<'a> {
     pub api_version: Cow<'a, str>,
     pub fields: Vec<Cow<'a, str>>,
@@ -98,28 +98,42 @@ pub struct ControlTotal {
 
 impl InsightsFetched {
     /// Encodes the data and completes the circumstances with what only the encoder knows.
+    ///
+    /// `head` says all but the rows; rows that it holds itself are passed over. Each of `rows` is the JSON of one row as Meta
+    /// sent it, possibly with bytes in its strings that are no UTF-8; they come in the order of their ad ids. The data goes
+    /// straight into the payload, and is never in memory as a whole.
     pub fn new(
         event_id: Uuid,
         fetched_at: DateTime<Utc>,
         run_id: Option<Uuid>,
         page_count: i32,
-        data: &InsightsData<'_>,
+        head: &InsightsData<'_>,
+        rows: impl IntoIterator<Item: AsRef<[u8]>>,
     ) -> Result<Self, PayloadError> {
-        let json = serde_json::to_vec(data).map_err(PayloadError::Json)?;
-        let uncompressed_bytes = i64::try_from(json.len()).ok();
-        let (codec, payload) = payload::encode(json)?;
+        let mut encoder = payload::Encoder::default();
+        encoder.push(&head.before_rows()?)?;
+        let mut row_count = 0;
+        for row in rows {
+            if row_count > 0 {
+                encoder.push(b",")?;
+            }
+            encoder.push(row.as_ref())?;
+            row_count += 1;
+        }
+        encoder.push(AFTER_ROWS)?;
+        let Encoded { codec, payload, uncompressed_bytes } = encoder.finish()?;
         Ok(InsightsFetched {
             circumstances: Circumstances {
                 event_id,
                 fetched_at,
                 run_id,
-                row_count: i32::try_from(data.rows.len()).ok(),
+                row_count: Some(row_count),
                 page_count: Some(page_count),
                 codec,
-                uncompressed_bytes,
+                uncompressed_bytes: i64::try_from(uncompressed_bytes).ok(),
                 traceparent: None,
             },
-            day: AccountDay { account_id: data.account_id, ad_account_id: data.ad_account.id, date: data.date },
+            day: AccountDay { account_id: head.account_id, ad_account_id: head.ad_account.id, date: head.date },
             payload,
         })
     }
@@ -155,6 +169,32 @@ impl InsightsFetched {
         Ok(event)
     }
 }
+
+impl InsightsData<'_> {
+    /// The JSON of each row, for [`InsightsFetched::new`].
+    pub fn row_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows.iter().map(|row| row.get().as_bytes())
+    }
+
+    /// The JSON of the data up to its first row.
+    fn before_rows(&self) -> Result<Vec<u8>, PayloadError> {
+        let head = InsightsData {
+            account_id: self.account_id,
+            ad_account: self.ad_account.clone(),
+            date: self.date,
+            request: self.request.clone(),
+            control: self.control.clone(),
+            rows: Vec::new(),
+        };
+        let mut json = serde_json::to_vec(&head).map_err(PayloadError::Json)?;
+        // The rows are the last part: see the test that holds this against the whole, written at once.
+        json.truncate(json.len() - AFTER_ROWS.len());
+        Ok(json)
+    }
+}
+
+/// What closes the data after its last row.
+const AFTER_ROWS: &[u8] = b"]}";
 
 /// The JSON Schema of the data.
 pub fn schema() -> serde_json::Value {

@@ -1,11 +1,12 @@
-//! The payload codec: plain JSON while it is small, zstd above that. A third rung, the claim check, is not built yet.
+//! The payload codec: plain JSON while it is small, zstd above that. Where the bytes travel (in the message, or as an
+//! object beside it) is not decided here.
 //!
 //! The codec of a payload is named by the event itself, in the extension attribute `datacodec`; consumers see one type
 //! whatever the rung.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::str::FromStr;
 
 /// Payloads below this many bytes travel as plain JSON: compressing them saves less than a network packet.
@@ -54,13 +55,67 @@ impl FromStr for Codec {
     }
 }
 
-/// Encodes `json` on the lowest rung that suits its size. The same bytes in give the same bytes out, which is what lets
-/// the raw log store equal content once.
-pub fn encode(json: Vec<u8>) -> Result<(Codec, Vec<u8>), PayloadError> {
-    if json.len() < PLAIN_BELOW_BYTES {
-        return Ok((Codec::Plain, json));
+/// Encodes data that comes in pieces, on the lowest rung that suits its size. The data is never in memory as a whole: the
+/// encoder holds what is small, or the compressed bytes.
+///
+/// The same bytes in give the same bytes out, however they are cut into pieces, which is what lets the raw log store equal
+/// content once.
+pub struct Encoder {
+    rung: Rung,
+    uncompressed_bytes: u64,
+}
+
+enum Rung {
+    Plain(Vec<u8>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+/// What an [`Encoder`] made of its data.
+#[derive(Debug)]
+pub struct Encoded {
+    pub codec: Codec,
+    pub payload: Vec<u8>,
+    /// Size of the data before compression.
+    pub uncompressed_bytes: u64,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Encoder { rung: Rung::Plain(Vec::new()), uncompressed_bytes: 0 }
     }
-    Ok((Codec::Zstd, zstd::bulk::compress(&json, ZSTD_LEVEL).map_err(PayloadError::Zstd)?))
+}
+
+impl Encoder {
+    /// Adds a piece of the data.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), PayloadError> {
+        self.uncompressed_bytes += piece.len() as u64;
+        match &mut self.rung {
+            Rung::Plain(held) if held.len() + piece.len() < PLAIN_BELOW_BYTES => held.extend_from_slice(piece),
+            Rung::Plain(held) => {
+                let mut encoder =
+                    zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(PayloadError::Zstd)?;
+                encoder.write_all(held).and_then(|()| encoder.write_all(piece)).map_err(PayloadError::Zstd)?;
+                self.rung = Rung::Zstd(encoder);
+            }
+            Rung::Zstd(encoder) => encoder.write_all(piece).map_err(PayloadError::Zstd)?,
+        }
+        Ok(())
+    }
+
+    /// The payload of all that was pushed.
+    pub fn finish(self) -> Result<Encoded, PayloadError> {
+        let (codec, payload) = match self.rung {
+            Rung::Plain(held) => (Codec::Plain, held),
+            Rung::Zstd(encoder) => (Codec::Zstd, encoder.finish().map_err(PayloadError::Zstd)?),
+        };
+        Ok(Encoded { codec, payload, uncompressed_bytes: self.uncompressed_bytes })
+    }
+}
+
+/// The data as text. Meta's strings may hold bytes that are no UTF-8: each such sequence is read as U+FFFD, and what is
+/// stored and hashed stays the bytes that came. Valid data is borrowed.
+pub fn text(data: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(data)
 }
 
 /// Decodes a payload, refusing one that would grow past `limit_bytes`: a small message must not fill the memory.
@@ -90,30 +145,59 @@ pub fn decode(codec: Codec, payload: &[u8], limit_bytes: u64) -> Result<Cow<'_, 
 mod tests {
     use super::*;
 
+    fn encode(data: &[u8], piece_bytes: usize) -> Encoded {
+        let mut encoder = Encoder::default();
+        data.chunks(piece_bytes).for_each(|piece| encoder.push(piece).expect("is taken"));
+        encoder.finish().expect("encodes")
+    }
+
     #[test]
     fn both_rungs_give_back_what_they_took() {
         for size in [0, 10, PLAIN_BELOW_BYTES - 1, PLAIN_BELOW_BYTES, 200_000] {
-            let json = vec![b'7'; size];
-            let (codec, bytes) = encode(json.clone()).expect("encodes");
-            assert_eq!(codec == Codec::Plain, size < PLAIN_BELOW_BYTES);
-            assert_eq!(decode(codec, &bytes, 1 << 20).expect("decodes").as_ref(), json);
+            let data = vec![b'7'; size];
+            let encoded = encode(&data, 100);
+            assert_eq!(encoded.codec == Codec::Plain, size < PLAIN_BELOW_BYTES);
+            assert_eq!(encoded.uncompressed_bytes, size as u64);
+            assert_eq!(decode(encoded.codec, &encoded.payload, 1 << 20).expect("decodes").as_ref(), data);
+        }
+    }
+
+    #[test]
+    fn pieces_do_not_show() {
+        let data: Vec<u8> = (0..600_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+        for size in [500, PLAIN_BELOW_BYTES, 100_000, data.len()] {
+            let whole = encode(&data[..size], size).payload;
+            for piece_bytes in [77, 5_000, 131_072, 1 << 20] {
+                assert_eq!(
+                    encode(&data[..size], piece_bytes).payload,
+                    whole,
+                    "{size} bytes in pieces of {piece_bytes}"
+                );
+            }
         }
     }
 
     #[test]
     fn a_bomb_is_refused() {
-        let (codec, bytes) = encode(vec![0; 1 << 20]).expect("encodes");
-        assert!(matches!(decode(codec, &bytes, 1000), Err(PayloadError::TooLarge { limit_bytes: 1000 })));
+        let encoded = encode(&vec![0; 1 << 20], 1 << 20);
+        let decoded = decode(encoded.codec, &encoded.payload, 1000);
+        assert!(matches!(decoded, Err(PayloadError::TooLarge { limit_bytes: 1000 })));
     }
 
     #[test]
     fn cut_bytes_and_unknown_codecs_are_refused() {
-        let (codec, bytes) = encode(vec![1; 5000]).expect("encodes");
-        assert!(matches!(decode(codec, &bytes[..bytes.len() / 2], 1 << 20), Err(PayloadError::Zstd(_))));
+        let Encoded { codec, payload, .. } = encode(&[1; 5000], 5000);
+        assert!(matches!(decode(codec, &payload[..payload.len() / 2], 1 << 20), Err(PayloadError::Zstd(_))));
         let error = "lz4".parse::<Codec>().expect_err("lz4 is none of them");
         assert_eq!(
             error.to_string(),
             "payload codec \"lz4\" (header ce-datacodec) is unknown: this version reads plain and zstd"
         );
+    }
+
+    #[test]
+    fn text_is_borrowed_where_it_is_utf_8() {
+        assert!(matches!(text("żółw 🐢".as_bytes()), Cow::Borrowed("żółw 🐢")));
+        assert_eq!(text(b"cut \xf0\x9f emoji, \xff"), "cut \u{fffd} emoji, \u{fffd}");
     }
 }

@@ -35,7 +35,8 @@ fn fetched(event_id: u128, fetched_at: DateTime<Utc>, run_id: Option<Uuid>, rows
         control: None,
         rows: vec![&*row; rows],
     };
-    InsightsFetched::new(Uuid::from_u128(event_id), fetched_at, run_id, 4, &data).expect("it is encoded")
+    InsightsFetched::new(Uuid::from_u128(event_id), fetched_at, run_id, 4, &data, data.row_bytes())
+        .expect("it is encoded")
 }
 
 fn read(pairs: &Pairs) -> Result<Event, events::headers::HeaderError> {

@@ -153,16 +153,39 @@ fn the_sample_s_data_survives_compression() {
     let day = AccountDay::parse(&sample.subject).expect("its subject is read");
     let data = InsightsData::parse(sample.data.get().as_bytes(), &day).expect("its data is read");
     let c = open_insights(&sample.attributes()).expect("its circumstances are read");
-    let event = InsightsFetched::new(c.event_id, c.fetched_at, c.run_id, 1, &data).expect("it is encoded anew");
+    let event = InsightsFetched::new(c.event_id, c.fetched_at, c.run_id, 1, &data, data.row_bytes())
+        .expect("it is encoded anew");
     assert_eq!(event.circumstances.codec, payload::Codec::Zstd);
     assert!(event.payload.len() < sample.data.get().len());
     assert_eq!(event.day, day);
 
     let json = payload::decode(payload::Codec::Zstd, &event.payload, LIMIT_BYTES).expect("it is decompressed");
+    assert_eq!(
+        json,
+        serde_json::to_vec(&data).expect("it is written at once"),
+        "written piece by piece, it is the same"
+    );
     let again = InsightsData::parse(&json, &day).expect("it is read");
     let bytes = |data: &InsightsData<'_>| data.rows.iter().map(|row| row.get().to_owned()).collect::<Vec<_>>();
     assert_eq!(bytes(&again), bytes(&data));
     assert_eq!(again.control, data.control);
+}
+
+#[test]
+fn rows_that_are_no_utf_8_travel_as_they_are() {
+    let text = file("adledger.meta.insights.fetched.v1");
+    let sample = sample(&text);
+    let day = AccountDay::parse(&sample.subject).expect("its subject is read");
+    let head = InsightsData::parse(sample.data.get().as_bytes(), &day).expect("its data is read");
+    let c = open_insights(&sample.attributes()).expect("its circumstances are read");
+    let rows: [&[u8]; 2] = [b"{\"ad_id\":\"1\",\"ad_name\":\"caf\xe9\"}", b"{\"ad_id\":\"2\"}"];
+    let event = InsightsFetched::new(c.event_id, c.fetched_at, c.run_id, 1, &head, rows).expect("it is encoded");
+    assert_eq!(event.circumstances.row_count, Some(2), "the head's own rows are passed over");
+    let data = payload::decode(event.circumstances.codec, &event.payload, LIMIT_BYTES).expect("it is decoded");
+    assert!(data.windows(rows[0].len()).any(|bytes| bytes == rows[0]), "the bytes are Meta's");
+    let json = payload::text(&data);
+    let read = InsightsData::parse(json.as_bytes(), &day).expect("it is read");
+    assert_eq!(read.rows[0].get(), "{\"ad_id\":\"1\",\"ad_name\":\"caf\u{fffd}\"}");
 }
 
 #[test]

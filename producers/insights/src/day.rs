@@ -74,8 +74,9 @@ impl Fetcher {
         let rows = data.rows.len() as u64;
         let pages = i32::try_from(answer.pages).unwrap_or(i32::MAX);
         Span::current().record("rows", rows).record("pages", pages);
-        let mut event = InsightsFetched::new(Uuid::now_v7(), fetched_at, Some(lease.run_id), pages, &data)
-            .map_err(|error| DayError::Encode(error.to_string()))?;
+        let mut event =
+            InsightsFetched::new(Uuid::now_v7(), fetched_at, Some(lease.run_id), pages, &data, data.row_bytes())
+                .map_err(|error| DayError::Encode(error.to_string()))?;
         event.circumstances.traceparent = jetstream::traceparent();
         let attributes = event.attributes().map_err(|error| DayError::Encode(error.to_string()))?;
         let event_id = event.circumstances.event_id;

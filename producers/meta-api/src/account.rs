@@ -1,9 +1,7 @@
-use secrecy::SecretString;
-
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
+use crate::insights::Access;
 use crate::json::Object;
-use crate::patience::Observer;
 
 /// An ad account as Meta knows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +45,11 @@ impl AdAccount {
 
 impl MetaApi {
     /// Reads one ad account: whether the token reaches it, and its currency and time zone.
-    pub async fn ad_account(
-        &self,
-        token: &SecretString,
-        external_id: &str,
-        observer: Observer<'_>,
-    ) -> Result<AdAccount, Error> {
+    pub async fn ad_account(&self, access: &Access<'_>) -> Result<AdAccount, Error> {
+        let external_id = access.external_id;
         let about = format!("ad account {external_id}");
-        let auth = authorize(token, external_id, &about)?;
-        let mut patience = self.patience(about.clone(), observer);
+        let auth = authorize(access.token, external_id, &about)?;
+        let mut patience = self.patience(about.clone(), access.observer).behind(access.gate);
         let query = [("fields", AdAccount::FIELDS.to_owned())];
         let answer = self.ask(&auth, external_id, &query, &mut patience).await?;
 
@@ -64,8 +58,9 @@ impl MetaApi {
             field: field.into(),
             problem: auth.clean(&problem),
         };
+        let text = answer.text();
         let object =
-            Object::parse(&answer.body).ok_or_else(|| unreadable(("the answer", "is not a JSON object".into())))?;
+            Object::parse(&text.text).ok_or_else(|| unreadable(("the answer", "is not a JSON object".into())))?;
         AdAccount::read(&object, external_id).map_err(unreadable)
     }
 }

@@ -1,7 +1,6 @@
 use std::collections::HashSet;
 
 use secrecy::SecretString;
-use serde_json::value::RawValue;
 
 use crate::account::AdAccount;
 use crate::authorization::Authorization;
@@ -61,9 +60,9 @@ impl MetaApi {
 }
 
 /// The ad account of a row; else its id, or what stands in its place, and what is wrong.
-fn read(row: &RawValue) -> Result<AdAccount, (String, String)> {
+fn read(row: &str) -> Result<AdAccount, (String, String)> {
     let nameless = |problem: &str| ("an ad account".to_owned(), problem.to_owned());
-    let object = Object::parse(row.get()).ok_or_else(|| nameless("is not a JSON object"))?;
+    let object = Object::parse(row).ok_or_else(|| nameless("is not a JSON object"))?;
     let external_id = object.text("id").ok_or_else(|| nameless("has no id"))?;
     check_ad_account_id(&external_id).map_err(|error| (external_id.clone(), error.to_string()))?;
     AdAccount::read(&object, &external_id)
@@ -86,7 +85,7 @@ mod tests {
             (r#"{"id":"act_1","timezone_name":"","currency":"EUR"}"#, "act_1", "timezone_name is missing"),
             (r#"{"id":"act_1","timezone_name":[],"currency":"EUR"}"#, "act_1", "timezone_name is missing"),
         ] {
-            let (found, text) = read(&RawValue::from_string(row.into()).unwrap()).unwrap_err();
+            let (found, text) = read(row).unwrap_err();
             assert_eq!(found, entry, "{row}");
             assert!(text.contains(reason), "{row}: {text}");
         }

@@ -25,47 +25,105 @@ impl Class {
     }
 }
 
-/// The class of an error answer.
+/// An error as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The HTTP status; `None` where a report says what it failed of, which has none.
+    pub status: Option<u16>,
+    /// `code` of the body's `error`.
+    pub code: Option<i64>,
+    /// `error_subcode` of the same.
+    pub subcode: Option<i64>,
+    pub is_transient: bool,
+    /// The whole body, or Meta's words alone.
+    pub body: &'a str,
+}
+
+/// What an error means: its class, and who must do what, in words that follow a colon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    pub class: Class,
+    pub sentence: &'static str,
+}
+
+/// What an error answer means.
 ///
-/// `status` is the HTTP status; the rest stands in the body's `error` object (`code`, `error_subcode`, `is_transient`,
-/// `message`), where there is one. Code and subcode decide before the HTTP status does: a throttle is mostly HTTP 400,
-/// and `type` is OAuthException for throttles too.
-pub(crate) fn classify(
-    status: u16,
-    code: Option<i64>,
-    subcode: Option<i64>,
-    is_transient: bool,
-    message: &str,
-) -> Class {
-    let reduce_data = message.to_ascii_lowercase().contains("reduce the amount of data");
-    match (code, subcode) {
-        (Some(4), _) => return Class::AppThrottle,
-        // 613 without a subcode is used for abuse limits too: the waits are the same, but the run says it.
-        (Some(17 | 613 | 80000 | 80003 | 80004 | 80014), _) => return Class::AccountThrottle,
-        (Some(32 | 80001 | 80002 | 80005 | 80006 | 80008 | 80009), _) => return Class::OtherThrottle,
+/// Code and subcode decide before the HTTP status does: a throttle is mostly HTTP 400, and `type` is OAuthException for
+/// throttles too. Of the rest the status decides, and where there is no JSON it is all there is.
+pub fn classify(said: &Said<'_>) -> Meaning {
+    let (class, sentence) = by_code(said).unwrap_or_else(|| by_status(said));
+    Meaning { class, sentence }
+}
 
-        (Some(100), Some(1_487_534 | 1_504_018)) => return Class::TooMuchData,
-        (Some(2), Some(1_504_038)) | (Some(-3), Some(1_504_045)) => return Class::TooMuchData,
-        (Some(1), _) if reduce_data => return Class::TooMuchData,
+fn by_code(said: &Said<'_>) -> Option<(Class, &'static str)> {
+    use Class::*;
+    let reduces = || said.body.to_ascii_lowercase().contains("reduce the amount of data");
+    Some(match (said.code?, said.subcode) {
+        (4, _) => (AppThrottle, "the whole Meta app is throttled; all its ad accounts wait, by themselves"),
+        (17 | 80000 | 80003 | 80004 | 80014, _) | (613, Some(_)) => {
+            (AccountThrottle, "the ad account is throttled; it waits, by itself")
+        }
+        (613, None) => (
+            AccountThrottle,
+            "Meta throttles without saying why, which it does for limits against abuse too; it waits, by itself, and where \
+             this lasts look into the Meta app's dashboard",
+        ),
+        (32 | 80001 | 80002 | 80005 | 80006 | 80008 | 80009, _) => {
+            (OtherThrottle, "a limit of Meta's is reached; it waits, by itself")
+        }
 
-        (Some(190 | 102), _) => return Class::Token,
-        (Some(10 | 200..=299), _) | (Some(100), Some(3_191_001)) => return Class::Permission,
-        (Some(2), Some(1_504_041 | 1_504_042)) | (Some(3018 | 2635), _) => return Class::WrongRequest,
-        _ => {}
+        (100, Some(1_487_534 | 1_504_018)) | (2, Some(1_504_038)) | (-3, Some(1_504_045)) => {
+            (TooMuchData, "it is asked for in smaller parts, by itself")
+        }
+        (1, _) if reduces() => (TooMuchData, "it is asked for in smaller parts, by itself"),
+
+        (190, Some(463)) => (Token, "the access token has expired: connect again with a new one"),
+        (190, Some(460)) => {
+            (Token, "its user has changed the password, which ends the access token: connect again with a new one")
+        }
+        (190, Some(458)) => (Token, "its user has removed the Meta app: connect again, and let it read ads"),
+        (190, Some(493)) => (Token, "its user's consent of 90 days is over: that user must connect again"),
+        (190 | 102, _) => (Token, "the access token is good for nothing any more: connect again with a new token"),
+        (10 | 200..=299, _) | (100, Some(3_191_001)) => (
+            Permission,
+            "the token needs the permission ads_read, which its user grants by connecting again, and the user a role on the \
+             ad account, which an admin of it gives",
+        ),
+        (2, Some(1_504_041)) => (WrongRequest, "these fields and windows do not go together: ask for others"),
+        (2, Some(1_504_042)) => (WrongRequest, "such a combination of fields is not answered: ask for fewer of them"),
+        (3018, _) => (WrongRequest, "Meta keeps 37 months, ask for a later day"),
+        (2635, _) => (WrongRequest, "the version of the API has expired, set META_API_VERSION to a current one"),
+        (100, Some(1_487_561)) => (WrongRequest, "a status in META_EFFECTIVE_STATUS is not one of Meta's, correct it"),
+        (100, Some(33)) => (WrongRequest, "check the ad account's id, and that the token's user may see it"),
+        _ => return None,
+    })
+}
+
+/// What is left when no code is known by name.
+fn by_status(said: &Said<'_>) -> (Class, &'static str) {
+    use Class::*;
+    if said.status == Some(429) {
+        return (AccountThrottle, "too many requests; it waits, by itself");
     }
-    if status == 429 {
-        return Class::AccountThrottle;
-    }
-    // What is left of code 100 is wrong for ever, unless Meta itself says otherwise.
-    match (code, subcode) {
-        _ if is_transient => Class::Transient,
-        (_, Some(99 | 341 | 960 | 1_815_107)) => Class::Transient,
-        (Some(1 | 2 | 341 | 960 | 2601), _) | (Some(-2), Some(2_490_547)) => Class::Transient,
-        (Some(100), _) => Class::WrongRequest,
-        _ if status >= 500 || status == 408 => Class::Transient,
-        (None, _) if status == 401 => Class::Token,
-        (None, _) if status == 403 => Class::Permission,
-        _ => Class::WrongRequest,
+    let passes = "Meta or the way to it has a trouble that passes: it is asked again, by itself";
+    match (said.code, said.subcode) {
+        // What is left of code 100 is wrong for ever, unless Meta itself says otherwise.
+        _ if said.is_transient => (Transient, passes),
+        (_, Some(99 | 341 | 960)) | (Some(-2), Some(2_490_547)) => (Transient, passes),
+        (_, Some(1_815_107)) => (Transient, "the report is not ready to be read yet: it is asked for again, by itself"),
+        (Some(1 | 2 | 341 | 960 | 2601), _) => (Transient, passes),
+        (Some(100), _) => {
+            (WrongRequest, "it would be refused again, so correct the ad account's id, the fields or the windows first")
+        }
+        _ if said.status.is_some_and(|status| status >= 500 || status == 408) => (Transient, passes),
+        // A page for people, or half an answer, with a status that says nothing: what stands in front of Meta is ill.
+        (None, _) if said.status.is_some_and(|status| status < 300) => (Transient, passes),
+        (None, _) if said.status == Some(401) => (Token, "connect again with a new token"),
+        (None, _) if said.status == Some(403) => {
+            (Permission, "the token's user needs a role on the ad account, which an admin of it gives")
+        }
+        (None, _) => (WrongRequest, "check META_API_BASE_URL"),
+        _ => (WrongRequest, "it would be refused again: look the code up in Meta's documents, and report it"),
     }
 }
 
@@ -143,17 +201,63 @@ mod tests {
             (401, None, None, Token),
         ];
         for &(status, code, subcode, class) in table {
-            assert_eq!(classify(status, code, subcode, false, "x"), class, "HTTP {status} {code:?}/{subcode:?}");
+            let said = Said { status: Some(status), code, subcode, is_transient: false, body: "x" };
+            let meaning = classify(&said);
+            assert_eq!(meaning.class, class, "HTTP {status} {code:?}/{subcode:?}");
+            assert!(meaning.sentence.len() > 20 && !meaning.sentence.ends_with('.'), "{meaning:?}");
         }
     }
 
     #[test]
     fn the_message_and_is_transient_decide_where_the_code_does_not() {
-        let reduce = "Please reduce the amount of data you're asking for, then retry your request";
-        assert_eq!(classify(500, Some(1), None, false, reduce), Class::TooMuchData);
-        assert_eq!(classify(400, Some(100), None, true, ""), Class::Transient);
-        assert_eq!(classify(400, Some(7777), None, true, ""), Class::Transient);
-        assert_eq!(classify(400, Some(190), None, true, ""), Class::Token);
-        assert_eq!(classify(400, Some(17), None, true, ""), Class::AccountThrottle);
+        let reduce = r#"{"error":{"message":"Please reduce the amount of data you're asking for, then retry"}}"#;
+        for (status, code, is_transient, body, class) in [
+            (500, Some(1), false, reduce, Class::TooMuchData),
+            (500, Some(1), false, "An unknown error occurred", Class::Transient),
+            (400, Some(100), true, "", Class::Transient),
+            (400, Some(7777), true, "", Class::Transient),
+            (400, Some(190), true, "", Class::Token),
+            (400, Some(17), true, "", Class::AccountThrottle),
+            (200, None, false, "<html>Sorry</html>", Class::Transient),
+            (400, None, true, "{}", Class::Transient),
+        ] {
+            let said = Said { status: Some(status), code, subcode: None, is_transient, body };
+            assert_eq!(classify(&said).class, class, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_says_what_it_failed_of_without_a_status() {
+        for (code, subcode, class) in [
+            (Some(100), Some(1_487_534), Class::TooMuchData),
+            (Some(190), None, Class::Token),
+            (Some(2), None, Class::Transient),
+            (Some(4), None, Class::AppThrottle),
+        ] {
+            let said = Said { status: None, code, subcode, is_transient: false, body: "" };
+            assert_eq!(classify(&said).class, class, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn sentences_say_who_must_do_what() {
+        let sentence = |code, subcode| {
+            classify(&Said { status: Some(400), code: Some(code), subcode, is_transient: false, body: "" }).sentence
+        };
+        for (code, subcode, said) in [
+            (190, Some(463), "has expired: connect again"),
+            (190, Some(460), "changed the password"),
+            (190, Some(458), "removed the Meta app"),
+            (190, Some(493), "90 days"),
+            (190, Some(467), "connect again with a new token"),
+            (200, None, "ads_read"),
+            (613, None, "limits against abuse"),
+            (4, Some(1_504_022), "whole Meta app"),
+            (3018, None, "37 months"),
+            (2635, None, "META_API_VERSION"),
+            (100, Some(1_487_561), "META_EFFECTIVE_STATUS"),
+        ] {
+            assert!(sentence(code, subcode).contains(said), "{code}/{subcode:?}: {}", sentence(code, subcode));
+        }
     }
 }

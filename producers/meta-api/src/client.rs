@@ -47,9 +47,31 @@ impl MetaApi {
         patience: &mut Patience<'_>,
     ) -> Result<Answer, Error> {
         loop {
+            patience.pass().await?;
             match self.transport.get(auth, path, query).await {
                 Ok(answer) => {
-                    patience.answered();
+                    patience.answered(&answer.usage).await?;
+                    return Ok(answer);
+                }
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    /// Has something made, with a POST. An answer that got lost may have begun the work: it is asked for once more, and
+    /// whoever asks must be able to live with two.
+    pub(crate) async fn order(
+        &self,
+        auth: &Authorization,
+        path: &str,
+        form: &[(&str, String)],
+        patience: &mut Patience<'_>,
+    ) -> Result<Answer, Error> {
+        loop {
+            patience.pass().await?;
+            match self.transport.post(auth, path, form).await {
+                Ok(answer) => {
+                    patience.answered(&answer.usage).await?;
                     return Ok(answer);
                 }
                 Err(failure) => patience.after(failure).await?,

@@ -23,10 +23,13 @@ pub struct ClientConfig {
     pub max_attempts: u32,
     /// The longest sum of waits within one call of this crate (one day with all its pages).
     pub max_total_wait: Duration,
-    /// Rows a page; halved as far as 25 where Meta says that a page is too much data.
+    /// Rows a page, where the caller does not say.
     pub page_limit: u32,
-    /// The most pages of one day.
+    /// The most pages of one window.
     pub max_pages: u32,
+    /// A report that does not move for so long is ordered anew, and so is one that takes longer than `report_within`.
+    pub report_stuck_after: Duration,
+    pub report_within: Duration,
     pub connect_timeout: Duration,
     /// From sending the question to the last byte of the answer.
     pub request_timeout: Duration,
@@ -45,6 +48,8 @@ impl Default for ClientConfig {
             max_total_wait: Duration::from_secs(30 * 60),
             page_limit: 500,
             max_pages: 2_000,
+            report_stuck_after: Duration::from_secs(10 * 60),
+            report_within: Duration::from_secs(2 * 3600),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(120),
             max_body_bytes: 64 << 20,

@@ -11,6 +11,8 @@ pub struct Refusal {
     pub code: Option<i64>,
     pub subcode: Option<i64>,
     pub message: String,
+    /// Who must do what, in words that follow a colon; see [`classify`](crate::classify). Empty where nobody knows.
+    pub sentence: &'static str,
     /// What Meta's support asks for.
     pub fbtrace_id: Option<String>,
 }
@@ -39,12 +41,9 @@ impl fmt::Display for Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The integration needs a new token; its jobs stop.
-    #[error("Meta refuses the access token when asked for {about} ({refusal}): connect again with a new token")]
+    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", advice(refusal))]
     Token { about: String, refusal: Box<Refusal> },
-    #[error(
-        "Meta does not let this token read {about} ({refusal}): the token needs the permission ads_read, which its user \
-         grants by connecting again, and the user a role on the ad account, which an admin of it gives"
-    )]
+    #[error("Meta does not let this token read {about} ({refusal}): {}", advice(refusal))]
     Permission { about: String, refusal: Box<Refusal> },
     /// Gave up waiting. `retry_after` is what the headers asked for at last, not capped: the run may wait that long.
     #[error(
@@ -59,6 +58,12 @@ pub enum Error {
         retry_after: Option<Duration>,
         refusal: Box<Refusal>,
     },
+    /// Meta's block lasts longer than is waited for with the work in hand.
+    #[error("{sentence}, so {about} is not asked for now")]
+    Blocked { about: String, retry_after: Duration, sentence: String },
+    /// Whoever lets requests out could not say whether this one may leave.
+    #[error("it is not known whether Meta may be asked for {about}")]
+    Gate { about: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "Meta finds {about} too much data even at {page_limit} rows a page ({refusal}): ask for fewer fields or windows"
     )]
@@ -83,6 +88,12 @@ pub enum Error {
          check the network and META_API_BASE_URL, or try again later"
     )]
     Unreachable { about: String, host: String, attempts: u32, reason: String },
+    /// A report that Meta makes of many rows came to nothing, `attempts` times.
+    #[error(
+        "Meta's report about {about} came to nothing in {attempts} attempts (last: {reason}): it is asked for again with the \
+         next run"
+    )]
+    Report { about: String, attempts: u32, reason: String },
     /// The code is expired, used, or not to be used again: nobody knows what became of an answer that was lost.
     #[error(
         "the code of this sign-in with Meta got no token ({refusal}): a code serves once and for a few minutes, \
@@ -116,13 +127,15 @@ pub enum Error {
 
 impl Error {
     /// A stable word for tables and metrics: `token`, `permission`, `throttled`, `too_much_data`, `wrong_request`,
-    /// `unreadable`, `paging_loop` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
+    /// `unreadable`, `paging_loop`, `report`, `database` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
     /// here or with Meta) and `other_app`.
     pub fn class(&self) -> &'static str {
         match self {
             Error::Token { .. } => "token",
             Error::Permission { .. } => "permission",
-            Error::Throttled { .. } => "throttled",
+            Error::Throttled { .. } | Error::Blocked { .. } => "throttled",
+            Error::Gate { .. } => "database",
+            Error::Report { .. } => "report",
             Error::TooMuchData { .. } => "too_much_data",
             Error::WrongRequest { .. } | Error::AdAccountId { .. } => "wrong_request",
             Error::Unreadable { .. } => "unreadable",
@@ -152,12 +165,5 @@ impl Error {
 }
 
 fn advice(refusal: &Refusal) -> &'static str {
-    match (refusal.code, refusal.subcode) {
-        (Some(2635), _) => "the version of the API has expired, set META_API_VERSION to a current one",
-        (Some(3018), _) => "Meta keeps 37 months, ask for a later day",
-        (Some(100), Some(1_487_561)) => "a status in META_EFFECTIVE_STATUS is not one of Meta's, correct it",
-        (Some(100), Some(33)) => "check the ad account's id, and that the token's user may see it",
-        (None, _) => "check META_API_BASE_URL",
-        _ => "it would be refused again, so correct the ad account's id, the fields or the windows first",
-    }
+    if refusal.sentence.is_empty() { "connect again with a new token" } else { refusal.sentence }
 }

@@ -1,18 +1,21 @@
+use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
+
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use secrecy::SecretString;
-use serde_json::value::RawValue;
 
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
+use crate::gate::Gate;
 use crate::json::{Object, unquoted};
-use crate::list::Page;
-use crate::paging::{self, Question};
-use crate::patience::{Observer, Progress, ThrottleStats};
+use crate::list::{Page, Problem};
+use crate::paging::{self, Doubles, Question};
+use crate::patience::{Observer, Progress};
+use crate::report;
+use crate::rows::Rows;
 
-/// The smallest page that is asked for when Meta finds a page too much data.
-const PAGE_FLOOR: u32 = 25;
-/// How often a day starts over because its rows moved between two pages.
+/// How often a window starts over because its rows moved between two pages.
 const MAX_STARTS: u32 = 3;
 
 /// What is asked about a day, the same for every day of a run.
@@ -26,14 +29,45 @@ pub struct InsightsQuery {
     pub attribution_windows: Vec<String>,
 }
 
+/// Who asks about which ad account.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    pub token: &'a SecretString,
+    /// `act_…`.
+    pub external_id: &'a str,
+    /// Who lets the requests out; without one each call has its own patience.
+    pub gate: Option<&'a dyn Gate>,
+    /// Told of each page, and where there is no gate of each wait before it begins.
+    pub observer: Observer<'a>,
+}
+
+/// How a window is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows a page.
+    pub page_limit: u32,
+    pub way: Way,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Answered at once, page by page.
+    Pages,
+    /// A report that Meta makes first: slower, and for windows of any size.
+    Report,
+}
+
 /// Meta's answer about one ad account on one day, complete to its last page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct DayAnswer {
-    /// One row an ad, each the JSON that Meta sent, byte for byte, in the order of its pages. No ad comes twice.
-    pub rows: Vec<Box<RawValue>>,
-    /// Answers that the rows were read from; 1 for a day without rows.
+    pub date: NaiveDate,
+    /// One row an ad, each the JSON that Meta sent, byte for byte, in the order of its pages. An ad comes twice only where Meta
+    /// insists on two different rows for it.
+    pub rows: Rows,
+    /// The values of `account_currency` in the rows, each once.
+    pub currencies: Vec<String>,
+    /// Answers that the rows were read from, together with those of the window's other days; 1 for a window without rows.
     pub pages: u32,
-    pub throttle: ThrottleStats,
 }
 
 /// The unfiltered account-level total of a day.
@@ -42,108 +76,111 @@ pub struct ControlTotal {
     /// In the ad account's currency, a decimal number as Meta wrote it.
     pub spend: String,
     pub impressions: i64,
-    pub throttle: ThrottleStats,
 }
 
 impl MetaApi {
-    /// Every ad's row of one day (of the ad account's time zone) that passes the filter.
-    ///
-    /// A day without rows is an answer too. `observer` is told of each page, and of each wait before it begins.
+    /// Every ad's row that passes the filter, of each day of a window (days of the ad account's time zone), in one go. The
+    /// answer has every day of the window, oldest first, also those without rows.
     ///
     /// # Errors
-    /// Each of [`Error`]; nothing of a day is returned unless its last page was read.
-    pub async fn insights_day(
+    /// Each of [`Error`]; nothing is returned unless the window's last page was read, because Meta promises no order across
+    /// days. [`Error::TooMuchData`] wants another [`Shape`] or a shorter window: the same is never asked for again here.
+    pub async fn insights(
         &self,
-        token: &SecretString,
-        external_id: &str,
-        date: NaiveDate,
+        access: &Access<'_>,
+        window: RangeInclusive<NaiveDate>,
         query: &InsightsQuery,
-        observer: Observer<'_>,
-    ) -> Result<DayAnswer, Error> {
-        let about = format!("ad account {external_id} on {date}");
-        let auth = authorize(token, external_id, &about)?;
-        let path = format!("{external_id}/insights");
-        let parameters = day_parameters(date, query);
-        let mut patience = self.patience(about.clone(), observer);
-        let mut page_limit = self.config.page_limit.max(1);
-        let mut starts = 1;
+        shape: Shape,
+    ) -> Result<Vec<DayAnswer>, Error> {
+        let external_id = access.external_id;
+        let about = format!("ad account {external_id} {}", in_words(&window));
+        let auth = authorize(access.token, external_id, &about)?;
+        let mut path = format!("{external_id}/insights");
+        let mut parameters = window_parameters(&window, query);
+        let mut patience = self.patience(about.clone(), access.observer).behind(access.gate);
+        let page_limit = shape.page_limit.max(1);
+        let (mut starts, mut orders) = (1, 0);
+        let ordered = (path.clone(), parameters.clone());
+        if shape.way == Way::Report {
+            parameters.clear();
+        }
         loop {
-            let question = Question { auth: &auth, path: &path, parameters: &parameters, date, page_limit };
-            match paging::read_day(self, &question, &mut patience).await {
-                Ok(read) => {
-                    return Ok(DayAnswer { rows: read.rows, pages: read.pages, throttle: patience.throttle });
+            if shape.way == Way::Report {
+                let (path_of_order, parameters) = (&ordered.0, &ordered.1);
+                let id = self.complete_report(&auth, path_of_order, parameters, &mut orders, &mut patience).await?;
+                path = format!("{id}/insights");
+            }
+            let window = window.clone();
+            let question = Question { auth: &auth, path: &path, parameters: &parameters, window, page_limit };
+            let doubles = if starts < MAX_STARTS { Doubles::StartOver } else { Doubles::Keep };
+            match paging::read_window(self, &question, doubles, &mut patience).await {
+                Ok(days) => return Ok(days),
+                Err(paging::Stop::RowsMoved { ad_id, date }) => {
+                    starts += 1;
+                    tracing::info!(about, ad_id, %date, "an ad came twice: starting over");
+                    (access.observer)(Progress::StartedOver { ad_id });
                 }
                 Err(paging::Stop::Error(Error::TooMuchData { about, refusal, .. })) => {
-                    if page_limit <= PAGE_FLOOR {
-                        return Err(Error::TooMuchData { about, page_limit, refusal });
-                    }
-                    // Cursors belong to a page size, so the day starts over.
-                    page_limit = (page_limit / 2).max(PAGE_FLOOR);
-                    tracing::info!(about, page_limit, %refusal, "too much data: starting over with smaller pages");
-                    observer(Progress::SmallerPages { page_limit });
+                    return Err(Error::TooMuchData { about, page_limit, refusal });
                 }
-                Err(paging::Stop::RowsMoved { ad_id }) if starts < MAX_STARTS => {
-                    starts += 1;
-                    tracing::info!(about, ad_id, "an ad came twice: starting the day over");
-                    observer(Progress::StartedOver { ad_id });
-                }
-                Err(paging::Stop::RowsMoved { ad_id }) => {
-                    let problem = format!("{ad_id} comes twice on one day, also after {starts} attempts");
-                    return Err(Error::Unreadable { about, field: "ad_id".into(), problem });
+                // A report is kept for a while only.
+                Err(paging::Stop::Error(Error::WrongRequest { refusal, .. }))
+                    if shape.way == Way::Report && report::is_unknown(&refusal) && orders < report::MAX_ORDERS =>
+                {
+                    tracing::info!(about, %refusal, "the report is gone: ordering it again");
                 }
                 Err(paging::Stop::Error(error)) => return Err(error),
             }
         }
     }
 
-    /// The ad account's total of one day over all its ads, whatever their status.
+    /// The ad account's total of each day of a window over all its ads, whatever their status.
     ///
     /// Meta has no row for a day without delivery: it was asked, and knows of none, so that the total is zero. The same
     /// goes for a metric that the row leaves out, as Meta leaves out what is empty.
-    pub async fn control_total(
+    pub async fn control_totals(
         &self,
-        token: &SecretString,
-        external_id: &str,
-        date: NaiveDate,
-        observer: Observer<'_>,
-    ) -> Result<ControlTotal, Error> {
-        let about = format!("the control total of ad account {external_id} on {date}");
-        let auth = authorize(token, external_id, &about)?;
-        let mut patience = self.patience(about.clone(), observer);
+        access: &Access<'_>,
+        window: RangeInclusive<NaiveDate>,
+    ) -> Result<Totals, Error> {
+        let external_id = access.external_id;
+        let about = format!("the control total of ad account {external_id} {}", in_words(&window));
+        let auth = authorize(access.token, external_id, &about)?;
+        let mut patience = self.patience(about.clone(), access.observer).behind(access.gate);
+        let days = (*window.end() - *window.start()).num_days() + 1;
         let parameters = [
             ("level", "account".to_owned()),
             ("time_increment", "1".to_owned()),
-            ("time_range", time_range(date)),
-            ("fields", "spend,impressions".to_owned()),
+            ("time_range", time_range(&window)),
+            ("fields", "spend,impressions,account_currency".to_owned()),
+            ("limit", days.to_string()),
         ];
         let answer = self.ask(&auth, &format!("{external_id}/insights"), &parameters, &mut patience).await?;
-        let unreadable = |field: &str, problem: &str| Error::Unreadable {
+        let unreadable = |(field, problem): Problem| Error::Unreadable {
             about: about.clone(),
-            field: field.into(),
-            problem: auth.clean(problem),
+            field,
+            problem: auth.clean(&problem),
         };
-
-        let page = Object::parse(&answer.body).ok_or_else(|| unreadable("the answer", "is not a JSON object"))?;
-        let data = page.get("data").and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
-        let data = data.ok_or_else(|| unreadable("data", "is missing or no list"))?;
-        let throttle = patience.throttle;
-        let row = match data.as_slice() {
-            [] => return Ok(ControlTotal { spend: "0".into(), impressions: 0, throttle }),
-            [row] => Object::parse(row.get()).ok_or_else(|| unreadable("data[0]", "is not a JSON object"))?,
-            rows => return Err(unreadable("data", &format!("has {} rows, not one for the day", rows.len()))),
-        };
-        paging::check_date(row.get("date_start"), date).map_err(|problem| unreadable("date_start", &problem))?;
-        let spend = row.get("spend").map_or("0", unquoted);
-        if spend.parse::<Decimal>().is_err() {
-            return Err(unreadable("spend", &format!("is {spend:?}, not a decimal number")));
+        let text = answer.text();
+        let page = Page::read(&answer, &text.text).map_err(unreadable)?;
+        let zero = || ControlTotal { spend: "0".into(), impressions: 0 };
+        let all = window.start().iter_days().take_while(|day| day <= window.end());
+        let mut totals = Totals { days: all.map(|day| (day, zero())).collect(), currencies: Vec::new() };
+        let mut found = HashSet::new();
+        for row in &page.rows {
+            let (date, total, currency) = control_row(row, &window).map_err(unreadable)?;
+            if !found.insert(date) {
+                return Err(unreadable(("data".into(), format!("has two rows for {date}"))));
+            }
+            if let Some(currency) = currency.filter(|currency| !totals.currencies.contains(currency)) {
+                totals.currencies.push(auth.clean(&currency));
+            }
+            totals.days.insert(date, total);
         }
-        let impressions = match row.get("impressions") {
-            None => 0,
-            Some(raw) => unquoted(raw)
-                .parse()
-                .map_err(|_| unreadable("impressions", &format!("is {:?}, not a whole number", unquoted(raw))))?,
-        };
-        Ok(ControlTotal { spend: spend.into(), impressions, throttle })
+        match page.after {
+            Some(_) => Err(unreadable(("data".into(), format!("has more than one row for each of {days} days")))),
+            None => Ok(totals),
+        }
     }
 
     /// Proves that insights can be read, with the cheapest question there is: one day of the whole ad account. A day
@@ -160,22 +197,57 @@ impl MetaApi {
         let parameters = [
             ("level", "account".to_owned()),
             ("time_increment", "1".to_owned()),
-            ("time_range", time_range(date)),
+            ("time_range", time_range(&(date..=date))),
             ("fields", "impressions".to_owned()),
             ("limit", "1".to_owned()),
         ];
         let answer = self.ask(&auth, &format!("{external_id}/insights"), &parameters, &mut patience).await?;
-        let unreadable =
-            |(field, problem): (String, String)| Error::Unreadable { about, field, problem: auth.clean(&problem) };
-        Page::parse(&answer.body).map(drop).map_err(unreadable)
+        let unreadable = |(field, problem): Problem| Error::Unreadable { about, field, problem: auth.clean(&problem) };
+        let text = answer.text();
+        Page::read(&answer, &text.text).map(drop).map_err(unreadable)
     }
 }
 
-fn time_range(date: NaiveDate) -> String {
-    format!(r#"{{"since":"{date}","until":"{date}"}}"#)
+/// The control totals of a window.
+#[derive(Debug)]
+pub struct Totals {
+    /// Every day of the window.
+    pub days: BTreeMap<NaiveDate, ControlTotal>,
+    /// The values of `account_currency` in the rows, each once.
+    pub currencies: Vec<String>,
 }
 
-fn day_parameters(date: NaiveDate, query: &InsightsQuery) -> Vec<(&'static str, String)> {
+fn control_row(
+    row: &str,
+    window: &RangeInclusive<NaiveDate>,
+) -> Result<(NaiveDate, ControlTotal, Option<String>), Problem> {
+    let row = Object::parse(row).ok_or_else(|| ("data".to_owned(), "has a row that is no JSON object".to_owned()))?;
+    let date = paging::day_of(row.get("date_start"), window).map_err(|problem| ("date_start".to_owned(), problem))?;
+    let spend = row.get("spend").map_or("0", unquoted);
+    if spend.parse::<Decimal>().is_err() {
+        return Err(("spend".into(), format!("is {spend:?}, not a decimal number")));
+    }
+    let impressions = match row.get("impressions") {
+        None => 0,
+        Some(raw) => unquoted(raw)
+            .parse()
+            .map_err(|_| ("impressions".to_owned(), format!("is {:?}, not a whole number", unquoted(raw))))?,
+    };
+    Ok((date, ControlTotal { spend: spend.into(), impressions }, row.text("account_currency")))
+}
+
+fn in_words(window: &RangeInclusive<NaiveDate>) -> String {
+    match (window.start(), window.end()) {
+        (since, until) if since == until => format!("on {since}"),
+        (since, until) => format!("from {since} to {until}"),
+    }
+}
+
+fn time_range(window: &RangeInclusive<NaiveDate>) -> String {
+    format!(r#"{{"since":"{}","until":"{}"}}"#, window.start(), window.end())
+}
+
+fn window_parameters(window: &RangeInclusive<NaiveDate>, query: &InsightsQuery) -> Vec<(&'static str, String)> {
     let mut fields: Vec<&str> = query.fields.iter().map(String::as_str).collect();
     if !fields.contains(&"ad_id") {
         fields.insert(0, "ad_id");
@@ -183,7 +255,7 @@ fn day_parameters(date: NaiveDate, query: &InsightsQuery) -> Vec<(&'static str, 
     let mut parameters = vec![
         ("level", "ad".to_owned()),
         ("time_increment", "1".to_owned()),
-        ("time_range", time_range(date)),
+        ("time_range", time_range(window)),
         ("fields", fields.join(",")),
     ];
     if let Some(statuses) = &query.effective_status {

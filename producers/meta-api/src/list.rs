@@ -3,37 +3,47 @@
 
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
-
 use crate::authorization::Authorization;
 use crate::client::MetaApi;
 use crate::errors::Error;
 use crate::json::Object;
 use crate::patience::Patience;
+use crate::transport::Answer;
 
 /// What is wrong with an answer: the field, and the problem in words that follow its name.
 pub(crate) type Problem = (String, String);
 
 pub(crate) struct Page<'a> {
-    pub(crate) rows: Vec<&'a RawValue>,
+    /// The JSON of each entry.
+    pub(crate) rows: Vec<&'a str>,
     /// The cursor of the next page; `None` on the last.
     pub(crate) after: Option<String>,
 }
 
 impl<'a> Page<'a> {
-    pub(crate) fn parse(body: &'a str) -> Result<Page<'a>, Problem> {
+    /// Reads an answer, given its text.
+    pub(crate) fn read(answer: &Answer, text: &'a str) -> Result<Page<'a>, Problem> {
         let problem = |field: &str, text: &str| (field.to_owned(), text.to_owned());
-        let object = Object::parse(body).ok_or_else(|| problem("the answer", "is not a JSON object"))?;
-        let rows = object.get("data").and_then(|raw| serde_json::from_str(raw.get()).ok());
-        let rows = rows.ok_or_else(|| problem("data", "is missing or no list"))?;
-        let paging = object.object("paging");
-        let has_next = paging.as_ref().is_some_and(|paging| paging.get("next").is_some());
-        let after = match paging.and_then(|paging| paging.object("cursors")?.text("after")) {
-            _ if !has_next => None,
-            Some(cursor) if !cursor.is_empty() => Some(cursor),
-            _ => return Err(problem("paging.cursors.after", "is missing, though there is a next page")),
+        let Some(entries) = &answer.entries else {
+            let is_object = Object::parse(text).is_some();
+            let problems = [("the answer", "is not a JSON object"), ("data", "is missing or no list")];
+            let (field, said) = problems[usize::from(is_object)];
+            return Err(problem(field, said));
         };
-        Ok(Page { rows, after })
+        // What is beside the entries is short, and mostly behind them.
+        let (first, last) = (entries.first().map_or(0, |e| e.start), entries.last().map_or(0, |e| e.end));
+        let around = format!("{}{}", &text[..first], &text[last..]);
+        let paging = Object::parse(&around).and_then(|object| {
+            let paging = object.object("paging")?;
+            let after = paging.object("cursors").and_then(|cursors| cursors.text("after"));
+            Some((paging.get("next").is_some(), after))
+        });
+        let after = match paging {
+            None | Some((false, _)) => None,
+            Some((true, Some(cursor))) if !cursor.is_empty() => Some(cursor),
+            Some((true, _)) => return Err(problem("paging.cursors.after", "is missing, though there is a next page")),
+        };
+        Ok(Page { rows: entries.iter().map(|entry| &text[entry.clone()]).collect(), after })
     }
 }
 
@@ -48,7 +58,7 @@ pub(crate) struct List<'a> {
 
 impl List<'_> {
     /// Every row of every page, in Meta's order.
-    pub(crate) async fn read(&self, api: &MetaApi, patience: &mut Patience<'_>) -> Result<Vec<Box<RawValue>>, Error> {
+    pub(crate) async fn read(&self, api: &MetaApi, patience: &mut Patience<'_>) -> Result<Vec<String>, Error> {
         let about = patience.about.clone();
         let mut rows = Vec::new();
         let mut cursors = HashSet::new();
@@ -62,7 +72,8 @@ impl List<'_> {
                 }
                 error => error,
             })?;
-            let found = Page::parse(&answer.body).map_err(|(field, problem)| Error::Unreadable {
+            let text = answer.text();
+            let found = Page::read(&answer, &text.text).map_err(|(field, problem)| Error::Unreadable {
                 about: about.clone(),
                 field: self.auth.clean(&field),
                 problem: self.auth.clean(&problem),

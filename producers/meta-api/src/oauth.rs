@@ -201,7 +201,8 @@ fn granted(answer: &Answer, about: &str) -> Result<GrantedToken, Error> {
         field: field.into(),
         problem: problem.into(),
     };
-    let object = Object::parse(&answer.body).ok_or_else(|| unreadable("the answer", "is not a JSON object"))?;
+    let text = answer.text();
+    let object = Object::parse(&text.text).ok_or_else(|| unreadable("the answer", "is not a JSON object"))?;
     let token = object.text("access_token").map(SecretString::from);
     let token = token.ok_or_else(|| unreadable("access_token", "is missing or no text"))?;
     bearer(&token).map_err(|problem| unreadable("access_token", problem))?;

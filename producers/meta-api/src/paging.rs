@@ -1,4 +1,6 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::RangeInclusive;
 
 use chrono::NaiveDate;
 use serde_json::value::RawValue;
@@ -6,30 +8,30 @@ use serde_json::value::RawValue;
 use crate::authorization::Authorization;
 use crate::client::MetaApi;
 use crate::errors::Error;
+use crate::insights::DayAnswer;
 use crate::json::unquoted;
 use crate::list::{Page, Problem};
 use crate::patience::{Patience, Progress};
+use crate::transport::Answer;
 
-/// One day, asked for in pages of one size.
+/// A window of days, asked for in pages of one size.
 pub(crate) struct Question<'a> {
     pub(crate) auth: &'a Authorization,
+    /// Of the ad account, or of a report about it.
     pub(crate) path: &'a str,
+    /// Without those of the page. A report knows what it is about.
     pub(crate) parameters: &'a [(&'static str, String)],
-    pub(crate) date: NaiveDate,
+    pub(crate) window: RangeInclusive<NaiveDate>,
     pub(crate) page_limit: u32,
 }
 
-pub(crate) struct Read {
-    pub(crate) rows: Vec<Box<RawValue>>,
-    pub(crate) pages: u32,
-}
-
-/// Why a day was not read to its end.
+/// Why a window was not read to its end.
 pub(crate) enum Stop {
     Error(Error),
-    /// An ad came twice. Then the rows moved while they were paged through, and another ad may have been missed.
+    /// An ad came twice on one day. Then the rows moved while they were paged through, and another may have been missed.
     RowsMoved {
         ad_id: String,
+        date: NaiveDate,
     },
 }
 
@@ -39,18 +41,42 @@ impl From<Error> for Stop {
     }
 }
 
-/// Reads a day from its first page to its last.
-pub(crate) async fn read_day(
+/// Whether an ad may come twice on a day.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubles {
+    /// The window starts over.
+    StartOver,
+    /// It has started over often enough: Meta stands by it. What is repeated byte for byte is one row; rows that differ are
+    /// both kept, because nobody but Meta could say which of them is wrong.
+    Keep,
+}
+
+/// What is read of a window so far. Meta promises no order across days, so that no day is complete before the last page.
+struct Window {
+    days: BTreeMap<NaiveDate, DayAnswer>,
+    /// Day and hash of each ad, to see that none comes twice. Two ads with one hash would be taken for one that does, which
+    /// costs a second look and no row.
+    seen: HashSet<(NaiveDate, u64)>,
+    pages: u32,
+}
+
+/// Reads a window from its first page to its last; every day of it is in the answer, also one without rows.
+pub(crate) async fn read_window(
     api: &MetaApi,
     question: &Question<'_>,
+    doubles: Doubles,
     patience: &mut Patience<'_>,
-) -> Result<Read, Stop> {
-    let mut read = Read { rows: Vec::new(), pages: 0 };
-    let mut ads = HashSet::new();
+) -> Result<Vec<DayAnswer>, Stop> {
+    let days = question.window.start().iter_days().take_while(|day| day <= question.window.end());
+    let mut window = Window {
+        days: days.map(|date| (date, DayAnswer { date, ..DayAnswer::default() })).collect(),
+        seen: HashSet::new(),
+        pages: 0,
+    };
     let mut cursors = HashSet::new();
     let mut after: Option<String> = None;
     loop {
-        if read.pages >= api.config.max_pages {
+        if window.pages >= api.config.max_pages {
             return Err(Stop::Error(Error::TooManyPages {
                 about: patience.about.clone(),
                 max_pages: api.config.max_pages,
@@ -63,60 +89,108 @@ pub(crate) async fn read_day(
             query.push(("after", after));
         }
         let answer = api.ask(question.auth, question.path, &query, patience).await?;
-        let page = read_page(&answer.body, question.date).map_err(|(field, problem)| Error::Unreadable {
+        let usage_percent = answer.usage.percent();
+        after = window.add(&answer, question, doubles, patience)?;
+        (patience.observer)(Progress::Page { number: window.pages, rows: window.rows(), usage_percent });
+        match &after {
+            None => return Ok(window.end()),
+            Some(cursor) if !cursors.insert(cursor.clone()) => {
+                return Err(Stop::Error(Error::PagingLoop { about: patience.about.clone(), page: window.pages }));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Window {
+    fn rows(&self) -> usize {
+        self.days.values().map(|day| day.rows.len()).sum()
+    }
+
+    /// Adds the rows of a page; returns the cursor of the next one.
+    fn add(
+        &mut self,
+        answer: &Answer,
+        question: &Question<'_>,
+        doubles: Doubles,
+        patience: &Patience<'_>,
+    ) -> Result<Option<String>, Stop> {
+        let unreadable = |(field, problem): Problem| Error::Unreadable {
             about: patience.about.clone(),
             field: question.auth.clean(&field),
             problem: question.auth.clean(&problem),
-        })?;
-        read.pages += 1;
-        let rows = page.rows.len();
-        for (ad_id, row) in page.rows {
-            if !ads.insert(ad_id.to_owned()) {
-                return Err(Stop::RowsMoved { ad_id: question.auth.clean(ad_id) });
-            }
-            read.rows.push(row.to_owned());
-        }
-        tracing::debug!(about = patience.about, page = read.pages, rows, "read a page");
-        (patience.observer)(Progress::Page { number: read.pages, rows, usage_percent: answer.usage.percent });
-        after = match page.after {
-            None => return Ok(read),
-            Some(cursor) if !cursors.insert(cursor.clone()) => {
-                return Err(Stop::Error(Error::PagingLoop { about: patience.about.clone(), page: read.pages }));
-            }
-            cursor => cursor,
         };
+        let text = answer.text();
+        let page = Page::read(answer, &text.text).map_err(unreadable)?;
+        self.pages += 1;
+        tracing::debug!(about = patience.about, page = self.pages, rows = page.rows.len(), "read a page");
+        for (number, row) in (1..).zip(page.rows) {
+            let keys = Keys::read(row, number, &question.window).map_err(unreadable)?;
+            let Some((span, ad_id)) = text.span(row).zip(text.span(keys.ad_id)) else {
+                return Err(unreadable((format!("row {number} of the page"), "is too far inside it".into())).into());
+            };
+            let Some(day) = self.days.get_mut(&keys.date) else { continue };
+            if !self.seen.insert((keys.date, hash(keys.ad_id))) {
+                let (about, ad_id, date) = (&patience.about, question.auth.clean(keys.ad_id), keys.date);
+                if doubles == Doubles::StartOver {
+                    return Err(Stop::RowsMoved { ad_id, date });
+                }
+                if day.rows.iter().any(|known| known == span.of(&answer.body)) {
+                    tracing::warn!(about, ad_id, %date, "Meta repeats a row; it counts once");
+                    continue;
+                }
+                tracing::warn!(about, ad_id, %date, "Meta has two rows for one ad and day; both are kept");
+            }
+            day.rows.push(&answer.body, span, ad_id);
+            if let Some(currency) = keys.currency
+                && !day.currencies.iter().any(|known| known == currency)
+            {
+                day.currencies.push(question.auth.clean(currency));
+            }
+        }
+        Ok(page.after)
+    }
+
+    fn end(self) -> Vec<DayAnswer> {
+        self.days.into_values().map(|day| DayAnswer { pages: self.pages, ..day }).collect()
     }
 }
 
-struct DayPage<'a> {
-    /// Ad id and row.
-    rows: Vec<(&'a str, &'a RawValue)>,
-    /// The cursor of the next page; `None` on the last.
-    after: Option<String>,
+fn hash(ad_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(ad_id.as_bytes());
+    hasher.finish()
 }
 
-fn read_page(body: &str, date: NaiveDate) -> Result<DayPage<'_>, Problem> {
-    let page = Page::parse(body)?;
-    let mut rows = Vec::with_capacity(page.rows.len());
-    for (i, row) in page.rows.into_iter().enumerate() {
-        let of_row = |field: &str, text: String| (format!("{field} of row {} of the page", i + 1), text);
-        let keys: RowKeys = serde_json::from_str(row.get())
-            .map_err(|_| (format!("row {} of the page", i + 1), "is not a JSON object with sound keys".to_owned()))?;
-        let ad_id = keys.ad_id.and_then(id).ok_or_else(|| of_row("ad_id", "is missing or no id".into()))?;
-        check_date(keys.date_start, date).map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
-        rows.push((ad_id, row));
-    }
-    Ok(DayPage { rows, after: page.after })
+/// What decides the place of a row. The rest of it is not decoded: names hold lone surrogates, and nothing but the slice
+/// itself is to travel on.
+struct Keys<'a> {
+    ad_id: &'a str,
+    date: NaiveDate,
+    currency: Option<&'a str>,
 }
 
-/// The two keys that every row must have. The rest of a row is not decoded: names hold lone surrogates, and nothing but
-/// the slice itself is to travel on.
 #[derive(serde::Deserialize)]
 struct RowKeys<'a> {
     #[serde(borrow)]
     ad_id: Option<&'a RawValue>,
     #[serde(borrow)]
     date_start: Option<&'a RawValue>,
+    #[serde(borrow)]
+    account_currency: Option<&'a RawValue>,
+}
+
+impl<'a> Keys<'a> {
+    fn read(row: &'a str, number: usize, window: &RangeInclusive<NaiveDate>) -> Result<Self, Problem> {
+        let of_row = |field: &str, text: String| (format!("{field} of row {number} of the page"), text);
+        let keys: RowKeys<'a> = serde_json::from_str(row)
+            .map_err(|_| (format!("row {number} of the page"), "is not a JSON object with sound keys".to_owned()))?;
+        let ad_id = keys.ad_id.and_then(id).ok_or_else(|| of_row("ad_id", "is missing or no id".into()))?;
+        let date =
+            day_of(keys.date_start, window).map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
+        let currency = keys.account_currency.map(unquoted).filter(|currency| *currency != "null");
+        Ok(Keys { ad_id, date, currency })
+    }
 }
 
 /// An id as text, never through a number: 18 digits do not survive a float.
@@ -127,11 +201,19 @@ fn id(raw: &RawValue) -> Option<&str> {
     (is_digits || (is_string && !text.is_empty())).then_some(text)
 }
 
-/// The row is of the day that was asked for. One that does not say is: nothing else was asked for.
-pub(crate) fn check_date(found: Option<&RawValue>, date: NaiveDate) -> Result<(), String> {
+/// The day of a row, which must be one that was asked for. A row that does not say is of the one day that was asked for.
+pub(crate) fn day_of(found: Option<&RawValue>, window: &RangeInclusive<NaiveDate>) -> Result<NaiveDate, String> {
+    let asked = || match (window.start(), window.end()) {
+        (since, until) if since == until => since.to_string(),
+        (since, until) => format!("{since} to {until}"),
+    };
     match found.map(unquoted) {
-        Some(found) if found != date.to_string() => Err(format!("is {found:?}, but {date} was asked for")),
-        _ => Ok(()),
+        None if window.start() == window.end() => Ok(*window.start()),
+        None => Err(format!("is missing, though {} was asked for", asked())),
+        Some(found) => match found.parse() {
+            Ok(date) if window.contains(&date) => Ok(date),
+            _ => Err(format!("is {found:?}, but {} was asked for", asked())),
+        },
     }
 }
 
@@ -139,46 +221,48 @@ pub(crate) fn check_date(found: Option<&RawValue>, date: NaiveDate) -> Result<()
 mod tests {
     use super::*;
 
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn what_is_wrong_with_a_page_is_named() {
-        let date = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
-        for (body, field, problem) in [
-            ("[]", "the answer", "is not a JSON object"),
-            ("{}", "data", "is missing or no list"),
-            (r#"{"data":{}}"#, "data", "is missing or no list"),
-            (r#"{"data":[7]}"#, "row 1 of the page", "is not a JSON object"),
-            (r#"{"data":[{"date_start":"2026-11-01"}]}"#, "ad_id of row 1 of the page", "is missing"),
-            (r#"{"data":[{"ad_id":"","date_start":"2026-11-01"}]}"#, "ad_id of row 1 of the page", "no id"),
-            (r#"{"data":[{"ad_id":1.5,"date_start":"2026-11-01"}]}"#, "ad_id of row 1 of the page", "no id"),
-            (r#"{"data":[{"ad_id":null,"date_start":"2026-11-01"}]}"#, "ad_id of row 1 of the page", "is missing"),
+    fn what_is_wrong_with_a_row_is_named() {
+        let one = day("2026-11-01")..=day("2026-11-01");
+        let two = day("2026-11-01")..=day("2026-11-02");
+        for (row, window, field, problem) in [
+            ("7", &one, "row 3 of the page", "is not a JSON object"),
+            (r#"{"date_start":"2026-11-01"}"#, &one, "ad_id of row 3 of the page", "is missing"),
+            (r#"{"ad_id":"","date_start":"2026-11-01"}"#, &one, "ad_id of row 3 of the page", "no id"),
+            (r#"{"ad_id":1.5,"date_start":"2026-11-01"}"#, &one, "ad_id of row 3 of the page", "no id"),
+            (r#"{"ad_id":null,"date_start":"2026-11-01"}"#, &one, "ad_id of row 3 of the page", "is missing"),
             (
-                r#"{"data":[{"ad_id":"1","date_start":"2026-11-02"}]}"#,
-                "date_start of row 1 of the page",
+                r#"{"ad_id":"1","date_start":"2026-11-02"}"#,
+                &one,
+                "date_start of row 3 of the page",
                 "is \"2026-11-02\", but 2026-11-01 was asked for (ad 1)",
             ),
-            (r#"{"data":[],"paging":{"next":"x"}}"#, "paging.cursors.after", "is missing"),
+            (
+                r#"{"ad_id":"1"}"#,
+                &two,
+                "date_start of row 3 of the page",
+                "is missing, though 2026-11-01 to 2026-11-02",
+            ),
+            (r#"{"ad_id":"1","date_start":"soon"}"#, &two, "date_start of row 3 of the page", "is \"soon\", but"),
         ] {
-            let Err((found, text)) = read_page(body, date) else { panic!("{body} was read") };
-            assert_eq!(found, field, "{body}");
-            assert!(text.contains(problem), "{body}: {text}");
+            let Err((found, text)) = Keys::read(row, 3, window) else { panic!("{row} was read") };
+            assert_eq!(found, field, "{row}");
+            assert!(text.contains(problem), "{row}: {text}");
         }
     }
 
     #[test]
-    fn the_last_page_has_no_next_though_it_has_a_cursor() {
-        let date = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
-        let row = r#"{"ad_id":120210000000000123,"date_start":"2026-11-01"}"#;
-        for (paging, after) in [
-            ("", None),
-            (r#","paging":{"cursors":{"after":"c"}}"#, None),
-            (r#","paging":{"cursors":{"after":"c"},"next":null}"#, None),
-            (r#","paging":{"cursors":{"after":"c"},"next":"http://evil"}"#, Some("c")),
+    fn ids_keep_all_their_digits() {
+        let window = day("2026-11-01")..=day("2026-11-01");
+        for (row, ad_id) in [
+            (r#"{"ad_id":12021000000000012345}"#, "12021000000000012345"),
+            (r#"{"ad_id":"12021000000000012345","account_currency":"EUR"}"#, "12021000000000012345"),
         ] {
-            let body = format!(r#"{{"data":[ {row} ]{paging}}}"#);
-            let Ok(page) = read_page(&body, date) else { panic!("{body}") };
-            assert_eq!(page.after.as_deref(), after);
-            assert_eq!(page.rows[0].0, "120210000000000123");
-            assert_eq!(page.rows[0].1.get(), row);
+            assert_eq!(Keys::read(row, 1, &window).unwrap_or_else(|_| panic!("{row}")).ad_id, ad_id);
         }
     }
 }

@@ -5,7 +5,9 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use crate::classify::Class;
 use crate::config::ClientConfig;
 use crate::errors::Error;
+use crate::gate::{Closed, Gate, Throttle};
 use crate::transport::Failure;
+use crate::usage::Usage;
 
 /// Throttles and broken answers apart: this often is a broken one asked for again, whatever `max_attempts` allows.
 const MAX_TRANSIENT_ATTEMPTS: u32 = 4;
@@ -28,9 +30,7 @@ pub enum Progress {
     },
     /// A network error, a broken answer or a transient error of Meta's; the client sleeps for `wait` and asks again.
     Retrying { reason: String, attempt: u32, wait: Duration },
-    /// Too much data: the day starts over with this many rows a page.
-    SmallerPages { page_limit: u32 },
-    /// The rows moved between two pages (an ad came twice): the day starts over.
+    /// The rows moved between two pages (an ad came twice): the window starts over.
     StartedOver { ad_id: String },
     /// An entry of a list is left out, for what is wrong with it; the others are good.
     LeftOut { entry: String, reason: String },
@@ -53,6 +53,7 @@ pub(crate) struct Patience<'a> {
     pub(crate) about: String,
     pub(crate) observer: Observer<'a>,
     pub(crate) throttle: ThrottleStats,
+    gate: Option<&'a dyn Gate>,
     host: String,
     config: &'a ClientConfig,
     max_total_wait: Duration,
@@ -68,6 +69,7 @@ impl<'a> Patience<'a> {
             about,
             observer,
             throttle: ThrottleStats::default(),
+            gate: None,
             host,
             config,
             max_total_wait: config.max_total_wait,
@@ -83,11 +85,41 @@ impl<'a> Patience<'a> {
         Patience { max_total_wait: self.max_total_wait.min(max_total_wait), ..self }
     }
 
+    /// For a fetch: every request passes the gate, and a throttle is the gate's business.
+    pub(crate) fn behind(self, gate: Option<&'a dyn Gate>) -> Self {
+        Patience { gate, ..self }
+    }
+
+    /// Returns when the next request may leave.
+    pub(crate) async fn pass(&self) -> Result<(), Error> {
+        match self.gate {
+            Some(gate) => gate.pass().await.map_err(|closed| self.closed(closed)),
+            None => Ok(()),
+        }
+    }
+
     /// A question was answered: the next one begins afresh, but the sum of waits goes on.
-    pub(crate) fn answered(&mut self) {
+    pub(crate) async fn answered(&mut self, usage: &Usage) -> Result<(), Error> {
         self.attempts = 0;
         self.transient_attempts = 0;
         self.backoff = backoff(self.config.max_backoff);
+        self.tell(usage).await
+    }
+
+    async fn tell(&self, usage: &Usage) -> Result<(), Error> {
+        match self.gate {
+            Some(gate) => gate.answered(usage.quota()).await.map_err(|closed| self.closed(closed)),
+            None => Ok(()),
+        }
+    }
+
+    fn closed(&self, closed: Closed) -> Error {
+        match closed {
+            Closed::Throttled { retry_after, sentence } => {
+                Error::Blocked { about: self.about.clone(), retry_after, sentence }
+            }
+            Closed::Failed(source) => Error::Gate { about: self.about.clone(), source },
+        }
     }
 
     /// Waits as long as the failure asks for; an error when it is not worth a wait, or when the patience is at its end.
@@ -95,6 +127,14 @@ impl<'a> Patience<'a> {
         self.attempts += 1;
         let Failure { class, refusal, usage, sent: _ } = failure;
         let about = self.about.clone();
+        let may_be_abuse_limit = class.is_throttle() && refusal.code == Some(613) && refusal.subcode.is_none();
+        if let Some(gate) = self.gate.filter(|_| class.is_throttle()) {
+            let (asked_for, quota) = (usage.regain_after, usage.quota());
+            let throttle = Throttle { class, refusal, asked_for, quota, may_be_abuse_limit };
+            return gate.throttled(&throttle).await.map_err(|closed| self.closed(closed));
+        }
+        // The headers of a bad answer say how full the quotas are, too.
+        self.tell(&usage).await?;
         match class {
             Class::AppThrottle | Class::AccountThrottle | Class::OtherThrottle => {
                 let wait = self.next_wait(usage.regain_after);
@@ -110,7 +150,6 @@ impl<'a> Patience<'a> {
                 }
                 self.throttle.count += 1;
                 self.throttle.wait_ms += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                let may_be_abuse_limit = refusal.code == Some(613) && refusal.subcode.is_none();
                 let wait_ms = wait.as_millis();
                 if may_be_abuse_limit {
                     tracing::warn!(
@@ -191,7 +230,7 @@ mod tests {
     fn failure(class: Class, code: i64, asked_for: Option<u64>) -> Failure {
         let refusal = Refusal { status: Some(400), code: Some(code), ..Refusal::default() };
         let regain_after = asked_for.map(Duration::from_secs);
-        let usage = Usage { regain_after, retry_after: regain_after, percent: None };
+        let usage = Usage { regain_after, retry_after: regain_after, ..Usage::default() };
         Failure { class, refusal, usage, sent: true }
     }
 
@@ -249,7 +288,7 @@ mod tests {
         let mut patience = Patience::new("x".into(), "h".into(), &config, &|_| ());
         for _ in 0..2 {
             patience.after(failure(Class::OtherThrottle, 32, Some(60))).await.unwrap();
-            patience.answered();
+            patience.answered(&Usage::default()).await.unwrap();
         }
         let end = patience.after(failure(Class::OtherThrottle, 32, Some(3600))).await.unwrap_err();
         let Error::Throttled { waited, retry_after, .. } = end else { panic!("{end}") };

@@ -39,7 +39,7 @@ impl MetaApi {
         let query = [("input_token", token.expose_secret())];
         let call = SecretCall { path: "debug_token", secrets: &secrets, carried: Carried::Query(&query, header) };
         let answer = self.ask_as_app(&call, &mut patience, |failure| of_check(app, failure)).await?;
-        read_facts(&answer.body)
+        read_facts(&answer.text().text)
             .map_err(|(field, problem)| Error::Unreadable {
                 about: "the facts of a token".into(),
                 field: field.into(),
@@ -71,8 +71,8 @@ impl MetaApi {
     }
 }
 
-fn granted(row: &RawValue) -> Option<String> {
-    let row = Object::parse(row.get())?;
+fn granted(row: &str) -> Option<String> {
+    let row = Object::parse(row)?;
     (row.text("status").as_deref() == Some("granted")).then(|| row.text("permission"))?
 }
 

@@ -1,15 +1,21 @@
+use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use tracing::{Instrument, field};
 
 use crate::authorization::Authorization;
-use crate::classify::{Class, classify};
+use crate::classify::{Class, Said, classify};
 use crate::config::{ClientConfig, ConfigError};
 use crate::errors::Refusal;
 use crate::json::Object;
+use crate::rows::Text;
 use crate::secrets::Secrets;
 use crate::usage::Usage;
 
@@ -39,14 +45,25 @@ pub(crate) enum Carried<'a> {
     Query(&'a [(&'static str, &'a str)], HeaderValue),
 }
 
+/// The most memory that a body gets for what its header says alone.
+const FIRST_BYTES: usize = 4 << 20;
+
 /// Somebody waits in front of a page for the answer of a call with secrets, and it is short.
 const SECRET_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const SECRET_CALL_MAX_BODY_BYTES: usize = 1 << 20;
 
-/// A body that is UTF-8, JSON, complete, and no error.
+/// A body that is JSON, complete, and no error.
 pub(crate) struct Answer {
-    pub(crate) body: String,
+    pub(crate) body: Bytes,
+    /// Where the entries of its `data` stand in its [`text`](Self::text), if that is a list.
+    pub(crate) entries: Option<Vec<Range<usize>>>,
     pub(crate) usage: Usage,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> Text<'_> {
+        Text::of(&self.body)
+    }
 }
 
 /// Anything else.
@@ -104,6 +121,17 @@ impl Transport {
         query: &[(&str, String)],
     ) -> Result<Answer, Failure> {
         let request = self.http.get(self.url(path)).query(query).header(AUTHORIZATION, auth.header());
+        self.traced(&auth.secrets, path, request, self.max_body_bytes).await
+    }
+
+    /// Asks for a report to be made; the parameters travel in the body.
+    pub(crate) async fn post(
+        &self,
+        auth: &Authorization,
+        path: &str,
+        form: &[(&str, String)],
+    ) -> Result<Answer, Failure> {
+        let request = self.http.post(self.url(path)).form(form).header(AUTHORIZATION, auth.header());
         self.traced(&auth.secrets, path, request, self.max_body_bytes).await
     }
 
@@ -168,7 +196,8 @@ impl Transport {
             let message = "a redirect to another address, which is not followed, because secrets would go along";
             return Err(Failure::new(Class::WrongRequest, Some(status), message, usage));
         }
-        let class_of_broken_body = match classify(status, None, None, false, "") {
+        let said = Said { status: Some(status), code: None, subcode: None, is_transient: false, body: "" };
+        let class_of_broken_body = match classify(&said).class {
             class if class.is_throttle() => class,
             _ => Class::Transient,
         };
@@ -183,13 +212,26 @@ impl Transport {
                 return Err(Failure::new(class_of_broken_body, Some(status), message, usage));
             }
         };
-        let Some(body) = String::from_utf8(body).ok().filter(|body| is_json(body)) else {
+        let body = Bytes::from(body);
+        let text = Text::of(&body);
+        let members = serde_json::from_str::<Members<'_>>(&text.text).ok();
+        if members.is_none() && !is_json(&text.text) {
             return Err(Failure::new(class_of_broken_body, Some(status), "the answer is not JSON", usage));
-        };
-        match refusal(secrets, status, &body) {
-            Some((class, refusal)) => Err(Failure { class, refusal, usage, sent: true }),
-            None => Ok(Answer { body, usage }),
         }
+        let error = members.as_ref().and_then(|members| members.error).filter(|raw| raw.get() != "null");
+        if let Some((class, refusal)) = refusal(secrets, status, error, &text.text) {
+            return Err(Failure { class, refusal, usage, sent: true });
+        }
+        let entries = members.and_then(|members| members.data?.0).map(|list| {
+            let start = text.text.as_ptr() as usize;
+            let range = |raw: &RawValue| {
+                let at = raw.get().as_ptr() as usize - start;
+                at..at + raw.get().len()
+            };
+            list.into_iter().map(range).collect()
+        });
+        drop(text);
+        Ok(Answer { body, entries, usage })
     }
 
     /// Once a client: the header comes with every answer.
@@ -209,7 +251,9 @@ enum Broken {
 }
 
 async fn read_body(mut response: Response, max_body_bytes: usize) -> Result<Vec<u8>, Broken> {
-    let mut body = Vec::new();
+    // What the server says of its length is a hint, and no reason to take more than is read.
+    let expected = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+    let mut body = Vec::with_capacity(expected.min(max_body_bytes).min(FIRST_BYTES));
     while let Some(chunk) = response.chunk().await.map_err(|e| Broken::Network(network_trouble(e)))? {
         if body.len() + chunk.len() > max_body_bytes {
             return Err(Broken::TooLarge);
@@ -219,18 +263,67 @@ async fn read_body(mut response: Response, max_body_bytes: usize) -> Result<Vec<
     Ok(body)
 }
 
+/// What is read of every answer, in one pass over its bytes.
+#[derive(serde::Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// The entries of a list; `None` for anything else, which some answers have here.
+struct Data<'a>(Option<Vec<&'a RawValue>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Option<Vec<&'de RawValue>>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of entries")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element()? {
+                    entries.push(entry);
+                }
+                Ok(Some(entries))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+        }
+        deserializer.deserialize_any(Entries).map(Data)
+    }
+}
+
 fn is_json(body: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok()
 }
 
-/// The error in a body, or `None` when the status is good and there is none.
-fn refusal(secrets: &Secrets, status: u16, body: &str) -> Option<(Class, Refusal)> {
-    let object = Object::parse(body);
-    let field = object.as_ref().and_then(|object| object.get("error"));
-    if field.is_none() && (200..300).contains(&status) {
+/// The error of an answer, or `None` when the status is good and there is none.
+fn refusal(secrets: &Secrets, status: u16, error: Option<&RawValue>, body: &str) -> Option<(Class, Refusal)> {
+    if error.is_none() && (200..300).contains(&status) {
         return None;
     }
-    let error = field.and_then(|raw| Object::parse(raw.get()));
+    let error = error.and_then(|raw| Object::parse(raw.get()));
     let text = |key| error.as_ref().and_then(|error| error.text(key));
     let integer = |key| error.as_ref().and_then(|error| error.integer(key));
     let (code, subcode) = (integer("code"), integer("error_subcode"));
@@ -241,15 +334,16 @@ fn refusal(secrets: &Secrets, status: u16, body: &str) -> Option<(Class, Refusal
         (None, None) => "no message".into(),
     };
     let is_transient = error.as_ref().is_some_and(|error| error.is_true("is_transient"));
-    let class = classify(status, code, subcode, is_transient, &message);
+    let meaning = classify(&Said { status: Some(status), code, subcode, is_transient, body });
     let refusal = Refusal {
         status: Some(status),
+        sentence: meaning.sentence,
         code,
         subcode,
         message: secrets.clean(&message),
         fbtrace_id: text("fbtrace_id").map(|id| secrets.clean(&id)),
     };
-    Some((class, refusal))
+    Some((meaning.class, refusal))
 }
 
 /// What went wrong on the way, without the URL.

@@ -4,6 +4,8 @@ use chrono::DateTime;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
+use crate::gate::Quota;
+
 /// What Meta's headers say about the quota. They come with answers and with errors alike.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Usage {
@@ -11,19 +13,30 @@ pub(crate) struct Usage {
     pub(crate) regain_after: Option<Duration>,
     /// The part of it that stands in `Retry-After`, which servers in front of Meta send too.
     pub(crate) retry_after: Option<Duration>,
-    /// The fullest of the quotas, in percent.
-    pub(crate) percent: Option<u32>,
+    /// How full the fullest of the ad account's quotas is, in percent.
+    pub(crate) account_percent: Option<u32>,
+    /// The same of the app's quotas.
+    pub(crate) app_percent: Option<u32>,
 }
 
 impl Usage {
+    pub(crate) fn quota(&self) -> Quota {
+        Quota { account_percent: self.account_percent, app_percent: self.app_percent }
+    }
+
+    /// The fullest of all the quotas, in percent.
+    pub(crate) fn percent(&self) -> Option<u32> {
+        self.account_percent.max(self.app_percent)
+    }
+
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let mut usage = Usage { retry_after: retry_after(headers), ..Usage::default() };
         let mut waits = vec![usage.retry_after];
-        for (name, regain, unit_seconds) in [
-            ("x-business-use-case-usage", "estimated_time_to_regain_access", 60.0),
-            ("x-ad-account-usage", "reset_time_duration", 1.0),
-            ("x-app-usage", "", 0.0),
-            ("x-fb-ads-insights-throttle", "", 0.0),
+        for (name, of_app, regain, unit_seconds) in [
+            ("x-business-use-case-usage", false, "estimated_time_to_regain_access", 60.0),
+            ("x-ad-account-usage", false, "reset_time_duration", 1.0),
+            ("x-app-usage", true, "", 0.0),
+            ("x-fb-ads-insights-throttle", false, "", 0.0),
         ] {
             for header in headers.get_all(name) {
                 // A header that does not parse says nothing; it is no reason to lose the answer it came with.
@@ -32,8 +45,13 @@ impl Usage {
                     if key == regain {
                         waits.push(Duration::try_from_secs_f64(number * unit_seconds).ok());
                     } else if is_percentage(key) {
+                        let percent = if of_app || key == "app_id_util_pct" {
+                            &mut usage.app_percent
+                        } else {
+                            &mut usage.account_percent
+                        };
                         // Saturating: a float that is out of range becomes the nearest number.
-                        usage.percent = usage.percent.max(Some(number as u32));
+                        *percent = (*percent).max(Some(number as u32));
                     }
                 });
             }
@@ -109,7 +127,17 @@ mod tests {
                 map.append(*name, value.parse().unwrap());
             }
             let usage = Usage::read(&map);
-            assert_eq!((usage.regain_after, usage.percent), (regain_after, percent), "{headers:?}");
+            assert_eq!((usage.regain_after, usage.percent()), (regain_after, percent), "{headers:?}");
         }
+    }
+
+    #[test]
+    fn quotas_are_the_ad_accounts_or_the_apps() {
+        let mut map = HeaderMap::new();
+        map.append("x-app-usage", r#"{"call_count":81,"total_time":2}"#.parse().unwrap());
+        map.append("x-fb-ads-insights-throttle", r#"{"app_id_util_pct":82,"acc_id_util_pct":11}"#.parse().unwrap());
+        map.append("x-ad-account-usage", r#"{"acc_id_util_pct":12.5}"#.parse().unwrap());
+        let usage = Usage::read(&map);
+        assert_eq!((usage.account_percent, usage.app_percent), (Some(12), Some(82)));
     }
 }

@@ -75,7 +75,7 @@ pub fn event(number: u64, numbers: Generation, identity: Generation) -> Result<(
         rows: rows.iter().map(|row| &**row).collect(),
     };
     let event_id = Uuid::from_u128((u128::from(identity as u8 + 1) << 64) | u128::from(number));
-    let event = InsightsFetched::new(event_id, fetched_at(identity), None, 2, &data)?;
+    let event = InsightsFetched::new(event_id, fetched_at(identity), None, 2, &data, data.row_bytes())?;
     weight.payload_bytes = event.payload.len();
     Ok((event, weight))
 }

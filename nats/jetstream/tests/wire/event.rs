@@ -36,7 +36,7 @@ pub fn attributes(id: u128, day: &AccountDay) -> Result<Event> {
         rows: Vec::new(),
     };
     let fetched_at = DateTime::from_timestamp_micros(1_770_000_000_000_000).context("an instant")?;
-    Ok(InsightsFetched::new(Uuid::from_u128(id), fetched_at, None, 1, &data)?.attributes()?)
+    Ok(InsightsFetched::new(Uuid::from_u128(id), fetched_at, None, 1, &data, data.row_bytes())?.attributes()?)
 }
 
 /// Publishes `payload` as the event of that id on that day.
