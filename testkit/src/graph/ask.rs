@@ -55,7 +55,7 @@ const FIELDS: [&str; 19] = [
 const IGNORED: [&str; 3] = ["use_unified_attribution_setting", "use_account_attribution_setting", "appsecret_proof"];
 
 /// What is asked of `/insights`, paging apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
     pub level: Level,
     pub since: NaiveDate,
@@ -66,7 +66,7 @@ pub struct Ask {
     pub windows: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Level {
     Ad,
     Account,
@@ -78,13 +78,16 @@ pub(super) struct Paging {
     pub(super) after: Option<String>,
 }
 
-pub(super) fn parse(query: &[(String, String)], world: &World) -> Result<(Ask, Paging), Refusal> {
+pub(super) fn parse<'a>(
+    parameters: impl Iterator<Item = &'a (String, String)>,
+    world: &World,
+) -> Result<(Ask, Paging), Refusal> {
     let day = NaiveDate::default();
     let mut ask =
         Ask { level: Level::Account, since: day, until: day, fields: Vec::new(), statuses: None, windows: Vec::new() };
     let mut paging = Paging { limit: 25, after: None };
     let (mut has_range, mut daily) = (false, false);
-    for (key, value) in query {
+    for (key, value) in parameters {
         match key.as_str() {
             "level" => {
                 ask.level = match value.as_str() {

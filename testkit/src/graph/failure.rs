@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use super::recorded::{Endpoint, Recorded};
+use super::recorded::{About, Endpoint, Recorded};
 use super::refusal::Refusal;
 
 /// A fault, the questions that it befalls, and how often. Without limits it befalls every question for ever.
@@ -154,11 +154,11 @@ impl Failure {
     }
 
     /// Whether it befalls this question; if so, it is spent once.
-    pub(super) fn strikes(&mut self, question: &Recorded) -> bool {
+    pub(super) fn strikes(&mut self, question: &Recorded, about: &About) -> bool {
         let fits = self.left != Some(0)
             && self.endpoint.is_none_or(|e| e == question.endpoint())
-            && self.external_id.as_deref().is_none_or(|id| id == question.external_id())
-            && (self.date.is_none() || self.date == question.since())
+            && self.external_id.as_deref().is_none_or(|id| id == about.external_id)
+            && (self.date.is_none() || self.date == about.since())
             && (!self.only_later_pages || question.parameter("after").is_some())
             && (self.only_above_limit == 0 || question.limit() > self.only_above_limit);
         if fits {

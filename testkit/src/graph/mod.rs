@@ -11,16 +11,21 @@
 
 mod access;
 mod ask;
+#[cfg(test)]
+mod asking;
 mod delivery;
 mod demo;
 mod dialog;
 mod failure;
+mod limits;
 mod name;
 mod oauth;
 mod pages;
 mod recorded;
 mod refusal;
+mod reports;
 mod respond;
+mod row_set;
 mod rows;
 mod world;
 
@@ -33,14 +38,18 @@ use axum::http::Uri;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use row_set::Rendered;
+
 pub use access::{App, CODE_LIVES, Code, LONG_LIVED_TOKEN_LIVES, TOKEN_LIVES, Token, User, code_challenge};
 pub use ask::{Ask, Level, STATUSES, VERSIONS};
 pub use delivery::{Delivery, Purchases, Sales};
 pub use dialog::Decision;
 pub use failure::Failure;
+pub use limits::{Limits, TooMuch};
 pub use name::Name;
 pub use recorded::{Endpoint, Recorded};
-pub use world::{Ad, AdAccount, Totals, World};
+pub use reports::{ReportFate, Reports};
+pub use world::{Ad, AdAccount, RawRow, Totals, World};
 
 /// A running fake. It stops when it is dropped.
 #[derive(Debug)]
@@ -57,6 +66,7 @@ struct Inside {
     world: Mutex<World>,
     failures: Mutex<Vec<Failure>>,
     requests: Mutex<Vec<Recorded>>,
+    rendered: Mutex<Rendered>,
     stop: CancellationToken,
 }
 
@@ -77,6 +87,7 @@ impl Graph {
             world: Mutex::new(world),
             failures: Mutex::default(),
             requests: Mutex::default(),
+            rendered: Mutex::default(),
             stop: stop.clone(),
         });
         let router = axum::Router::new().fallback(respond::respond).with_state(inside.clone());
@@ -100,7 +111,9 @@ impl Graph {
 
     /// Changes the world, or reads it, between two answers.
     pub fn edit<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        change(&mut lock(&self.inside.world))
+        let mut world = lock(&self.inside.world);
+        lock(&self.inside.rendered).clear();
+        change(&mut world)
     }
 
     /// Answers the dialog at this address as a person would, without a browser: returns where that would be sent, which

@@ -1,9 +1,13 @@
 //! Lists, a page at a time.
 
+use bytes::Bytes;
+
 use super::ask::{self, Paging};
 use super::percent;
 use super::recorded::Recorded;
 use super::refusal::Refusal;
+use super::reports::{self, Readable, Report};
+use super::row_set::{Rendered, RowSet};
 use super::world::{AdAccount, World};
 
 /// How a good answer is made worse.
@@ -48,29 +52,56 @@ pub(super) fn ad_account(external_id: &str, account: &AdAccount, fields: &str) -
 }
 
 /// The answer about insights.
-pub(super) fn insights(world: &World, turn: &Turn<'_>) -> Result<String, Refusal> {
-    let (ask, paging) = ask::parse(&turn.question.query, world)?;
-    page(&world.rows(turn.question.external_id(), &ask), &paging, turn)
+pub(super) fn insights(world: &World, rendered: &mut Rendered, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
+    let external_id = turn.question.external_id();
+    let (ask, paging) = ask::parse(turn.question.query.iter(), world)?;
+    world.limits.check(world, external_id, (&ask, &paging))?;
+    page(&rendered.rows(world, external_id, &ask), &paging, turn)
+}
+
+/// The wish for a report, with the parameters in the form or in the query.
+pub(super) fn report_start(world: &mut World, turn: &Turn<'_>) -> Result<String, Refusal> {
+    let question = turn.question;
+    let (ask, _) = ask::parse(question.query.iter().chain(&question.form), world)?;
+    let now = world.now().timestamp();
+    Ok(world.reports.start(question.external_id(), ask, now))
+}
+
+/// The rows of a report.
+pub(super) fn report_rows(world: &mut World, rendered: &mut Rendered, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
+    let id = turn.question.external_id();
+    let (_, paging) = list_parameters(turn)?;
+    let readable = reports::read(&mut world.reports, id)?;
+    let Report { external_id, ask, .. } = world.reports.get(id)?;
+    let rows = rendered.rows(world, external_id, ask);
+    match readable {
+        Readable::All => page(&rows, &paging, turn),
+        Readable::Half => page(&RowSet::new((0..rows.len() / 2).map(|i| rows.row(i))), &paging, turn),
+    }
 }
 
 /// The answer about a list that hangs on the token; the rows are made for the fields that are asked for.
-pub(super) fn list(
-    turn: &Turn<'_>,
-    rows: impl FnOnce(&str) -> Result<Vec<String>, Refusal>,
-) -> Result<String, Refusal> {
+pub(super) fn list(turn: &Turn<'_>, rows: impl FnOnce(&str) -> Result<Vec<String>, Refusal>) -> Result<Bytes, Refusal> {
+    let (fields, paging) = list_parameters(turn)?;
+    page(&RowSet::new(rows(fields)?), &paging, turn)
+}
+
+/// The fields and the page that a list is asked for.
+fn list_parameters<'a>(turn: &Turn<'a>) -> Result<(&'a str, Paging), Refusal> {
     let (mut fields, mut paging) = ("", Paging { limit: 25, after: None });
     for (key, value) in &turn.question.query {
         match key.as_str() {
             "fields" => fields = value,
             "limit" => paging.limit = ask::limit(value)?,
             "after" => paging.after = Some(value.clone()),
+            "appsecret_proof" => {}
             key => return Err(Refusal::parameter(&format!("the fake Graph API does not know the parameter {key}"))),
         }
     }
-    page(&rows(fields)?, &paging, turn)
+    Ok((fields, paging))
 }
 
-fn page(rows: &[String], paging: &Paging, turn: &Turn<'_>) -> Result<String, Refusal> {
+fn page(rows: &RowSet, paging: &Paging, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
     let start = match &paging.after {
         None => 0,
         Some(after) => position(after).ok_or_else(|| Refusal::parameter("Invalid cursor in the parameter after"))?,
@@ -78,9 +109,8 @@ fn page(rows: &[String], paging: &Paging, turn: &Turn<'_>) -> Result<String, Ref
     let shift = usize::from(turn.twist == Twist::RowsMoved);
     let first = start.saturating_sub(shift).min(rows.len());
     let end = (first + paging.limit).min(rows.len());
-    let page = &rows[first..end];
-    if page.is_empty() {
-        return Ok(r#"{"data":[]}"#.into());
+    if first >= end {
+        return Ok(Bytes::from_static(br#"{"data":[]}"#));
     }
     let mut after = cursor(end);
     if let (Twist::CursorLoop, Some(came_with)) = (turn.twist, &paging.after) {
@@ -90,7 +120,8 @@ fn page(rows: &[String], paging: &Paging, turn: &Turn<'_>) -> Result<String, Ref
     if end < rows.len() || turn.twist == Twist::CursorLoop {
         cursors["next"] = next(turn, &after).into();
     }
-    Ok(format!(r#"{{"data":[{}],"paging":{cursors}}}"#, page.join(",")))
+    let (page, cursors) = (rows.slice(first, end), cursors.to_string());
+    Ok([br#"{"data":["#.as_slice(), page, br#"],"paging":"#, cursors.as_bytes(), b"}"].concat().into())
 }
 
 /// Opaque, and of the kind that changes when it is not encoded in a URL.
@@ -147,8 +178,8 @@ mod tests {
                 token_in_url: false,
             };
             let turn = Turn { url: "http://here", question: &question, token: "a|b/c", twist: Twist::None };
-            let page = insights(&world, &turn).unwrap();
-            let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+            let page = insights(&world, &mut Rendered::default(), &turn).unwrap();
+            let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
             ads.extend(page["data"].as_array().unwrap().iter().map(|row| row["ad_id"].as_str().unwrap().to_owned()));
             let Some(next) = page["paging"]["next"].as_str() else { break };
             assert!(next.starts_with("http://here/v25.0/act_1/insights?access_token=a%7Cb%2Fc&level=ad&"), "{next}");

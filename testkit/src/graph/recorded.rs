@@ -1,5 +1,8 @@
 use chrono::NaiveDate;
 
+use super::reports::Report;
+use super::world::World;
+
 /// One question, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -18,7 +21,7 @@ pub struct Recorded {
 }
 
 /// A kind of question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// The ad account itself.
     AdAccount,
@@ -26,6 +29,12 @@ pub enum Endpoint {
     AdRows,
     /// The row of the whole ad account: the control total.
     AccountRow,
+    /// The wish for an asynchronous report.
+    ReportStart,
+    /// How far a report is.
+    ReportStatus,
+    /// The rows of a report.
+    ReportRows,
     /// The list of the ad accounts that a token sees.
     AdAccounts,
     Permissions,
@@ -38,6 +47,28 @@ pub enum Endpoint {
     /// A token for a long-lived one.
     LongLived,
     DebugToken,
+}
+
+/// What a question is about. One for a report says less of it than the question that the report answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct About {
+    pub(super) external_id: String,
+    pub(super) window: Option<(NaiveDate, NaiveDate)>,
+}
+
+impl About {
+    pub(super) fn read(question: &Recorded, world: &World) -> About {
+        match world.reports.get(question.external_id()) {
+            Ok(Report { external_id, ask, .. }) => {
+                About { external_id: external_id.clone(), window: Some((ask.since, ask.until)) }
+            }
+            Err(_) => About { external_id: question.external_id().into(), window: question.window() },
+        }
+    }
+
+    pub(super) fn since(&self) -> Option<NaiveDate> {
+        self.window.map(|(since, _)| since)
+    }
 }
 
 impl Recorded {
@@ -58,7 +89,10 @@ impl Recorded {
             ["me", "adaccounts"] => Endpoint::AdAccounts,
             ["me", "permissions"] => Endpoint::Permissions,
             ["me"] => Endpoint::Me,
+            [report] if is_number(report) => Endpoint::ReportStatus,
+            [report, "insights"] if is_number(report) => Endpoint::ReportRows,
             _ if !self.is_insights() => Endpoint::AdAccount,
+            _ if self.method == "POST" => Endpoint::ReportStart,
             _ if self.parameter("level") == Some("ad") => Endpoint::AdRows,
             _ => Endpoint::AccountRow,
         }
@@ -85,18 +119,29 @@ impl Recorded {
         self.path.ends_with("/insights")
     }
 
-    /// `act_…`, or whatever stands in its place.
+    /// `act_…`, or whatever stands in its place: the id of a report.
     pub fn external_id(&self) -> &str {
         self.path.split('/').nth(2).unwrap_or_default()
     }
 
     /// The first day that an insights question asks for.
     pub fn since(&self) -> Option<NaiveDate> {
+        self.window().map(|(since, _)| since)
+    }
+
+    /// The first and the last day of it.
+    pub fn window(&self) -> Option<(NaiveDate, NaiveDate)> {
         let range: serde_json::Value = serde_json::from_str(self.parameter("time_range")?).ok()?;
-        range.get("since")?.as_str()?.parse().ok()
+        let day = |name: &str| range.get(name)?.as_str()?.parse().ok();
+        Some((day("since")?, day("until")?))
     }
 
     pub(super) fn limit(&self) -> usize {
         self.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(25)
     }
+}
+
+/// The id of a report is nothing but digits.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }

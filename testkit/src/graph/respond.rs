@@ -1,7 +1,7 @@
 //! One question, one answer.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,8 +15,10 @@ use super::ask::VERSIONS;
 use super::dialog::{self, Shown};
 use super::failure::{Failure, Kind};
 use super::pages::{self, Turn, Twist};
-use super::recorded::{Endpoint, Recorded};
+use super::recorded::{About, Endpoint, Recorded};
 use super::refusal::Refusal;
+use super::reports::{self, Report};
+use super::row_set::Rendered;
 use super::world::World;
 use super::{Inside, lock, oauth};
 
@@ -27,13 +29,13 @@ const HTML: &str = "text/html; charset=utf-8";
 struct Reply {
     status: u16,
     kind: &'static str,
-    body: String,
+    body: Bytes,
     location: Option<String>,
 }
 
 impl Reply {
-    fn json(status: u16, body: String) -> Self {
-        Reply { status, kind: JSON, body, location: None }
+    fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Reply { status, kind: JSON, body: body.into(), location: None }
     }
 }
 
@@ -56,18 +58,23 @@ pub(super) async fn respond(
         authorization,
         token_in_url: false,
     };
-    question.token_in_url = has_secret(&lock(&inside.world), &uri, &question, &token);
+    let about = {
+        let world = lock(&inside.world);
+        question.token_in_url = has_secret(&world, &uri, &question, &token);
+        About::read(&question, &world)
+    };
     let number = {
         let mut requests = lock(&inside.requests);
         requests.push(question.clone());
         requests.len()
     };
-    let failure = lock(&inside.failures).iter_mut().find_map(|f| f.strikes(&question).then(|| f.clone()));
+    let failure = lock(&inside.failures).iter_mut().find_map(|f| f.strikes(&question, &about).then(|| f.clone()));
     let trace_id = format!("Fake{number:06}");
     let good = |twist| {
         let turn = Turn { url: &inside.url, question: &question, token: &token, twist };
         let world = &mut lock(&inside.world);
-        answer(world, &turn).unwrap_or_else(|refusal| Reply::json(refusal.status.as_u16(), refusal.body(&trace_id)))
+        answer(world, &inside.rendered, &turn)
+            .unwrap_or_else(|refusal| Reply::json(refusal.status.as_u16(), refusal.body(&trace_id)))
     };
     let reply = match failure.as_ref().map(|failure| &failure.kind) {
         None | Some(Kind::Cut) => good(Twist::None),
@@ -82,7 +89,7 @@ pub(super) async fn respond(
             Reply::json(refusal.status.as_u16(), Refusal { message, ..refusal.clone() }.body(&trace_id))
         }
         Some(Kind::Body(status, kind, body)) => {
-            Reply { status: *status, kind, body: question.quoted_in(body), location: None }
+            Reply { status: *status, kind, body: question.quoted_in(body).into(), location: None }
         }
     };
     let body = match failure.as_ref().map(|failure| &failure.kind) {
@@ -127,14 +134,15 @@ fn has_secret(world: &World, uri: &Uri, question: &Recorded, token: &str) -> boo
 }
 
 /// A good answer.
-fn answer(world: &mut World, turn: &Turn<'_>) -> Result<Reply, Refusal> {
+fn answer(world: &mut World, rendered: &Mutex<Rendered>, turn: &Turn<'_>) -> Result<Reply, Refusal> {
     let Turn { question, token, .. } = turn;
     let mut path = question.path.trim_start_matches('/').split('/');
     let (version, object, edge, rest) = (path.next().unwrap_or_default(), path.next(), path.next(), path.next());
     if !VERSIONS.contains(&version) {
         return Err(Refusal::expired_version(version));
     }
-    let good = |body| Reply::json(200, body);
+    let good = |body: String| Reply::json(200, body);
+    let page = |body: Bytes| Reply::json(200, body);
     match question.endpoint() {
         Endpoint::Dialog => return Ok(shown(dialog::answer(world, question))),
         Endpoint::CodeExchange | Endpoint::LongLived => return oauth::access_token(world, question).map(good),
@@ -145,16 +153,27 @@ fn answer(world: &mut World, turn: &Turn<'_>) -> Result<Reply, Refusal> {
     let is_get = question.method == "GET";
     match question.endpoint() {
         Endpoint::Me if is_get => return Ok(good(oauth::me(allowed))),
-        Endpoint::Permissions if is_get => return pages::list(turn, |_| Ok(oauth::permissions(allowed))).map(good),
+        Endpoint::Permissions if is_get => return pages::list(turn, |_| Ok(oauth::permissions(allowed))).map(page),
         Endpoint::AdAccounts if is_get && !allowed.may_read_ads() => return Err(Refusal::no_permission("me")),
         Endpoint::AdAccounts if is_get => {
             let seen = allowed.ad_accounts.iter().filter_map(|id| Some((id, world.ad_accounts.get(id)?)));
             let rows = |fields: &str| seen.map(|(id, account)| pages::ad_account(id, account, fields)).collect();
-            return pages::list(turn, rows).map(good);
+            return pages::list(turn, rows).map(page);
         }
         _ => {}
     }
     let object = object.unwrap_or_default();
+    let is_report = matches!(question.endpoint(), Endpoint::ReportStatus | Endpoint::ReportRows);
+    if is_report && is_get && rest.is_none() {
+        let Report { external_id, .. } = world.reports.get(object)?;
+        if !allowed.ad_accounts.contains(external_id) || !allowed.may_read_ads() {
+            return Err(Refusal::no_permission(external_id));
+        }
+        return match edge {
+            None => reports::status(world, question).map(good),
+            Some(_) => pages::report_rows(world, &mut lock(rendered), turn).map(page),
+        };
+    }
     let account = world.ad_accounts.get(object).ok_or_else(|| Refusal::unknown_object(object))?;
     if !allowed.ad_accounts.contains(object) || !allowed.may_read_ads() {
         return Err(Refusal::no_permission(object));
@@ -163,15 +182,16 @@ fn answer(world: &mut World, turn: &Turn<'_>) -> Result<Reply, Refusal> {
         (None, None) if is_get => {
             pages::ad_account(object, account, question.parameter("fields").unwrap_or_default()).map(good)
         }
-        (Some("insights"), None) if is_get => pages::insights(world, turn).map(good),
+        (Some("insights"), None) if is_get => pages::insights(world, &mut lock(rendered), turn).map(page),
+        (Some("insights"), None) if question.method == "POST" => pages::report_start(world, turn).map(good),
         _ => Err(Refusal::parameter(&format!("Unsupported {} request", question.method.to_lowercase()))),
     }
 }
 
 fn shown(shown: Shown) -> Reply {
     match shown {
-        Shown::Page(status, body) => Reply { status, kind: HTML, body, location: None },
-        Shown::Back(location) => Reply { status: 303, kind: HTML, body: String::new(), location: Some(location) },
+        Shown::Page(status, body) => Reply { status, kind: HTML, body: body.into(), location: None },
+        Shown::Back(location) => Reply { status: 303, kind: HTML, body: Bytes::new(), location: Some(location) },
     }
 }
 
@@ -213,8 +233,7 @@ async fn late(inside: &Inside, by: Duration) {
 }
 
 /// Half of the body, and then the connection breaks.
-fn cut(body: String) -> Body {
-    let mut half = Bytes::from(body);
+fn cut(mut half: Bytes) -> Body {
     half.truncate(half.len() / 2);
     Body::from_stream(stream::unfold(Some(half), |half| async move {
         match half {

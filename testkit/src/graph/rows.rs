@@ -1,5 +1,7 @@
-//! Rows as JSON text. Text, because names can hold what no Rust string does, and because tests compare bytes.
+//! Rows as JSON text. Text, because names can hold what no JSON value of Rust's does, and because tests compare bytes.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::NaiveDate;
@@ -7,38 +9,100 @@ use rust_decimal::Decimal;
 
 use super::ask::{Ask, Level};
 use super::delivery::{Delivery, Sales};
-use super::world::{Ad, AdAccount, World, dates};
+use super::row_set::RowSet;
+use super::world::{Ad, AdAccount, RawRow, World, dates};
 
 impl World {
     /// The rows that answer the question, each as the exact JSON that is sent, in the order in which they are paged.
-    /// Meta promises no order, so this one is neither by ad nor by day.
+    /// Meta promises no order, so this one is neither by ad nor, with [`mixed_days`](World::mixed_days), by day. What is
+    /// no UTF-8 in a raw row is replaced here; [`row_bytes`](Self::row_bytes) has it as it is.
     pub fn rows(&self, external_id: &str, ask: &Ask) -> Vec<String> {
+        self.row_bytes(external_id, ask).iter().map(|row| String::from_utf8_lossy(row).into_owned()).collect()
+    }
+
+    /// [`rows`](Self::rows), to the byte.
+    pub fn row_bytes(&self, external_id: &str, ask: &Ask) -> Vec<Vec<u8>> {
+        let rows = self.row_set(external_id, ask);
+        (0..rows.len()).map(|i| rows.row(i).to_vec()).collect()
+    }
+
+    pub(super) fn row_set(&self, external_id: &str, ask: &Ask) -> RowSet {
+        let Some(account) = self.ad_accounts.get(external_id) else { return RowSet::default() };
+        let days = dates(&(ask.since..=ask.until));
+        let mut found: Vec<Found<'_>> = days.flat_map(|date| self.found(external_id, date, ask)).collect();
+        // A stable sort: what one ad has on one day twice stays in its order.
+        match self.mixed_days {
+            true => found.sort_by_key(|row| row.place),
+            false => found.sort_by_key(|row| (row.date, row.place)),
+        }
+        let mut by_day = BTreeMap::new();
+        for row in &found {
+            *by_day.entry(row.date).or_default() += 1;
+        }
+        let rows = found.iter().map(|Found { date, what, .. }| {
+            let (ad, delivery) = match what {
+                What::Raw(row) => return Cow::Borrowed(row.as_slice()),
+                What::Ad(ad, delivery) => (Some(*ad), *delivery),
+                What::Account(sum) => (None, sum),
+            };
+            Cow::Owned(Subject { external_id, account, ad, date: *date, delivery }.row(ask).into_bytes())
+        });
+        RowSet::new(rows).with_days(by_day)
+    }
+
+    /// How many rows answer the question, without making them.
+    pub(super) fn count_rows(&self, external_id: &str, ask: &Ask) -> usize {
+        dates(&(ask.since..=ask.until)).map(|date| self.found(external_id, date, ask).len()).sum()
+    }
+
+    /// What there is a row about on a day.
+    fn found(&self, external_id: &str, date: NaiveDate, ask: &Ask) -> Vec<Found<'_>> {
         let Some(account) = self.ad_accounts.get(external_id) else { return Vec::new() };
         let passes = |ad: &&Ad| ask.statuses.as_ref().is_none_or(|statuses| statuses.contains(&ad.effective_status));
-        let row = |date, ad: Option<&Ad>, delivery: &Delivery| {
-            let subject = Subject { external_id, account, ad, date, delivery };
-            let mut hasher = DefaultHasher::new();
-            (ad.map(|ad| &ad.id), date).hash(&mut hasher);
-            (hasher.finish(), subject.row(ask))
-        };
-        let mut rows = Vec::new();
-        for date in dates(&(ask.since..=ask.until)) {
-            let delivered = account.ads.iter().filter(passes).filter_map(|ad| Some((ad, ad.days.get(&date)?)));
-            let delivered = delivered.filter(|(_, delivery)| delivery.has_row());
-            match ask.level {
-                Level::Ad => rows.extend(delivered.map(|(ad, delivery)| row(date, Some(ad), delivery))),
-                Level::Account => {
-                    let sum = delivered.fold(Delivery::default(), |mut sum, (_, delivery)| {
-                        sum += delivery;
-                        sum
-                    });
-                    rows.extend(sum.has_row().then(|| row(date, None, &sum)));
-                }
-            }
+        let delivered = account.ads.iter().filter(passes).filter_map(|ad| Some((ad, ad.days.get(&date)?)));
+        let delivered = delivered.filter(|(_, delivery)| delivery.has_row());
+        if ask.level == Level::Account {
+            let sum = delivered.fold(Delivery::default(), |mut sum, (_, delivery)| {
+                sum += delivery;
+                sum
+            });
+            let row = sum.has_row().then(|| Found { place: place(None, date), date, what: What::Account(sum) });
+            return row.into_iter().collect();
         }
-        rows.sort();
-        rows.into_iter().map(|(_, row)| row).collect()
+        let raw = self.raw_rows.get(&(external_id.to_owned(), date));
+        let is_raw = |ad: &Ad| raw.is_some_and(|raw| raw.iter().any(|row| row.ad_id == ad.id));
+        let made = delivered.filter(|(ad, _)| !is_raw(ad)).map(|(ad, delivery)| Found {
+            place: place(Some(&ad.id), date),
+            date,
+            what: What::Ad(ad, delivery),
+        });
+        let raw = raw.into_iter().flatten().map(|RawRow { ad_id, json }| Found {
+            place: place(Some(ad_id), date),
+            date,
+            what: What::Raw(json),
+        });
+        made.chain(raw).collect()
     }
+}
+
+/// A row that is not rendered yet.
+struct Found<'a> {
+    /// Where it comes among the others.
+    place: u64,
+    date: NaiveDate,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    Raw(&'a Vec<u8>),
+    Ad(&'a Ad, &'a Delivery),
+    Account(Delivery),
+}
+
+fn place(ad_id: Option<&String>, date: NaiveDate) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (ad_id, date).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a row is about; the whole ad account where there is no ad.

@@ -1,15 +1,18 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 
 use super::access::{App, Code, Token, User};
 use super::delivery::Delivery;
+use super::limits::Limits;
 use super::name::Name;
+use super::reports::Reports;
 
 /// Everything that is true behind the API.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// A token that is not here is invalid.
     pub tokens: BTreeMap<String, Token>,
@@ -27,6 +30,40 @@ pub struct World {
     pub today: Option<NaiveDate>,
     /// The instant that codes and tokens expire by; the machine's clock where there is none.
     pub now: Option<DateTime<Utc>>,
+    /// Whether the rows of all days of a window are mixed over all of its pages, as Meta may do, or come day by day.
+    /// Either way a world that does not change has one order, so that pages fit.
+    pub mixed_days: bool,
+    /// What is too large for one call.
+    pub limits: Limits,
+    pub reports: Reports,
+    /// Rows that are what a test says, by ad account and day; see [`raw_row`](World::raw_row).
+    pub raw_rows: BTreeMap<(String, NaiveDate), Vec<RawRow>>,
+    /// Every answer comes so much later.
+    pub latency: Duration,
+    /// Whether whatever was rendered is kept in memory, however much it is: a world to measure others with.
+    pub cached: bool,
+}
+
+impl Default for World {
+    /// Empty; its rows would be mixed, nothing is too large, and nothing goes wrong.
+    fn default() -> Self {
+        World {
+            tokens: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            user: User::default(),
+            codes: BTreeMap::new(),
+            minted: 0,
+            ad_accounts: BTreeMap::new(),
+            today: None,
+            now: None,
+            mixed_days: true,
+            limits: Limits::default(),
+            reports: Reports::default(),
+            raw_rows: BTreeMap::new(),
+            latency: Duration::ZERO,
+            cached: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +97,14 @@ pub struct Ad {
     pub days: BTreeMap<NaiveDate, Delivery>,
 }
 
+/// A row that is sent as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRow {
+    pub ad_id: String,
+    /// Whatever the row is to be; JSON if it wants to be read.
+    pub json: Vec<u8>,
+}
+
 /// The sums over the ads of a day.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Totals {
@@ -84,6 +129,15 @@ impl World {
     /// A token that is valid, of no known app, and sees no ad account.
     pub fn insert_token(&mut self, token: &str) {
         self.tokens.entry(token.into()).or_default();
+    }
+
+    /// Lets an ad have this row on this day, whatever it is, instead of its own; more than once lets it have several. The
+    /// ad need not be in the world; the row passes every filter, and the control total knows nothing of it.
+    pub fn raw_row(&mut self, external_id: &str, ad_id: &str, date: NaiveDate, json: impl Into<Vec<u8>>) {
+        self.raw_rows
+            .entry((external_id.into(), date))
+            .or_default()
+            .push(RawRow { ad_id: ad_id.into(), json: json.into() });
     }
 
     /// The ad account, to change it.
