@@ -94,5 +94,6 @@ fn world(today: NaiveDate) -> World {
         }
     }
     world.today = Some(today);
+    world.cached = true;
     world
 }
