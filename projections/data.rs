@@ -133,7 +133,6 @@ impl<'de> Visitor<'de> for OfRows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::purchases::RULE_V1;
     use uuid::Uuid;
 
     const DAY: AccountDay = AccountDay {
@@ -189,10 +188,11 @@ mod tests {
             ),
             (r#"{"ad_id":"1","spend":"1","spend":"2"}"#.to_owned(), false, "stands twice"),
         ];
+        let rule = PurchaseRule::default();
         for (json, one_pass, wanted) in cases {
             let json = data(&format!("[{json}]"));
-            assert_eq!(in_one_pass(json.as_bytes(), &DAY, &RULE_V1).is_some(), one_pass, "{json}");
-            let (data, rows) = read(json.as_bytes(), &DAY, &RULE_V1).expect("the data can be read");
+            assert_eq!(in_one_pass(json.as_bytes(), &DAY, &rule).is_some(), one_pass, "{json}");
+            let (data, rows) = read(json.as_bytes(), &DAY, &rule).expect("the data can be read");
             assert_eq!(data.control.map(|c| c.impressions), Some(3));
             let said = match &rows[0] {
                 (ad_id, Ok(MetaRow { purchases: p, .. })) => {
@@ -214,11 +214,12 @@ mod tests {
             (data(r#"[{"ad_id":"1"},{}]"#), DAY, "row 2 of the event: missing field `ad_id`"),
             (whole.clone(), other, "data speaks of another day"),
         ];
+        let rule = PurchaseRule::default();
         for (json, day, reason) in cases {
-            let error = read(json.as_bytes(), &day, &RULE_V1).err().map(|e| e.to_string()).unwrap_or_default();
+            let error = read(json.as_bytes(), &day, &rule).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(reason), "{error:?}, not {reason}");
         }
         let without_control = whole.replace("\"control\"", "\"uncontrolled\"");
-        assert!(read(without_control.as_bytes(), &DAY, &RULE_V1).is_ok_and(|(data, _)| data.control.is_none()));
+        assert!(read(without_control.as_bytes(), &DAY, &rule).is_ok_and(|(data, _)| data.control.is_none()));
     }
 }

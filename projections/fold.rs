@@ -4,32 +4,21 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use events::subject::AccountDay;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::daily_meta_metrics::Head;
 use crate::fact_meta_daily::Staged;
 use crate::keys::Days;
-use crate::purchases::{PurchaseRule, RULE_V1};
+use crate::purchases::PurchaseRule;
 use crate::timeline::Timeline;
 use crate::{Mutant, Snapshot, daily_meta_metrics, daily_summary, fact_meta_daily, observations};
 
-/// The folds and what is handed to them.
-#[derive(Debug, Clone, Copy)]
+/// The folds.
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Folds {
-    pub rule: &'static PurchaseRule,
     #[cfg(feature = "mutants")]
     pub mutant: Option<Mutant>,
-}
-
-impl Default for Folds {
-    fn default() -> Self {
-        Folds {
-            rule: &RULE_V1,
-            #[cfg(feature = "mutants")]
-            mutant: None,
-        }
-    }
 }
 
 /// What a transaction did.
@@ -39,47 +28,6 @@ pub struct Folded {
     pub events: u64,
     /// Rows written to `fact_meta_daily`.
     pub rows: u64,
-}
-
-/// Why an event that can be read must not be folded: it would be summed with what it does not belong to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("ad account {ad_account_id} of account {account_id} is not known here")]
-    UnknownAdAccount { account_id: Uuid, ad_account_id: Uuid },
-    #[error("the event is in {found}, account {account_id} in {wanted}: two currencies are never summed")]
-    Currency { account_id: Uuid, wanted: String, found: String },
-}
-
-/// The currency each ad account's events must have: its tenant's. It cannot change once the tenant has an ad account, so
-/// what is refused once is refused at every replay.
-#[derive(Debug)]
-pub struct Currencies(HashMap<(Uuid, Uuid), String>);
-
-impl Currencies {
-    /// Those of the given ad accounts, or of all.
-    pub async fn load(conn: &mut PgConnection, ad_account_ids: Option<&[Uuid]>) -> sqlx::Result<Self> {
-        let rows = sqlx::query!(
-            "select a.id as account_id, ad.id as ad_account_id, a.currency
-             from ad_accounts ad join accounts a on a.id = ad.account_id
-             where $1::uuid[] is null or ad.id = any($1)",
-            ad_account_ids,
-        )
-        .fetch_all(conn)
-        .await?;
-        Ok(Currencies(rows.into_iter().map(|r| ((r.account_id, r.ad_account_id), r.currency)).collect()))
-    }
-
-    /// Why a snapshot must not be folded, if so.
-    pub fn refusal(&self, snapshot: &Snapshot) -> Option<Refusal> {
-        let AccountDay { account_id, ad_account_id, .. } = snapshot.day;
-        match self.0.get(&(account_id, ad_account_id)) {
-            None => Some(Refusal::UnknownAdAccount { account_id, ad_account_id }),
-            Some(wanted) if *wanted != snapshot.currency => {
-                Some(Refusal::Currency { account_id, wanted: wanted.clone(), found: snapshot.currency.clone() })
-            }
-            Some(_) => None,
-        }
-    }
 }
 
 impl Folds {
@@ -94,12 +42,12 @@ impl Folds {
         }
     }
 
-    /// Folds snapshots of any days, in any order. The caller commits, and acknowledges after that.
+    /// Folds snapshots of any days, in any order, all of them read by the newest rule of their ad account. The caller
+    /// commits, and acknowledges after that.
     pub async fn fold(&self, conn: &mut PgConnection, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
         if snapshots.is_empty() {
             return Ok(Folded::default());
         }
-        plan_anew(conn).await?;
         let days = Days::new(snapshots.iter().map(|s| s.day));
         let heads = daily_meta_metrics::lock(conn, &days).await?;
         let added = observations::insert(conn, snapshots).await?;
@@ -126,7 +74,9 @@ impl Folds {
         // A day whose new snapshots all say, newer, what its head says: no row changes.
         let changed: BTreeSet<AccountDay> = new
             .iter()
-            .filter(|(day, snapshots)| !unchanged(heads.get(day).copied(), snapshots))
+            .filter(|(day, snapshots)| {
+                !timelines.get(day).is_some_and(|timeline| unchanged(heads.get(day).copied(), snapshots, timeline))
+            })
             .map(|(day, _)| *day)
             .collect();
         let had_rows: BTreeSet<AccountDay> = changed.iter().copied().filter(|day| heads.contains_key(day)).collect();
@@ -159,7 +109,8 @@ impl Folds {
             })
             .collect();
         daily_meta_metrics::point(conn, &pointed).await?;
-        daily_meta_metrics::recompute(conn, &Days::new(changed)).await?;
+        let rules: Vec<&PurchaseRule> = changed.iter().map(|day| &*new[day][0].rule).collect();
+        daily_meta_metrics::recompute(conn, &Days::new(changed.iter().copied()), &rules).await?;
         self.summarise(conn, new.keys()).await?;
         Ok(Folded { events: new.values().map(|s| s.len() as u64).sum(), rows })
     }
@@ -173,7 +124,6 @@ impl Folds {
         conn: &mut PgConnection,
         days: &Days,
     ) -> sqlx::Result<HashMap<AccountDay, Vec<Uuid>>> {
-        plan_anew(conn).await?;
         daily_meta_metrics::lock(conn, days).await?;
         let observed = observations::of_days(conn, days).await?;
         Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
@@ -254,25 +204,29 @@ impl Folds {
             };
             let rows =
                 snapshot.rows.iter().filter(|(ad_id, _)| wins(ad_id) && (!several || taken.insert(ad_id))).collect();
-            staged.push(Staged {
-                day,
-                currency: &snapshot.currency,
-                rule_version: snapshot.rule_version,
-                standing,
-                rows,
-            });
+            staged.push(Staged { day, snapshot, standing, rows });
         }
     }
 }
 
-/// Has PostgreSQL plan this transaction's statements for the tables as they are. A plan that a session made while a table
-/// was small, and keeps, reads the whole table long after it has grown.
-async fn plan_anew(conn: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql("set local plan_cache_mode = force_custom_plan").execute(conn).await?;
-    Ok(())
+/// Begins a transaction that folds.
+///
+/// PostgreSQL plans its statements for the tables as they are: a plan that a session made while a table was small, and keeps,
+/// reads the whole table long after it has grown. And until the transaction ends no purchase rule is added, so that the newest
+/// rules, asked for from now on, are those that the days have to be folded by.
+pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut transaction = pool.begin().await?;
+    let prepare = "set local plan_cache_mode = force_custom_plan; select purchase_rules_hold()";
+    sqlx::raw_sql(prepare).execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
-/// Whether a day's new snapshots all say, above its head's version, what the head says already.
-fn unchanged(head: Option<Head>, new: &[&Snapshot]) -> bool {
-    head.is_some_and(|head| new.iter().all(|s| s.content == head.content && s.version > head.version))
+/// Whether a day's new snapshots all say, above its head's version, what the head says already, and the rule by which its
+/// rows were read is still the one.
+fn unchanged(head: Option<Head>, new: &[&Snapshot], timeline: &Timeline) -> bool {
+    head.is_some_and(|head| {
+        let rule_version = timeline.rule_version_of_event(head.version.event_id);
+        new.iter()
+            .all(|s| s.content == head.content && s.version > head.version && rule_version == Some(s.rule.version))
+    })
 }

@@ -1,29 +1,44 @@
-//! Which of Meta's overlapping action types is "a purchase".
+//! Which of Meta's overlapping action types is "a purchase", and by which attribution window it is counted.
 
+use events::subject::AccountDay;
 use rust_decimal::Decimal;
+use sqlx::PgExecutor;
+use uuid::Uuid;
 
 /// A versioned rule. Its version stands on every fact folded by it; a changed rule is a new version and a replay.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct PurchaseRule {
     pub version: i32,
-    /// Alternatives in order of preference. The types within one alternative do not overlap and are added.
-    pub alternatives: &'static [&'static [&'static str]],
+    /// `None` is Meta's `value`: what the ad account's unified setting counts.
+    window: Option<String>,
+    /// The types of all alternatives, one alternative after the other.
+    types: Vec<String>,
+    /// Where each alternative ends among the types. Alternatives are in order of preference; the types within one do not
+    /// overlap and are added.
+    ends: Vec<usize>,
 }
-
-/// `omni_purchase` holds web, app and on-Meta purchases; where Meta does not send it, the narrower types follow. Adding
-/// types of different alternatives would count a purchase twice.
-pub const RULE_V1: PurchaseRule = PurchaseRule {
-    version: 1,
-    alternatives: &[
-        &["omni_purchase"],
-        &["purchase"],
-        &["offsite_conversion.fb_pixel_purchase"],
-        &["app_custom_event.fb_mobile_purchase", "onsite_conversion.purchase"],
-    ],
-};
 
 /// How many types a rule may name; see [`PurchaseRule::index`].
 pub(crate) const MOST_TYPES: usize = 8;
+
+/// The name of the unified attribution setting.
+pub const UNIFIED: &str = "unified";
+
+/// The first rule, which is that of every ad account for which nobody set another. `omni_purchase` holds web, app and
+/// on-Meta purchases; where Meta does not send it, the narrower types follow. Adding types of different alternatives would
+/// count a purchase twice.
+const FIRST: [&str; 4] = [
+    "omni_purchase",
+    "purchase",
+    "offsite_conversion.fb_pixel_purchase",
+    "app_custom_event.fb_mobile_purchase+onsite_conversion.purchase",
+];
+
+impl Default for PurchaseRule {
+    fn default() -> Self {
+        PurchaseRule::new(1, FIRST, UNIFIED)
+    }
+}
 
 /// The purchases of one row under a rule.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -35,9 +50,41 @@ pub struct Purchases {
 }
 
 impl PurchaseRule {
+    /// A rule as `purchase_rules` holds it: alternatives such as `purchase` or `a+b`, and a window or `unified`. Types past
+    /// the eighth, which the table does not take, are passed over.
+    pub fn new(version: i32, alternatives: impl IntoIterator<Item = impl AsRef<str>>, window: &str) -> Self {
+        let (mut types, mut ends) = (Vec::new(), Vec::new());
+        for alternative in alternatives {
+            types.extend(alternative.as_ref().split('+').map(str::to_owned));
+            types.truncate(MOST_TYPES);
+            ends.push(types.len());
+        }
+        PurchaseRule { version, window: (window != UNIFIED).then(|| window.to_owned()), types, ends }
+    }
+
+    /// The value of the columns that name it.
+    pub fn window(&self) -> &str {
+        self.window.as_deref().unwrap_or(UNIFIED)
+    }
+
+    /// Whether a request that asked for these windows brought what the rule counts. Meta always sends `value`.
+    pub(crate) fn is_answered_by(&self, asked: &[impl AsRef<str>]) -> bool {
+        self.window.as_ref().is_none_or(|window| asked.iter().any(|a| a.as_ref() == window))
+    }
+
+    /// The key of an action at which its number stands.
+    pub(crate) fn key(&self) -> &str {
+        self.window.as_deref().unwrap_or("value")
+    }
+
+    /// What an action stands for that is there and has no number at the key: Meta leaves a window out that is empty.
+    pub(crate) fn left_out(&self) -> Option<Decimal> {
+        self.window.as_ref().map(|_| Decimal::ZERO)
+    }
+
     /// The place of an action type in this rule, counted through all alternatives.
     pub(crate) fn index(&self, action_type: &str) -> Option<usize> {
-        self.alternatives.iter().flat_map(|types| types.iter()).position(|&t| t == action_type)
+        self.types.iter().position(|t| t == action_type)
     }
 
     /// Chooses the first alternative of which Meta sent a type, and reads count and value from the same types.
@@ -48,20 +95,36 @@ impl PurchaseRule {
         values: &[Option<Decimal>; MOST_TYPES],
     ) -> Purchases {
         let mut first = 0;
-        for types in self.alternatives {
-            let range = first..first + types.len();
-            first = range.end;
+        for &end in &self.ends {
+            let range = first..end;
+            first = end;
             let sent = |i: &usize| counts[*i].is_some() || values[*i].is_some();
             if !range.clone().any(|i| sent(&i)) {
                 continue;
             }
             let sum =
                 |of: &[Option<Decimal>; MOST_TYPES]| of[range.clone()].iter().flatten().copied().reduce(|a, b| a + b);
-            let names: Vec<_> = range.clone().filter(sent).map(|i| types[i - range.start]).collect();
+            let names: Vec<&str> = range.clone().filter(sent).map(|i| self.types[i].as_str()).collect();
             return Purchases { count: sum(counts), value: sum(values), action_type: Some(names.join("+")) };
         }
         Purchases::default()
     }
+}
+
+/// Days of an ad account with an event that was folded by an older rule than the newest: those that have to be folded again.
+pub async fn days_behind(
+    db: impl PgExecutor<'_>,
+    account_id: Uuid,
+    ad_account_id: Uuid,
+) -> sqlx::Result<Vec<AccountDay>> {
+    let dates = sqlx::query_scalar!(
+        r#"select date as "date!" from purchase_rule_days_behind where account_id = $1 and ad_account_id = $2"#,
+        account_id,
+        ad_account_id,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(dates.into_iter().map(|date| AccountDay { account_id, ad_account_id, date }).collect())
 }
 
 #[cfg(test)]
@@ -69,16 +132,17 @@ mod tests {
     use super::*;
 
     fn choose(actions: &[(&str, i64)], values: &[(&str, i64)]) -> (Option<i64>, Option<i64>, Option<String>) {
+        let rule = PurchaseRule::default();
         let place = |list: &[(&str, i64)]| {
             let mut at = [None; MOST_TYPES];
             for (name, n) in list {
-                if let Some(i) = RULE_V1.index(name) {
+                if let Some(i) = rule.index(name) {
                     at[i] = Some(Decimal::from(*n));
                 }
             }
             at
         };
-        let chosen = RULE_V1.choose(&place(actions), &place(values));
+        let chosen = rule.choose(&place(actions), &place(values));
         let whole = |d: Option<Decimal>| d.map(|d| i64::try_from(d).expect("whole"));
         (whole(chosen.count), whole(chosen.value), chosen.action_type)
     }
@@ -113,5 +177,28 @@ mod tests {
                 "{actions:?} {values:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_window_is_answered_where_it_was_asked_for() {
+        for (window, asked, answered, key, left_out) in [
+            (UNIFIED, &[][..], true, "value", None),
+            ("7d_click", &["1d_view", "7d_click"], true, "7d_click", Some(Decimal::ZERO)),
+            ("7d_click", &["1d_view"], false, "7d_click", Some(Decimal::ZERO)),
+        ] {
+            let rule = PurchaseRule::new(2, ["lead"], window);
+            assert_eq!((rule.is_answered_by(asked), rule.key(), rule.left_out()), (answered, key, left_out));
+            assert_eq!(rule.window(), window);
+        }
+    }
+
+    /// Whatever stands in the table, no row is read beyond its end.
+    #[test]
+    fn types_past_the_last_place_are_passed_over() {
+        let rule = PurchaseRule::new(2, ["a+b+c+d+e+f+g", "h+i", "j"], UNIFIED);
+        assert_eq!((rule.index("h"), rule.index("i"), rule.index("j")), (Some(7), None, None));
+        let mut counts = [None; MOST_TYPES];
+        counts[7] = Some(Decimal::ONE);
+        assert_eq!(rule.choose(&counts, &[None; MOST_TYPES]).action_type.as_deref(), Some("h"));
     }
 }

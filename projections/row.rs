@@ -155,7 +155,7 @@ impl Visitor<'_> for Wtf8 {
     }
 }
 
-/// What a rule needs of an `actions` or `action_values` list: Meta's value of each type it names. The other types, most
+/// What a rule needs of an `actions` or `action_values` list: Meta's number of each type it names. The other types, most
 /// of the list, are skipped without being kept.
 struct OfRule<'r>(&'r PurchaseRule);
 
@@ -177,52 +177,76 @@ impl<'de> Visitor<'de> for OfRule<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; MOST_TYPES];
         while let Some(action) = list.next_element_seed(Action(self.0))? {
-            let Some((place, value)) = action else { continue };
-            found[place] = Some(decimal(value).map_err(A::Error::custom)?);
+            let Some((place, number)) = action else { continue };
+            found[place] = match number {
+                Some(number) => Some(decimal(number).map_err(A::Error::custom)?),
+                None => found[place].or(self.0.left_out()),
+            };
         }
         Ok(found)
     }
 }
 
-/// One entry of a list: the place of its type in the rule with its value, if the rule names the type and there is one.
+/// One entry of a list, if the rule names its type: the type's place in the rule, and the number at the rule's key.
 #[derive(Clone, Copy)]
 struct Action<'r>(&'r PurchaseRule);
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum ActionField {
-    ActionType,
-    Value,
-    #[serde(other)]
-    Window,
-}
-
 impl<'de> DeserializeSeed<'de> for Action<'_> {
-    type Value = Option<(usize, &'de RawValue)>;
+    type Value = Option<(usize, Option<&'de RawValue>)>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Action<'_> {
-    type Value = Option<(usize, &'de RawValue)>;
+    type Value = Option<(usize, Option<&'de RawValue>)>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an action")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut action: A) -> Result<Self::Value, A::Error> {
-        let (mut place, mut value) = (None, None);
-        while let Some(field) = action.next_key()? {
-            let again = match field {
-                ActionField::ActionType => place.replace(action.next_value_seed(PlaceOf(self.0))?).is_some(),
-                ActionField::Value => value.replace(action.next_value::<Option<&RawValue>>()?).is_some(),
-                ActionField::Window => action.next_value::<IgnoredAny>().map(|_| false)?,
+        let (mut place, mut number) = (None, None);
+        while let Some(key) = action.next_key_seed(KeyOf(self.0.key()))? {
+            let again = match key {
+                ActionKey::Type => place.replace(action.next_value_seed(PlaceOf(self.0))?).is_some(),
+                ActionKey::Number => number.replace(action.next_value::<Option<&RawValue>>()?).is_some(),
+                ActionKey::Other => action.next_value::<IgnoredAny>().map(|_| false)?,
             };
             if again {
                 return Err(A::Error::custom("an action has two types or values"));
             }
         }
         let place = place.ok_or_else(|| A::Error::missing_field("action_type"))?;
-        Ok(place.zip(value.flatten()))
+        Ok(place.map(|place| (place, number.flatten())))
+    }
+}
+
+/// Reads an action's key; the rule says at which one its number stands.
+struct KeyOf<'r>(&'r str);
+
+enum ActionKey {
+    Type,
+    Number,
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for KeyOf<'_> {
+    type Value = ActionKey;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KeyOf<'_> {
+    type Value = ActionKey;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key of an action")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(match key {
+            "action_type" => ActionKey::Type,
+            _ if key == self.0 => ActionKey::Number,
+            _ => ActionKey::Other,
+        })
     }
 }
 

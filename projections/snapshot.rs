@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
@@ -13,7 +14,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::data::{self, Parsed};
-use crate::purchases::PurchaseRule;
+use crate::purchases::{PurchaseRule, Purchases};
 use crate::row::{self, Field};
 
 /// sha256 of an event's decompressed data.
@@ -52,14 +53,20 @@ pub struct Snapshot {
     /// `(spend, impressions)`.
     pub control: Option<(Decimal, i64)>,
     pub status_filter: Option<String>,
-    pub rule_version: i32,
+    /// The windows that were asked for, joined by commas.
+    pub attribution_windows: String,
+    /// By which its purchases were read.
+    pub rule: Arc<PurchaseRule>,
+    /// Whether the rule's window was asked for: nothing is known of its purchases otherwise.
+    pub purchases_known: bool,
     pub sums: Sums,
     /// How many rows the event has; `rows` may hold fewer, see [`push_trimmed`].
     pub row_count: usize,
     pub rows: Rows,
 }
 
-/// Sums over a snapshot's own rows. `None`: there are rows, and none of them has the metric. No rows sum to zero.
+/// Sums over a snapshot's own rows. `None`: there are rows, and none of them has the metric; or the purchases are not known.
+/// No rows sum to zero.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Sums {
     pub spend: Option<Decimal>,
@@ -126,7 +133,7 @@ impl Snapshot {
         day: AccountDay,
         stored_at: DateTime<Utc>,
         payload: &[u8],
-        rule: &PurchaseRule,
+        rule: &Arc<PurchaseRule>,
         limit_bytes: u64,
     ) -> Result<Self, Unfoldable> {
         let fetched_at = circumstances.fetched_at;
@@ -148,7 +155,8 @@ impl Snapshot {
             .map(|c| Decimal::from_str_exact(&c.spend).map(|spend| (spend, c.impressions)))
             .transpose()
             .map_err(|e| Unfoldable::Control(format!("spend is not a number: {e}")))?;
-        let (rows, sums) = encode(&data.ad_account.currency, rows)?;
+        let purchases_known = rule.is_answered_by(&data.request.attribution_windows);
+        let (rows, sums) = encode(&data.ad_account.currency, rows, purchases_known)?;
         Ok(Snapshot {
             day,
             version: circumstances.version(),
@@ -157,7 +165,9 @@ impl Snapshot {
             age_days: i32::try_from(age.num_days()).unwrap_or(i32::MAX),
             control,
             status_filter: data.request.effective_status.as_ref().map(|all| all.join(",")),
-            rule_version: rule.version,
+            attribution_windows: data.request.attribution_windows.join(","),
+            rule: rule.clone(),
+            purchases_known,
             sums,
             row_count: rows.len(),
             rows,
@@ -190,13 +200,14 @@ pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
     day.push(new);
 }
 
-fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>) -> Result<(Rows, Sums), Unfoldable> {
+fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>, purchases_known: bool) -> Result<(Rows, Sums), Unfoldable> {
     let zero = parsed.is_empty();
+    let none = Purchases::default();
     let mut sums = Sums {
         spend: zero.then_some(Decimal::ZERO),
         impressions: zero.then_some(0),
-        purchases: zero.then_some(Decimal::ZERO),
-        purchase_value: zero.then_some(Decimal::ZERO),
+        purchases: (zero && purchases_known).then_some(Decimal::ZERO),
+        purchase_value: (zero && purchases_known).then_some(Decimal::ZERO),
     };
     // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
     let latest: HashMap<Cow<'_, str>, usize> = parsed.iter().map(|(ad_id, _)| ad_id.clone()).zip(1..).collect();
@@ -230,7 +241,7 @@ fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>) -> Result<(Rows, Sums),
         let whole = |field| row.get(field).map(row::whole).transpose().map_err(named(field));
         let spend = row.get(Field::Spend).map(row::decimal).transpose().map_err(named(Field::Spend))?;
         let impressions = whole(Field::Impressions)?;
-        let purchases = &row.purchases;
+        let purchases = if purchases_known { &row.purchases } else { &none };
         push_number(&mut text, spend);
         push_number(&mut text, impressions);
         push_number(&mut text, whole(Field::Clicks)?);

@@ -22,6 +22,8 @@ pub struct Observed {
     pub version: Version,
     pub content: ContentHash,
     pub proves: bool,
+    /// Of the purchase rule that it was folded by.
+    pub rule_version: i32,
 }
 
 /// The standing of every row that came with one content.
@@ -49,7 +51,7 @@ impl Absence {
 #[derive(Debug)]
 pub struct Timeline {
     standings: HashMap<ContentHash, Standing>,
-    contents: HashMap<Uuid, ContentHash>,
+    contents: HashMap<Uuid, (ContentHash, i32)>,
     head: Option<Observed>,
 }
 
@@ -69,7 +71,7 @@ impl Timeline {
             next_above = Some(o.version);
             proven_above |= o.proves;
         }
-        let contents = observed.iter().map(|o| (o.version.event_id, o.content)).collect();
+        let contents = observed.iter().map(|o| (o.version.event_id, (o.content, o.rule_version))).collect();
         Timeline { standings, contents, head: observed.last().copied() }
     }
 
@@ -85,12 +87,17 @@ impl Timeline {
 
     /// The standing of rows that name this event.
     pub fn standing_of_event(&self, event_id: Uuid) -> Option<Standing> {
-        self.standing(self.contents.get(&event_id)?)
+        self.standing(&self.contents.get(&event_id)?.0)
+    }
+
+    /// Version of the purchase rule that this event was folded by.
+    pub fn rule_version_of_event(&self, event_id: Uuid) -> Option<i32> {
+        self.contents.get(&event_id).map(|(_, rule_version)| *rule_version)
     }
 
     /// Every event of the day with the standing of its content's rows.
     pub fn events(&self) -> impl Iterator<Item = (Uuid, Standing)> {
-        self.contents.iter().filter_map(|(event_id, content)| Some((*event_id, self.standing(content)?)))
+        self.contents.iter().filter_map(|(event_id, (content, _))| Some((*event_id, self.standing(content)?)))
     }
 }
 
@@ -103,7 +110,9 @@ mod tests {
     }
 
     fn observed(list: &[(i64, u8, bool)]) -> Vec<Observed> {
-        list.iter().map(|&(n, c, proves)| Observed { version: version(n), content: [c; 32], proves }).collect()
+        list.iter()
+            .map(|&(n, c, proves)| Observed { version: version(n), content: [c; 32], proves, rule_version: 1 })
+            .collect()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use insights::{Fetcher, Scheduler};
+use insights::{Fetcher, Heard, Scheduler};
 use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
@@ -124,6 +124,8 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
         clock: settings.clock(),
         asked: settings.asked.clone(),
         lease: settings.lease,
+        max_backoff: settings.max_backoff(),
+        heard: Heard::default(),
         observe: Arc::new(|_| {}),
     })
 }

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::keys::Days;
+use crate::purchases::PurchaseRule;
 use crate::snapshot::ContentHash;
 use crate::timeline::Observed;
 use crate::{PROJECTION_VERSION, Snapshot};
@@ -105,11 +106,18 @@ pub(crate) async fn point(conn: &mut PgConnection, heads: &[(&Snapshot, Observed
     Ok(())
 }
 
-/// Sums these days anew from `fact_meta_daily`.
-pub(crate) async fn recompute(conn: &mut PgConnection, days: &Days) -> sqlx::Result<()> {
-    sqlx::query_file!("daily_meta_metrics/recompute.sql", &days.account_ids, &days.ad_account_ids, &days.dates)
-        .execute(conn)
-        .await?;
+/// Sums these days anew from `fact_meta_daily`; `rules` are those of the days, in their order.
+pub(crate) async fn recompute(conn: &mut PgConnection, days: &Days, rules: &[&PurchaseRule]) -> sqlx::Result<()> {
+    sqlx::query_file!(
+        "daily_meta_metrics/recompute.sql",
+        &days.account_ids,
+        &days.ad_account_ids,
+        &days.dates,
+        &rules.iter().map(|rule| rule.version).collect::<Vec<_>>(),
+        &rules.iter().map(|rule| rule.window().to_owned()).collect::<Vec<_>>(),
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

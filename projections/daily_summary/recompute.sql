@@ -1,7 +1,10 @@
--- The sums over a tenant's ad accounts, whose currencies are one. updated_at is the newest contributing fetched_at.
+-- The sums over a tenant's ad accounts, whose currencies are one. updated_at is the newest contributing fetched_at. Where an ad
+-- account's purchases are unknown, so are the tenant's.
 with summed as (
     select account_id, date, sum(spend) as spend, sum(impressions)::bigint as impressions, sum(clicks)::bigint as clicks,
-           sum(purchases) as purchases, sum(purchase_value) as purchase_value, max(fetched_at) as fetched_at
+           case when bool_and(purchases_known) then sum(purchases) end as purchases,
+           case when bool_and(purchases_known) then sum(purchase_value) end as purchase_value,
+           max(fetched_at) as fetched_at
     from unnest($1::uuid[], $2::date[]) as day (account_id, date)
     left join daily_meta_metrics using (account_id, date)
     group by account_id, date

@@ -8,25 +8,22 @@ use events::subject::AccountDay;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::Snapshot;
 use crate::keys::Days;
 use crate::timeline::{Standing, Timeline};
 
 /// The columns in the order in which [`copy`] writes them: those of the day, those of the row, those of its standing.
-const COPY: &str = "copy fact_meta_daily (account_id, ad_account_id, date, currency, attribution_window, rule_version, \
+const COPY: &str = "copy fact_meta_daily (account_id, ad_account_id, date, currency, attribution_window, rule_version, purchases_known, \
      ad_id, adset_id, campaign_id, ad_name, adset_name, campaign_name, spend, impressions, clicks, inline_link_clicks, \
      purchases, purchase_value, purchase_action_type, event_id, fetched_at, absent_since, absence) from stdin";
 
 /// Bytes handed to the server at once: enough to keep it busy, little enough to be no matter of memory.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Meta's unified attribution setting: what `value` of an action is counted by.
-pub const ATTRIBUTION_WINDOW: &str = "unified";
-
 /// The rows that a transaction writes for one content of one day.
 pub(crate) struct Staged<'a> {
     pub day: AccountDay,
-    pub currency: &'a str,
-    pub rule_version: i32,
+    pub snapshot: &'a Snapshot,
     pub standing: Standing,
     /// `(ad id, COPY text)`.
     pub rows: Vec<(&'a str, &'a str)>,
@@ -86,10 +83,16 @@ pub(crate) async fn copy(conn: &mut PgConnection, staged: &[Staged<'_>]) -> sqlx
     let mut copy = conn.copy_in_raw(COPY).await?;
     let mut chunk = String::with_capacity(CHUNK_BYTES + 4096);
     for part in staged {
-        let day = &part.day;
+        let (day, snapshot) = (&part.day, part.snapshot);
         let prefix = format!(
-            "{}\t{}\t{}\t{}\t{ATTRIBUTION_WINDOW}\t{}\t",
-            day.account_id, day.ad_account_id, day.date, part.currency, part.rule_version
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t",
+            day.account_id,
+            day.ad_account_id,
+            day.date,
+            snapshot.currency,
+            snapshot.rule.window(),
+            snapshot.rule.version,
+            snapshot.purchases_known
         );
         let mut suffix = format!("\t{}\t{}", part.standing.first.event_id, part.standing.first.fetched_at.to_rfc3339());
         // Writing into a String does not fail.

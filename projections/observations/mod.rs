@@ -32,6 +32,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, snapshots: &[&Snapshot]) -> 
         &snapshots.iter().map(|s| s.control.map(|c| c.1)).collect::<Vec<_>>() as &[Option<i64>],
         &snapshots.iter().map(|s| s.status_filter.clone()).collect::<Vec<_>>() as &[Option<String>],
         PROJECTION_VERSION,
+        &snapshots.iter().map(|s| s.rule.version).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| s.attribution_windows.clone()).collect::<Vec<_>>(),
     )
     .fetch_all(conn)
     .await?;
@@ -47,7 +49,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, snapshots: &[&Snapshot]) -> 
 /// Every observation of these days, in no order.
 pub async fn of_days(conn: &mut PgConnection, days: &Days) -> sqlx::Result<HashMap<AccountDay, Vec<Observed>>> {
     let rows = sqlx::query!(
-        r#"select o.account_id, o.ad_account_id, o.date, event_id, fetched_at, content_sha256,
+        r#"select o.account_id, o.ad_account_id, o.date, event_id, fetched_at, content_sha256, rule_version,
                   coalesce(spend = control_spend and impressions = control_impressions, false) as "proves!"
            from unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
            join observations o using (account_id, ad_account_id, date)"#,
@@ -65,6 +67,7 @@ pub async fn of_days(conn: &mut PgConnection, days: &Days) -> sqlx::Result<HashM
             // A hash of another length is damage; it equals no content, and a replay of the day writes it anew.
             content: r.content_sha256.try_into().unwrap_or_default(),
             proves: r.proves,
+            rule_version: r.rule_version,
         });
     }
     Ok(observed)

@@ -204,6 +204,11 @@ impl Settings {
         }
     }
 
+    /// How long a throttle is waited out with the run in hand.
+    pub fn max_backoff(&self) -> Duration {
+        self.client.max_backoff
+    }
+
     pub fn clock(&self) -> Clock {
         self.stub_now.map_or(Clock::System, Clock::Fixed)
     }

@@ -55,8 +55,18 @@ pub struct Ad {
     pub spend_cents: i64,
     pub impressions: i64,
     pub clicks: i64,
-    pub purchases: Option<i64>,
-    pub value_cents: Option<i64>,
+    /// The entries of `actions`, which count.
+    pub actions: Vec<Said>,
+    /// The entries of `action_values`, in cents.
+    pub values: Vec<Said>,
+}
+
+/// One entry of a list of actions: the number at `value`, and those at the windows that were asked for and are not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub action_type: String,
+    pub number: i64,
+    pub windows: Vec<(String, i64)>,
 }
 
 /// One answer of Meta's.
@@ -70,7 +80,12 @@ pub struct Answer {
     pub ads: Vec<Ad>,
     /// `(spend in cents, impressions)`.
     pub control: Option<(i64, i64)>,
+    /// The attribution windows that were asked for.
+    pub windows: Vec<String>,
 }
+
+/// The windows of which Meta knows something in these histories.
+const WINDOWS: [&str; 3] = ["1d_click", "7d_click", "1d_view"];
 
 /// A history: its tenants with their ad accounts, and every answer.
 #[derive(Debug)]
@@ -159,21 +174,41 @@ fn day_of_answers(random: &mut Random, account_id: Uuid, ad_account_id: Uuid, da
         ads.sort_by_key(|a| a.ad_id);
         let total = (truth.iter().map(|a| a.spend_cents).sum(), truth.iter().map(|a| a.impressions).sum());
         let control = (!random.one_in(4)).then_some(total);
+        // The setting changes now and then, and Meta says nothing of a window that is empty.
+        let windows: Vec<String> =
+            WINDOWS.iter().filter(|_| !random.one_in(3)).map(|window| (*window).to_owned()).collect();
+        for said in ads.iter_mut().flat_map(|ad| ad.actions.iter_mut().chain(&mut ad.values)) {
+            said.windows.retain(|(window, number)| *number > 0 && windows.contains(window));
+        }
         let event_id = random.uuid();
-        answers.push(Answer { account_id, ad_account_id, date, event_id, fetched_at, ads, control });
+        answers.push(Answer { account_id, ad_account_id, date, event_id, fetched_at, ads, control, windows });
     }
     answers
 }
 
 fn ad(random: &mut Random, ad_id: u64) -> Ad {
-    let purchases = (!random.one_in(3)).then(|| random.below(9) as i64);
+    let (mut actions, mut values) = (Vec::new(), Vec::new());
+    for action_type in ["purchase", "lead", "onsite_conversion.purchase", "omni_purchase", "add_to_cart"] {
+        if random.one_in(3) {
+            continue;
+        }
+        let said = |random: &mut Random, most: u64| Said {
+            action_type: action_type.to_owned(),
+            number: random.below(most) as i64,
+            windows: WINDOWS.iter().map(|window| ((*window).to_owned(), random.below(most) as i64)).collect(),
+        };
+        actions.push(said(random, 4));
+        if !random.one_in(4) {
+            values.push(said(random, 3000));
+        }
+    }
     Ad {
         ad_id,
         spend_cents: random.below(100_000) as i64,
         impressions: random.below(10_000) as i64,
         clicks: random.below(500) as i64,
-        purchases,
-        value_cents: purchases.map(|n| n * 1999),
+        actions,
+        values,
     }
 }
 
@@ -198,7 +233,7 @@ impl Answer {
                 api_version: "v25.0".into(),
                 fields: vec!["ad_id".into(), "spend".into()],
                 effective_status: Some(vec!["ACTIVE".into(), "PAUSED".into()]),
-                attribution_windows: vec!["7d_click".into()],
+                attribution_windows: self.windows.iter().map(|window| window.as_str().into()).collect(),
             },
             control: self.control.map(|(spend, impressions)| ControlTotal { spend: cents(spend), impressions }),
             rows: rows.iter().map(|row| &**row).collect(),
@@ -225,14 +260,17 @@ fn row(ad: &Ad, date: NaiveDate) -> serde_json::Value {
         "account_currency": "USD", "date_start": date, "date_stop": date,
         "spend": cents(ad.spend_cents), "impressions": ad.impressions.to_string(), "clicks": ad.clicks.to_string(),
     });
-    if let Some(purchases) = ad.purchases {
-        row["actions"] = serde_json::json!([
-            {"action_type": "purchase", "value": (purchases * 7).to_string()},
-            {"action_type": "omni_purchase", "value": purchases.to_string(), "7d_click": "1"},
-        ]);
-    }
-    if let Some(value) = ad.value_cents {
-        row["action_values"] = serde_json::json!([{"action_type": "omni_purchase", "value": cents(value)}]);
+    for (field, list, text) in
+        [("actions", &ad.actions, i64::to_string as fn(&i64) -> String), ("action_values", &ad.values, |n| cents(*n))]
+    {
+        let entry = |said: &Said| {
+            let mut entry = serde_json::json!({"action_type": said.action_type, "value": text(&said.number)});
+            said.windows.iter().for_each(|(window, number)| entry[window] = text(number).into());
+            entry
+        };
+        if !list.is_empty() {
+            row[field] = list.iter().map(entry).collect();
+        }
     }
     row
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use accounts::KeyRing;
 use anyhow::{Context, Result, ensure};
 use insights::source::Asked;
-use insights::{Clock, Fetcher, Sources};
+use insights::{Clock, Fetcher, Heard, Sources};
 use jetstream::{BatchLimits, META_INSIGHTS, Wire};
 use meta_api::{ClientConfig, MetaApi};
 use nix::sys::signal::{Signal, kill};
@@ -58,6 +58,8 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
         clock: Clock::System,
         asked: Asked::default(),
         lease: Duration::from_secs(1),
+        max_backoff: Duration::from_secs(1),
+        heard: Heard::default(),
         observe: Arc::new(move |_| {
             if dies {
                 die()

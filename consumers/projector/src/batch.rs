@@ -1,6 +1,6 @@
 //! A batch of messages becomes one transaction; what can never be folded is set aside with its reason.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -8,7 +8,7 @@ use events::subject::AccountDay;
 use events::{Circumstances, EventError, open_insights};
 use futures_util::future::BoxFuture;
 use jetstream::{Disposition, Message};
-use projections::{Currencies, Folded, Folds, Snapshot, Unfoldable};
+use projections::{AdAccounts, Folded, Folds, Snapshot, Unfoldable};
 use sqlx::PgPool;
 #[cfg(feature = "mutants")]
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,23 @@ pub(crate) const TRIES: usize = 10;
 /// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
 const ROWS_A_TRANSACTION: usize = 20_000;
 
+/// The messages of a batch, by their places in it.
+#[derive(Default)]
+struct Batch {
+    /// Those that are events.
+    opened: Vec<Option<Parts>>,
+    /// The ad accounts they speak of, as they were when they were last asked about.
+    ad_accounts: AdAccounts,
+    /// Those that cannot be folded, and why.
+    parked: HashMap<usize, String>,
+}
+
+impl Batch {
+    fn park(&mut self, place: usize, reason: String) {
+        self.parked.insert(place, reason);
+    }
+}
+
 /// Events of a batch that are decoded and not folded yet, with their places in it.
 #[derive(Default)]
 struct Decoded {
@@ -30,10 +47,16 @@ struct Decoded {
     rows: usize,
 }
 
-/// What stops a batch: the database, never the events.
+/// What stops a batch: never the events.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot fold now: {0}")]
-pub struct FoldError(#[from] pub sqlx::Error);
+pub enum FoldError {
+    #[error("cannot fold now: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error(
+        "a purchase rule was changed between reading the events and folding them: they are read again by the new one"
+    )]
+    RuleChanged,
+}
 
 /// An event's parts, wherever they were read.
 #[derive(Debug)]
@@ -56,10 +79,10 @@ impl Parts {
         })
     }
 
-    /// Decodes the event for the folds.
-    pub fn decode(&self, folds: &Folds, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
+    /// Decodes the event for the folds, by the rule of its ad account.
+    pub fn decode(&self, ad_accounts: &AdAccounts, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
         let Parts { day, circumstances, stored_at, payload } = self;
-        Snapshot::decode(circumstances, *day, *stored_at, payload, folds.rule, max_event_bytes)
+        Snapshot::decode(circumstances, *day, *stored_at, payload, ad_accounts.rule(day), max_event_bytes)
     }
 }
 
@@ -68,34 +91,65 @@ impl Projector {
         let _spans = jetstream::spans(&messages, |message| {
             tracing::info_span!("fold", otel.kind = "consumer", subject = message.subject, sequence = message.sequence)
         });
-        let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
-        let mut decoded = Decoded::default();
+        let mut batch = Batch { opened: messages.iter().map(|_| None).collect(), ..Batch::default() };
         for (place, message) in messages.iter().enumerate() {
-            // Decoding a large event takes a while; others on this thread get their turn in between.
-            tokio::task::yield_now().await;
-            let snapshot = Parts::open(message)
-                .map_err(Unfoldable::from)
-                .and_then(|p| p.decode(&self.folds, self.max_event_bytes));
-            match snapshot {
-                Ok(snapshot) => {
-                    decoded.rows += snapshot.rows.len();
-                    decoded.snapshots.push(snapshot);
-                    decoded.places.push(place);
-                }
-                Err(reason) => dispositions[place] = Some(Disposition::Park { reason: reason.to_string() }),
-            }
-            if decoded.rows >= ROWS_A_TRANSACTION {
-                self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
+            match Parts::open(message) {
+                Ok(parts) => batch.opened[place] = Some(parts),
+                Err(reason) => batch.park(place, Unfoldable::from(reason).to_string()),
             }
         }
-        self.commit(decoded, &mut dispositions).await?;
-        Ok(dispositions.into_iter().map(|d| d.unwrap_or(Disposition::Ack)).collect())
+        self.load_ad_accounts(&mut batch).await?;
+        let mut decoded = Decoded::default();
+        for place in 0..messages.len() {
+            // Decoding a large event takes a while; others on this thread get their turn in between.
+            tokio::task::yield_now().await;
+            self.decode(&mut batch, place, &mut decoded);
+            if decoded.rows >= ROWS_A_TRANSACTION {
+                self.commit(std::mem::take(&mut decoded), &mut batch).await?;
+            }
+        }
+        self.commit(decoded, &mut batch).await?;
+        let mut parked = batch.parked;
+        let disposition = |place| parked.remove(&place).map_or(Disposition::Ack, |reason| Disposition::Park { reason });
+        Ok((0..messages.len()).map(disposition).collect())
     }
 
-    async fn commit(&self, decoded: Decoded, dispositions: &mut [Option<Disposition>]) -> Result<(), FoldError> {
-        let (folded, refused) = fold_events(&self.pool, &self.folds, decoded.snapshots).await?;
+    async fn load_ad_accounts(&self, batch: &mut Batch) -> Result<(), FoldError> {
+        let ids: HashSet<Uuid> = batch.opened.iter().flatten().map(|parts| parts.day.ad_account_id).collect();
+        batch.ad_accounts = AdAccounts::load(&self.pool, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+        Ok(())
+    }
+
+    fn decode(&self, batch: &mut Batch, place: usize, decoded: &mut Decoded) {
+        let Some(parts) = &batch.opened[place] else { return };
+        match parts.decode(&batch.ad_accounts, self.max_event_bytes) {
+            Ok(snapshot) => {
+                decoded.rows += snapshot.rows.len();
+                decoded.snapshots.push(snapshot);
+                decoded.places.push(place);
+            }
+            Err(reason) => batch.park(place, reason.to_string()),
+        }
+    }
+
+    async fn commit(&self, mut decoded: Decoded, batch: &mut Batch) -> Result<(), FoldError> {
+        let mut tries = 0;
+        let (folded, refused) = loop {
+            match fold_events(&self.pool, &self.folds, decoded.snapshots).await {
+                Err(FoldError::RuleChanged) if tries < TRIES => {
+                    tries += 1;
+                    self.load_ad_accounts(batch).await?;
+                    let places = decoded.places;
+                    decoded = Decoded::default();
+                    for place in places {
+                        self.decode(batch, place, &mut decoded);
+                    }
+                }
+                outcome => break outcome?,
+            }
+        };
         for (at, reason) in refused {
-            dispositions[decoded.places[at]] = Some(Disposition::Park { reason });
+            batch.park(decoded.places[at], reason);
         }
         (self.observe)(Step::Committed { events: folded.events });
         Ok(())
@@ -123,7 +177,7 @@ impl Projector {
 pub type Refused = (usize, String);
 
 /// Folds snapshots in one transaction and commits it. Returns what was done, and the places of the snapshots that must
-/// not be folded, with the reason.
+/// not be folded, with the reason. Nothing is folded where one was not read by the newest rule of its ad account.
 ///
 /// A data error inside the transaction (a number PostgreSQL refuses, say) is bisected: the halves are folded by
 /// themselves, down to the one event that cannot be.
@@ -137,8 +191,8 @@ pub fn fold_events(
         let mut tries = 0;
         loop {
             let error = match fold_once(&pool, &folds, &snapshots).await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
+                Err(FoldError::Database(error)) => error,
+                outcome => return outcome,
             };
             tries += 1;
             match class(&error) {
@@ -161,17 +215,20 @@ pub fn fold_events(
     })
 }
 
-async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> sqlx::Result<(Folded, Vec<Refused>)> {
+async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> Result<(Folded, Vec<Refused>), FoldError> {
     if snapshots.is_empty() {
         return Ok(Default::default());
     }
-    let mut transaction = pool.begin().await?;
+    let mut transaction = projections::begin(pool).await?;
     let ids: HashSet<Uuid> = snapshots.iter().map(|s| s.day.ad_account_id).collect();
-    let currencies = Currencies::load(&mut transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+    let ad_accounts = AdAccounts::load(&mut *transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+    if !snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
+        return Err(FoldError::RuleChanged);
+    }
     let mut refused = Vec::new();
     let mut admitted = Vec::with_capacity(snapshots.len());
     for (at, snapshot) in snapshots.iter().enumerate() {
-        match currencies.refusal(snapshot) {
+        match ad_accounts.refusal(snapshot) {
             Some(refusal) => refused.push((at, refusal.to_string())),
             None => admitted.push(snapshot),
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use projections::{Currencies, Days, Folded, Folds, Snapshot};
+use projections::{AdAccounts, Days, Folded, Folds, Snapshot};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -56,6 +56,10 @@ pub enum ReplayError {
     Wire(#[from] jetstream::WireError),
     #[error("PostgreSQL failed during the replay (what was committed is whole; repeat the command)")]
     Database(#[from] sqlx::Error),
+    #[error(
+        "the purchase rule was changed again and again meanwhile (what was committed is whole; repeat the command)"
+    )]
+    RuleChanged,
     #[error("reading the log broke off")]
     Reading(#[source] tokio::task::JoinError),
 }
@@ -89,6 +93,11 @@ impl Batch {
         self.snapshots.append(&mut other.snapshots);
         self.unfoldable.append(&mut other.unfoldable);
     }
+
+    fn ad_accounts(&self) -> Vec<Uuid> {
+        let ids: BTreeSet<Uuid> = self.days.iter().map(|day| day.ad_account_id).collect();
+        ids.into_iter().collect()
+    }
 }
 
 impl Replay {
@@ -101,15 +110,37 @@ impl Replay {
             projections::daily_meta_metrics::days_on_record(&mut connection, account_id, ad_account_id, since, until)
                 .await?,
         );
-        let currencies = Arc::new(Currencies::load(&mut connection, None).await?);
         drop(connection);
+        let report = self.run_days(days, progress).await?;
+        if ad_account_id.is_none() && !self.dry_run {
+            let mut transaction = projections::begin(&self.pool).await?;
+            self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
+            transaction.commit().await?;
+        }
+        Ok(report)
+    }
+
+    /// Folds those days of an ad account again that an older purchase rule than its newest was used for. Broken off and
+    /// repeated, or run twice at once, it ends in the same tables: what is done is no longer among these days.
+    pub async fn run_behind(
+        &self,
+        account_id: Uuid,
+        ad_account_id: Uuid,
+        progress: impl Fn(&Report),
+    ) -> Result<Report, ReplayError> {
+        let days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
+        self.run_days(days.into_iter().collect(), progress).await
+    }
+
+    async fn run_days(&self, days: BTreeSet<AccountDay>, progress: impl Fn(&Report)) -> Result<Report, ReplayError> {
+        let ad_accounts = Arc::new(AdAccounts::load(&self.pool, None).await?);
         let mut report = Report { days_total: days.len(), ..Report::default() };
         // One batch is being folded, one waits, one is being read.
         let (read, mut folding) = mpsc::channel(1);
         let reading = async {
             // The sender is dropped at the end of this block, which ends the folding.
             let read = read;
-            let mut reads = stream::iter(days).map(|day| self.spawn_read(&currencies, day)).buffered(READERS);
+            let mut reads = stream::iter(days).map(|day| self.spawn_read(&ad_accounts, day)).buffered(READERS);
             let mut batch = Batch::default();
             while let Some(day) = reads.try_next().await? {
                 batch.append(day);
@@ -125,44 +156,39 @@ impl Replay {
         };
         let folding = async {
             while let Some(batch) = folding.recv().await {
-                self.fold(&currencies, batch, &mut report).await?;
+                self.fold(batch, &mut report).await?;
                 progress(&report);
             }
             Ok::<_, ReplayError>(())
         };
         tokio::try_join!(reading, folding)?;
-        if ad_account_id.is_none() && !self.dry_run {
-            let mut transaction = self.pool.begin().await?;
-            self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
-            transaction.commit().await?;
-        }
         Ok(report)
     }
 
     /// Reads a day in a task of its own, which is broken off when the future is dropped.
     fn spawn_read(
         &self,
-        currencies: &Arc<Currencies>,
+        ad_accounts: &Arc<AdAccounts>,
         day: AccountDay,
     ) -> impl Future<Output = Result<Batch, ReplayError>> + use<> {
-        let (replay, currencies) = (self.clone(), currencies.clone());
+        let (replay, ad_accounts) = (self.clone(), ad_accounts.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut batch = Batch::default();
-            replay.read(&currencies, day, &mut batch).await?;
+            replay.read(&ad_accounts, day, &mut batch).await?;
             Ok(batch)
         }));
         async { task.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) }
     }
 
     /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces.
-    async fn read(&self, currencies: &Currencies, day: AccountDay, batch: &mut Batch) -> Result<(), ReplayError> {
+    async fn read(&self, ad_accounts: &AdAccounts, day: AccountDay, batch: &mut Batch) -> Result<(), ReplayError> {
         batch.days.insert(day);
-        self.read_from(currencies, &self.from, day, batch, |_| true, |_| {}).await
+        self.read_from(ad_accounts, &self.from, day, batch, |_| true, |_| {}).await
     }
 
     async fn read_from(
         &self,
-        currencies: &Currencies,
+        ad_accounts: &AdAccounts,
         source: &Source,
         day: AccountDay,
         batch: &mut Batch,
@@ -178,9 +204,9 @@ impl Replay {
                 Ok(mut parts) => {
                     amend(&mut parts);
                     let event_id = Some(parts.circumstances.event_id);
-                    match parts.decode(&self.folds, self.max_event_bytes) {
+                    match parts.decode(ad_accounts, self.max_event_bytes) {
                         // Refused before it can take a row from an older snapshot.
-                        Ok(snapshot) => match currencies.refusal(&snapshot) {
+                        Ok(snapshot) => match ad_accounts.refusal(&snapshot) {
                             None => projections::snapshot::push_trimmed(&mut snapshots, snapshot),
                             Some(refusal) => unfoldable.push((day, event_id, refusal.to_string())),
                         },
@@ -195,15 +221,25 @@ impl Replay {
         Ok(())
     }
 
-    async fn fold(&self, currencies: &Currencies, mut batch: Batch, report: &mut Report) -> Result<(), ReplayError> {
-        let unfoldable = batch.unfoldable.len();
+    async fn fold(&self, mut batch: Batch, report: &mut Report) -> Result<(), ReplayError> {
+        let mut unfoldable = batch.unfoldable.len();
         let mut tries = 0;
         let folded = loop {
-            match self.fold_once(currencies, &mut batch).await {
+            match self.fold_once(&mut batch).await {
                 Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
                     tries += 1;
                     // What the lost attempt found is found again.
                     batch.unfoldable.truncate(unfoldable);
+                }
+                Err(ReplayError::RuleChanged) if tries < TRIES => {
+                    tries += 1;
+                    let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
+                    let mut again = Batch { left: std::mem::take(&mut batch.left), ..Batch::default() };
+                    for &day in &batch.days {
+                        self.read(&ad_accounts, day, &mut again).await?;
+                    }
+                    batch = again;
+                    unfoldable = batch.unfoldable.len();
                 }
                 outcome => break outcome?,
             }
@@ -218,11 +254,15 @@ impl Replay {
         Ok(())
     }
 
-    async fn fold_once(&self, currencies: &Currencies, batch: &mut Batch) -> Result<Folded, ReplayError> {
-        let mut transaction = self.pool.begin().await?;
+    async fn fold_once(&self, batch: &mut Batch) -> Result<Folded, ReplayError> {
+        let mut transaction = projections::begin(&self.pool).await?;
+        let ad_accounts = AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?;
+        if !batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
+            return Err(ReplayError::RuleChanged);
+        }
         let observed = self.folds.lock_for_replay(&mut transaction, &Days::new(batch.days.iter().copied())).await?;
         for (day, missing) in missing(&observed, &batch.snapshots) {
-            let found = self.read_missing(currencies, day, &missing, batch).await?;
+            let found = self.read_missing(&ad_accounts, day, &missing, batch).await?;
             if let Some(lost) = missing.difference(&found).next() {
                 batch.left.push((day, *lost));
                 batch.days.remove(&day);
@@ -247,7 +287,7 @@ impl Replay {
     /// the other log. Returns those found.
     async fn read_missing(
         &self,
-        currencies: &Currencies,
+        ad_accounts: &AdAccounts,
         day: AccountDay,
         missing: &HashSet<Uuid>,
         batch: &mut Batch,
@@ -257,7 +297,7 @@ impl Replay {
             let before = batch.snapshots.len();
             let read = self
                 .read_from(
-                    currencies,
+                    ad_accounts,
                     source,
                     day,
                     batch,

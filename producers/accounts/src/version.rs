@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use crate::Integration;
@@ -16,17 +16,25 @@ pub enum VersionError {
     Database(#[from] sqlx::Error),
 }
 
-/// The instant that the ad account's next snapshot has as its version: the database's clock, and always above the one
-/// before, whoever asked and whatever that clock did in between. Take it before the snapshot's first request.
-pub async fn next_fetched_at(pool: &PgPool, integration: &Integration) -> Result<DateTime<Utc>, VersionError> {
+/// The instants that the ad account's next `days` snapshots have as their versions, oldest first: the database's clock, and
+/// always above the ones before, whoever asked and whatever that clock did in between. Take them before the snapshots'
+/// first request.
+pub async fn next_fetched_at(
+    pool: &PgPool,
+    integration: &Integration,
+    days: usize,
+) -> Result<Vec<DateTime<Utc>>, VersionError> {
+    let more = i64::try_from(days.saturating_sub(1)).unwrap_or(i64::MAX);
     let next = sqlx::query!(
         r#"update ad_accounts
          set last_fetched_at = greatest(clock_timestamp(), last_fetched_at + interval '1 microsecond')
+                               + make_interval(secs => $3::float8 / 1000000)
          where account_id = $1 and id = $2
          returning last_fetched_at as "fetched_at!",
                    extract(epoch from last_fetched_at - clock_timestamp())::bigint as "ahead_seconds!""#,
         integration.account_id,
         integration.ad_account_id,
+        more as f64,
     )
     .fetch_one(pool)
     .await?;
@@ -34,5 +42,5 @@ pub async fn next_fetched_at(pool: &PgPool, integration: &Integration) -> Result
         let external_id = integration.external_id.clone();
         return Err(VersionError::Ahead { external_id, ahead_seconds: next.ahead_seconds });
     }
-    Ok(next.fetched_at)
+    Ok((0..=more).rev().map(|before| next.fetched_at - TimeDelta::microseconds(before)).collect())
 }

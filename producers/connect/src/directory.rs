@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use accounts::{FoundAdAccount, Origin, Tenant};
 use chrono::{DateTime, NaiveDate, Utc};
-use meta_api::{App, Error, MetaApi, Progress};
+use meta_api::{Access, App, Error, MetaApi, Progress};
 use secrecy::SecretString;
 
 /// Who answers.
@@ -118,7 +118,10 @@ impl<'a> Directory<'a> {
         tenant: &Tenant,
     ) -> Result<FoundAdAccount, Error> {
         match *self {
-            Directory::Meta { api, .. } => Ok(found(api.ad_account(token, external_id, &|_| ()).await?)),
+            Directory::Meta { api, .. } => {
+                let access = Access { token, external_id, gate: None, observer: &|_| () };
+                Ok(found(api.ad_account(&access).await?))
+            }
             Directory::Stub => {
                 meta_api::check_ad_account_id(external_id)?;
                 let listed = STUBS.iter().find(|stub| stub.external_id == external_id);

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::Clock;
+use crate::gate::Heard;
 use crate::source::{Asked, Sources};
 use crate::work::Stop;
 
@@ -39,6 +40,11 @@ pub struct Fetcher {
     pub asked: Asked,
     /// How long a run is this worker's without a sign of life.
     pub lease: Duration,
+    /// `META_MAX_BACKOFF_SECONDS`: throttles are waited out with the run in hand for so long; past that the run is given back
+    /// until they are over.
+    pub max_backoff: Duration,
+    /// What the workers of this process have heard of throttles.
+    pub heard: Heard,
     pub observe: Arc<dyn Fn(Step) + Send + Sync>,
 }
 

@@ -1,10 +1,10 @@
 //! Who is asked: Meta, or the stub that stands in for it. The rest of the room does not know which.
 
+use std::ops::RangeInclusive;
+
 use accounts::{Integration, Origin};
 use chrono::NaiveDate;
-use meta_api::{ControlTotal, InsightsQuery, MetaApi, Observer};
-use secrecy::SecretString;
-use serde_json::value::RawValue;
+use meta_api::{Access, ControlTotal, DayAnswer, InsightsQuery, MetaApi, Shape};
 
 use crate::stub;
 
@@ -48,12 +48,27 @@ impl Default for Asked {
 
 /// What was said about one day.
 #[derive(Debug)]
-pub struct Answer {
-    pub rows: Vec<Box<RawValue>>,
-    /// How many answers the rows were read from.
-    pub pages: u32,
+pub struct Day {
+    pub answer: DayAnswer,
     /// `None` when the total could not be had; then nothing is proven by it.
     pub control: Option<ControlTotal>,
+}
+
+/// What was said about a window.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Every day of it, oldest first.
+    pub(crate) days: Vec<Day>,
+    /// Every currency that was named, by a row or by a total.
+    pub(crate) currencies: Vec<String>,
+}
+
+/// Which window is asked for, and how.
+pub(crate) struct Ask<'a> {
+    pub(crate) window: RangeInclusive<NaiveDate>,
+    pub(crate) shape: Shape,
+    pub(crate) asked: &'a Asked,
+    pub(crate) today: NaiveDate,
 }
 
 /// Who can be asked. Each integration says which of the two answers for it.
@@ -67,50 +82,52 @@ impl Sources {
     /// has whatever it was connected with.
     pub(crate) async fn connected(
         &self,
-        token: &SecretString,
+        access: &Access<'_>,
         integration: &Integration,
-        observer: Observer<'_>,
     ) -> Result<Option<meta_api::AdAccount>, meta_api::Error> {
         match (integration.origin, &self.meta) {
-            (Origin::Meta, Some(api)) => Ok(Some(api.ad_account(token, &integration.external_id, observer).await?)),
+            (Origin::Meta, Some(api)) => Ok(Some(api.ad_account(access).await?)),
             _ => Ok(None),
         }
     }
 
-    /// Asks for a day's rows and, beside them, for its control total.
+    /// Asks for the control totals of a window, and then for its rows: one question after the other, so that a throttle of
+    /// the first keeps the second back.
     ///
-    /// A control total that Meta refuses is left out: the rows are good without it.
-    pub(crate) async fn day(
+    /// Control totals that Meta refuses are left out: the rows are good without them.
+    pub(crate) async fn window(
         &self,
-        token: &SecretString,
+        access: &Access<'_>,
         integration: &Integration,
-        date: NaiveDate,
-        today: NaiveDate,
-        asked: &Asked,
-        observer: Observer<'_>,
-    ) -> Result<Answer, meta_api::Error> {
+        ask: &Ask<'_>,
+    ) -> Result<Window, meta_api::Error> {
+        let Ask { window, shape, asked, today } = ask;
         // A claim in stub mode takes no run of Meta's, so that no integration of Meta's comes here without a client.
         let (Origin::Meta, Some(api)) = (integration.origin, &self.meta) else {
-            return Ok(stub::day(integration, date, today, &asked.query));
+            let days = window.start().iter_days().take_while(|day| day <= window.end());
+            let days = days.map(|date| stub::day(integration, date, *today, &asked.query)).collect();
+            return Ok(Window { days, currencies: Vec::new() });
         };
-        let external_id = &integration.external_id;
-        let (day, control) = tokio::join!(
-            api.insights_day(token, external_id, date, &asked.query, observer),
-            api.control_total(token, external_id, date, observer),
-        );
-        let day = day?;
-        let control = match control {
-            Ok(total) => Some(total),
+        let totals = match api.control_totals(access, window.clone()).await {
+            Ok(totals) => Some(totals),
             Err(
                 error @ (meta_api::Error::WrongRequest { .. }
                 | meta_api::Error::TooMuchData { .. }
                 | meta_api::Error::Unreadable { .. }),
             ) => {
-                tracing::warn!(%error, "a day goes without its control total");
+                tracing::warn!(%error, "days go without their control total");
                 None
             }
             Err(error) => return Err(error),
         };
-        Ok(Answer { rows: day.rows, pages: day.pages, control })
+        let answers = api.insights(access, window.clone(), &asked.query, *shape).await?;
+        let (mut totals, mut currencies) = totals.map_or_else(Default::default, |all| (all.days, all.currencies));
+        for currency in answers.iter().flat_map(|answer| &answer.currencies) {
+            if !currencies.contains(currency) {
+                currencies.push(currency.clone());
+            }
+        }
+        let day = |answer: DayAnswer| Day { control: totals.remove(&answer.date), answer };
+        Ok(Window { days: answers.into_iter().map(day).collect(), currencies })
     }
 }

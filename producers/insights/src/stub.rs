@@ -6,11 +6,10 @@
 
 use accounts::Integration;
 use chrono::{Datelike, Days, NaiveDate};
-use meta_api::{ControlTotal, InsightsQuery, ThrottleStats};
-use serde_json::value::RawValue;
+use meta_api::{ControlTotal, DayAnswer, InsightsQuery, Rows};
 use serde_json::{Value, json};
 
-use crate::source::Answer;
+use crate::source::Day;
 
 /// Campaign, ad set, ad, and cents spent on an average day.
 const ADS: [(&str, &str, &str, i64); 9] = [
@@ -37,7 +36,7 @@ const KNOWN: [i64; 28] =
 const WHOLE_CURRENCIES: [&str; 7] = ["JPY", "KRW", "VND", "CLP", "ISK", "PYG", "HUF"];
 
 /// What the stub says about a day when it is asked on `today`.
-pub(crate) fn day(integration: &Integration, date: NaiveDate, today: NaiveDate, query: &InsightsQuery) -> Answer {
+pub(crate) fn day(integration: &Integration, date: NaiveDate, today: NaiveDate, query: &InsightsQuery) -> Day {
     let age = (today - date).num_days();
     let seen = |status: &str| query.effective_status.as_ref().is_none_or(|asked| asked.iter().any(|s| s == status));
     let mut rows = Vec::new();
@@ -47,12 +46,12 @@ pub(crate) fn day(integration: &Integration, date: NaiveDate, today: NaiveDate, 
         spend += numbers.spend_cents;
         impressions += numbers.impressions;
         if seen(ad.status) {
-            rows.push(row(&ad, &numbers, integration, date, query));
+            rows.push((id(ad.seed), row(&ad, &numbers, integration, date, query).to_string()));
         }
     }
-    let control =
-        ControlTotal { spend: money(spend, &integration.currency), impressions, throttle: ThrottleStats::default() };
-    Answer { rows, pages: 1, control: Some(control) }
+    let control = ControlTotal { spend: money(spend, &integration.currency), impressions };
+    let rows = Rows::made(rows);
+    Day { answer: DayAnswer { date, rows, pages: 1, currencies: Vec::new() }, control: Some(control) }
 }
 
 struct Ad {
@@ -129,7 +128,7 @@ impl Numbers {
 }
 
 /// A row in Meta's form.
-fn row(ad: &Ad, numbers: &Numbers, integration: &Integration, date: NaiveDate, query: &InsightsQuery) -> Box<RawValue> {
+fn row(ad: &Ad, numbers: &Numbers, integration: &Integration, date: NaiveDate, query: &InsightsQuery) -> Value {
     let currency = &integration.currency;
     let mut row = json!({
         "account_currency": currency,
@@ -165,7 +164,7 @@ fn row(ad: &Ad, numbers: &Numbers, integration: &Integration, date: NaiveDate, q
         row["action_values"] = kinds.map(|kind| action(kind, &value)).into_iter().collect();
     }
     row["actions"] = Value::Array(actions);
-    serde_json::value::to_raw_value(&row).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    row
 }
 
 fn money(cents: i64, currency: &str) -> String {

@@ -1,12 +1,9 @@
 //! An answer of Meta's becomes the data of one event. Pure: no clock, no ids made here.
 
 use accounts::{Integration, Origin};
-use chrono::NaiveDate;
 use events::{AdAccount, ControlTotal, InsightsData, Request};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::source::{Answer, Asked};
+use crate::source::{Asked, Day};
 
 /// Why an answer does not become an event.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -38,39 +35,21 @@ pub fn check_unchanged(integration: &Integration, found: &meta_api::AdAccount) -
     Ok(())
 }
 
-/// The two fields of a row that decide its place; the rest is not decoded.
-#[derive(Deserialize)]
-struct Keys<'a> {
-    #[serde(borrow)]
-    ad_id: &'a RawValue,
-    #[serde(borrow)]
-    account_currency: Option<&'a RawValue>,
+/// Whether everything that named a currency named the ad account's.
+pub(crate) fn check_currencies(integration: &Integration, found: &[String]) -> Result<(), TranslateError> {
+    match found.iter().find(|found| **found != integration.currency) {
+        None => Ok(()),
+        Some(found) => Err(TranslateError::Currency {
+            external_id: integration.external_id.clone(),
+            found: found.clone(),
+            wanted: integration.currency.clone(),
+        }),
+    }
 }
 
-/// The data of a day's event. Rows are put into the order of their ad ids, because Meta promises none: so that equal
-/// answers have equal bytes.
-pub fn data<'a>(
-    integration: &'a Integration,
-    date: NaiveDate,
-    asked: &'a Asked,
-    answer: &'a Answer,
-) -> Result<InsightsData<'a>, TranslateError> {
-    let mut rows: Vec<(&str, &RawValue)> = Vec::with_capacity(answer.rows.len());
-    for row in &answer.rows {
-        // The client has refused rows without an id; one that does not parse here goes on as it is, and the fold says why.
-        let keys = serde_json::from_str::<Keys<'_>>(row.get()).ok();
-        let currency = keys.as_ref().and_then(|keys| keys.account_currency).map(unquoted).filter(|c| *c != "null");
-        if let Some(found) = currency.filter(|found| *found != integration.currency) {
-            return Err(TranslateError::Currency {
-                external_id: integration.external_id.clone(),
-                found: found.to_owned(),
-                wanted: integration.currency.clone(),
-            });
-        }
-        rows.push((keys.map_or("", |keys| unquoted(keys.ad_id)), row));
-    }
-    rows.sort_by_key(|(ad_id, _)| *ad_id);
-    Ok(InsightsData {
+/// What a day's event says, apart from its rows.
+pub(crate) fn head<'a>(integration: &'a Integration, asked: &'a Asked, day: &'a Day) -> InsightsData<'a> {
+    InsightsData {
         account_id: integration.account_id,
         ad_account: AdAccount {
             id: integration.ad_account_id,
@@ -78,7 +57,7 @@ pub fn data<'a>(
             currency: integration.currency.as_str().into(),
             timezone_name: integration.timezone_name.as_str().into(),
         },
-        date,
+        date: day.answer.date,
         request: Request {
             api_version: match integration.origin {
                 Origin::Meta => asked.api_version.as_str().into(),
@@ -89,20 +68,16 @@ pub fn data<'a>(
             effective_status: asked.query.effective_status.as_deref().map(texts),
             attribution_windows: texts(&asked.query.attribution_windows),
         },
-        control: answer
+        control: day
             .control
             .as_ref()
             .map(|total| ControlTotal { spend: total.spend.clone(), impressions: total.impressions }),
-        rows: rows.into_iter().map(|(_, row)| row).collect(),
-    })
+        rows: Vec::new(),
+    }
 }
 
 fn texts(values: &[String]) -> Vec<std::borrow::Cow<'_, str>> {
     values.iter().map(|value| value.as_str().into()).collect()
-}
-
-fn unquoted(raw: &RawValue) -> &str {
-    raw.get().trim_matches('"')
 }
 
 #[cfg(test)]
@@ -129,33 +104,12 @@ mod tests {
         }
     }
 
-    fn answer(rows: &[&str]) -> Answer {
-        let rows = rows.iter().map(|row| RawValue::from_string((*row).to_owned()).expect("JSON")).collect();
-        Answer { rows, pages: 1, control: None }
-    }
-
-    fn date() -> NaiveDate {
-        NaiveDate::from_ymd_opt(2026, 11, 1).expect("a date")
-    }
-
-    #[test]
-    fn rows_keep_their_bytes_and_get_one_order() {
-        let (a, b) = (r#"{ "ad_id" : "9", "ad_name":"\ud83d" }"#, r#"{"ad_id":"10","account_currency":"EUR"}"#);
-        let (integration, asked) = (integration(), Asked::default());
-        let (one, two) = (answer(&[a, b]), answer(&[b, a]));
-        let json = |answer| {
-            serde_json::to_string(&data(&integration, date(), &asked, answer).expect("an event")).expect("JSON")
-        };
-        assert_eq!(json(&one), json(&two));
-        assert!(json(&one).contains(a) && json(&one).find(b) < json(&one).find(a));
-    }
-
     #[test]
     fn another_currency_becomes_no_event() {
-        let answer = answer(&[r#"{"ad_id":"1","account_currency":"USD"}"#]);
-        let (integration, asked) = (integration(), Asked::default());
-        let error = data(&integration, date(), &asked, &answer).expect_err("refused");
-        let (found, wanted) = ("USD".to_owned(), "EUR".to_owned());
-        assert_eq!(error, TranslateError::Currency { external_id: "act_1".into(), found, wanted });
+        let (integration, euro, dollar) = (integration(), "EUR".to_owned(), "USD".to_owned());
+        assert_eq!(check_currencies(&integration, &[]), Ok(()));
+        assert_eq!(check_currencies(&integration, std::slice::from_ref(&euro)), Ok(()));
+        let error = check_currencies(&integration, &[euro.clone(), dollar.clone()]);
+        assert_eq!(error, Err(TranslateError::Currency { external_id: "act_1".into(), found: dollar, wanted: euro }));
     }
 }

@@ -1,27 +1,29 @@
 //! One run, from its lease to its end: which days, in which order, and what a failure means for the rest.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use accounts::{Integration, Status, VersionError};
 use chrono_tz::Tz;
 use jetstream::{LogRoom, PublishError, Verdict};
-use meta_api::{Observer, Progress};
-use runs::{JobType, Lease, WaitReason, Window};
+use meta_api::Access;
+use runs::{JobType, Lease, Throttled, WaitReason, Window};
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::day::DayError;
+use crate::day::{Brought, DayError, Fetch};
 use crate::fetcher::FetchError;
-use crate::{Fetcher, Step, plan, translate};
+use crate::gate::Gate;
+use crate::ladder::{Bottom, Ladder};
+use crate::{Fetcher, plan, translate};
 
-/// Throttled runs wait at least this long before they are taken again.
-const THROTTLE_PAUSE: Duration = Duration::from_secs(60);
+/// How long it is believed that an ad account still has the currency and the time zone it was connected with.
+const CHECKED_FOR: Duration = Duration::from_secs(5 * 60);
 const LOG_FULL_PAUSE: Duration = Duration::from_secs(30);
 const LOG_UNREACHABLE_PAUSE: Duration = Duration::from_secs(10);
-/// A run that was throttled this often is given up; its days stay owed.
-const MAX_ATTEMPTS: i32 = 20;
+/// A run that was given back for throttles this often is given up; its days stay owed.
+const MAX_ATTEMPTS: i32 = 100;
 /// A run of which so many holders in a row died without bringing a day is given up: it may be what they die of.
 const MAX_TAKEOVERS: i32 = 20;
 /// Days in a row that fail alike, after which the next would too.
@@ -54,9 +56,6 @@ impl<E: Into<FetchError>> From<E> for Stop {
     }
 }
 
-/// Throttles that are not written down yet: `(count, milliseconds)`.
-type Throttles = Mutex<(u32, u64)>;
-
 impl Fetcher {
     pub(crate) async fn work(
         &self,
@@ -81,60 +80,130 @@ impl Fetcher {
         };
         let today = self.clock.today(zone);
         self.log_takes_events().await?;
-        let throttles = Throttles::default();
-        let observer = |progress| note(&throttles, &progress);
-        let checking = self.unchanged(&integration, &token, &observer);
-        let Some(checked) = cancel.run_until_cancelled(self.kept(lease, &throttles, checking)).await else {
-            return Err(Stop::GiveBack);
-        };
-        if let Err(error) = checked?
-            && let Some(stop) = self.judge(lease, &integration, error).await?
-        {
-            return Err(stop);
-        }
 
         let planned = window.or_else(|| plan::window(lease.job, today, integration.attribution_window_days));
         let Some(planned) = planned else {
             return Err(give_up("wrong_request", "a backfill needs a range: --since and --until"));
         };
         *window = Some(planned);
+        let gate = Gate::new(&self.pool, &self.heard, &integration.external_id, &token, self.max_backoff, self.lease);
+        let access =
+            Access { token: &token, external_id: &integration.external_id, gate: Some(&gate), observer: &|_| () };
+        let fetch = Fetch { fetcher: self, lease, integration: &integration, access, today };
+        let remembered = self.answered(runs::fetch_shape(&self.pool, lease.account_id, lease.integration_id)).await?;
+        let mut ladder = Ladder::new(remembered);
+        let done = self.windows(&fetch, &gate, &mut ladder, planned, cancel).await;
+        // Also after a failure: what is known now of how to ask is worth as much then.
+        if ladder != Ladder::new(remembered) && !matches!(done, Err(Stop::Lost(_))) {
+            self.remember(&fetch, &ladder, false).await?;
+        }
+        done
+    }
+
+    /// Fetches what is due, window after window.
+    async fn windows(
+        &self,
+        fetch: &Fetch<'_>,
+        gate: &Gate,
+        ladder: &mut Ladder,
+        planned: Window,
+        cancel: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let Fetch { lease, integration, today, .. } = *fetch;
+        let mut checked_at = None;
+        self.check_unchanged(fetch, gate, &mut checked_at, cancel).await?;
         let cursor = self.answered(runs::sync_cursor(&self.pool, lease.account_id, lease.integration_id)).await?;
         let owed = self.answered(runs::days_owed(&self.pool, lease.account_id, lease.integration_id)).await?;
         let days = plan::days(lease.job, planned, cursor, &owed, today);
         let due = self.answered(lease.plan(&self.pool, planned, &days)).await?;
 
         let gives_way_after = if lease.job == JobType::Backfill { CHUNK_DAYS } else { usize::MAX };
-        let mut failures_in_a_row = 0;
-        for (done, date) in due.into_iter().enumerate() {
-            if done == gives_way_after {
+        let (mut at, mut failures_in_a_row) = (0, 0);
+        // Days of a window that failed as a whole, each of which is asked for by itself.
+        let mut alone = 0_usize;
+        while at < due.len() {
+            if at >= gives_way_after {
                 return Err(Stop::GiveWay);
             }
-            // Nothing of a day is published before its last answer, so that leaving it leaves it due.
-            let fetching = self.day(lease, &integration, &token, date, today, &observer);
-            let fetching = self.kept(lease, &throttles, fetching);
-            let Some(fetched) = cancel.run_until_cancelled(fetching).await else { return Err(Stop::GiveBack) };
-            match fetched? {
-                Ok(published) => {
-                    (self.observe)(Step::Published { date });
-                    self.answered(lease.day_published(&self.pool, &published)).await?;
-                    failures_in_a_row = 0;
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    let code = error.code();
-                    if let Some(stop) = self.judge(lease, &integration, error).await? {
-                        return Err(stop);
-                    }
-                    tracing::warn!(%date, message, "a day failed");
-                    self.answered(lease.day_failed(&self.pool, date, &message)).await?;
-                    failures_in_a_row += 1;
-                    if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
-                        return Err(give_up(code, &message));
-                    }
-                }
+            self.check_unchanged(fetch, gate, &mut checked_at, cancel).await?;
+            let until = if alone > 0 { at + 1 } else { due.len().min(gives_way_after) };
+            let Some(window) = ladder.window(&due[at..until]) else { break };
+            let (first, asked) = (*window.start(), due[at..].iter().filter(|day| window.contains(day)).count());
+            // Nothing of a day is published before the window's last answer, so that leaving it leaves it due.
+            let fetching = self.kept(lease, gate, fetch.window(window, ladder));
+            let Some(brought) = cancel.run_until_cancelled(fetching).await else { return Err(Stop::GiveBack) };
+            let Brought { published, error } = brought?;
+            self.answered(lease.days_published(&self.pool, &published)).await?;
+            at += published.len();
+            alone = alone.saturating_sub(published.len());
+            if !published.is_empty() {
+                failures_in_a_row = 0;
+            }
+            let Some(error) = error else { continue };
+            if let DayError::Meta(meta_api::Error::TooMuchData { .. }) = &error
+                && ladder.too_large(asked) != Err(Bottom)
+            {
+                tracing::info!(%error, next = ?ladder.question(), "too much data: asking for less");
+                self.remember(fetch, ladder, true).await?;
+                continue;
+            }
+            let (message, code) = (error.to_string(), error.code());
+            if let Some(stop) = self.judge(lease, integration, error).await? {
+                return Err(stop);
+            }
+            if asked > 1 {
+                tracing::info!(%first, asked, message, "a window failed: asking for each of its days");
+                alone = asked - published.len();
+                continue;
+            }
+            let date = due[at];
+            tracing::warn!(%date, message, "a day failed");
+            self.answered(lease.day_failed(&self.pool, date, &message)).await?;
+            at += 1;
+            alone = alone.saturating_sub(1);
+            failures_in_a_row += 1;
+            if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
+                return Err(give_up(code, &message));
             }
         }
         Ok(())
+    }
+
+    /// Asks for the ad account itself, before its days and now and then between them: whether it is still what was
+    /// connected. Days without rows would not show it.
+    async fn check_unchanged(
+        &self,
+        fetch: &Fetch<'_>,
+        gate: &Gate,
+        checked_at: &mut Option<Instant>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Stop> {
+        if checked_at.is_some_and(|at| at.elapsed() < CHECKED_FOR) {
+            return Ok(());
+        }
+        let checking = self.kept(fetch.lease, gate, self.unchanged(fetch));
+        let Some(checked) = cancel.run_until_cancelled(checking).await else { return Err(Stop::GiveBack) };
+        *checked_at = Some(Instant::now());
+        match checked? {
+            Ok(()) => Ok(()),
+            Err(error) => match self.judge(fetch.lease, fetch.integration, error).await? {
+                Some(stop) => Err(stop),
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn unchanged(&self, fetch: &Fetch<'_>) -> Result<(), DayError> {
+        match self.sources.connected(&fetch.access, fetch.integration).await? {
+            Some(found) => Ok(translate::check_unchanged(fetch.integration, &found)?),
+            None => Ok(()),
+        }
+    }
+
+    async fn remember(&self, fetch: &Fetch<'_>, ladder: &Ladder, lowered: bool) -> Result<(), FetchError> {
+        let (account_id, integration_id) = (fetch.lease.account_id, fetch.lease.integration_id);
+        let shape = ladder.shape();
+        self.answered(runs::remember_shape(&self.pool, account_id, integration_id, &shape, lowered)).await
     }
 
     /// Whether it makes sense to ask Meta: what is fetched while the log takes nothing is fetched for nothing.
@@ -171,19 +240,6 @@ impl Fetcher {
         }
     }
 
-    /// Asks for the ad account itself, before its days: whether it is still what was connected.
-    async fn unchanged(
-        &self,
-        integration: &Integration,
-        token: &SecretString,
-        observer: Observer<'_>,
-    ) -> Result<(), DayError> {
-        match self.sources.connected(token, integration, observer).await? {
-            Some(found) => Ok(translate::check_unchanged(integration, &found)?),
-            None => Ok(()),
-        }
-    }
-
     /// Whether a failure ends the run, makes it wait, or (`None`) concerns its day alone. What it says of the integration is
     /// written down.
     async fn judge(
@@ -204,11 +260,12 @@ impl Fetcher {
                 self.mark(integration, Status::Blocked, &message).await?.unwrap_or(give_up("blocked", &message))
             }
             DayError::Meta(meta_api::Error::Permission { .. } | meta_api::Error::AdAccountId { .. }) => {
-                give_up("permission", &message)
+                let marked = self.mark(integration, Status::NeedsReconnect, &message).await?;
+                marked.unwrap_or(give_up("permission", &message))
             }
-            DayError::Meta(meta_api::Error::Throttled { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
-                let pause = retry_after.unwrap_or_default().max(THROTTLE_PAUSE);
-                Stop::Wait { reason: WaitReason::Throttled, pause, message }
+            DayError::Meta(meta_api::Error::Gate { source, .. }) => return Err(of_gate(source)),
+            DayError::Meta(meta_api::Error::Blocked { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
+                Stop::Wait { reason: WaitReason::Throttled, pause: retry_after, message }
             }
             DayError::Publish(PublishError::Full { .. }) => {
                 Stop::Wait { reason: WaitReason::LogFull, pause: LOG_FULL_PAUSE, message }
@@ -228,12 +285,7 @@ impl Fetcher {
     }
 
     /// Waits for `work`, and says meanwhile that this worker lives and how often it was throttled.
-    async fn kept<T>(
-        &self,
-        lease: &Lease,
-        throttles: &Throttles,
-        work: impl Future<Output = T>,
-    ) -> Result<T, FetchError> {
+    async fn kept<T>(&self, lease: &Lease, gate: &Gate, work: impl Future<Output = T>) -> Result<T, FetchError> {
         let mut work = std::pin::pin!(work);
         let mut ticks = tokio::time::interval(Duration::from_secs(1).min(self.lease / 3));
         let mut kept_at = tokio::time::Instant::now();
@@ -241,7 +293,7 @@ impl Fetcher {
             tokio::select! {
                 done = &mut work => break done,
                 _ = ticks.tick() => {
-                    self.write_throttles(lease, throttles).await?;
+                    self.write_throttles(lease, gate).await?;
                     if kept_at.elapsed() >= self.lease / 3 {
                         self.answered(lease.keep(&self.pool)).await?;
                         kept_at = tokio::time::Instant::now();
@@ -249,17 +301,22 @@ impl Fetcher {
                 }
             }
         };
-        self.write_throttles(lease, throttles).await?;
+        self.write_throttles(lease, gate).await?;
         Ok(done)
     }
 
-    async fn write_throttles(&self, lease: &Lease, throttles: &Throttles) -> Result<(), FetchError> {
-        let (count, wait_ms) = std::mem::take(&mut *throttles.lock().unwrap_or_else(PoisonError::into_inner));
-        if count > 0 {
-            self.answered(lease.throttled(&self.pool, count, wait_ms)).await?;
+    async fn write_throttles(&self, lease: &Lease, gate: &Gate) -> Result<(), FetchError> {
+        let noted = gate.take_noted();
+        if noted != Throttled::default() {
+            self.answered(lease.throttled(&self.pool, &noted)).await?;
         }
         Ok(())
     }
+}
+
+/// The gate's own failure, as it was before it went through the client.
+fn of_gate(source: Box<dyn std::error::Error + Send + Sync>) -> FetchError {
+    source.downcast().map_or(FetchError::Silent, |error| *error)
 }
 
 impl DayError {
@@ -272,14 +329,6 @@ impl DayError {
             DayError::Encode(_) => "encode",
             DayError::Version(_) => "clock",
         }
-    }
-}
-
-fn note(throttles: &Throttles, progress: &Progress) {
-    if let Progress::Throttled { wait, .. } = progress {
-        let mut noted = throttles.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.0 += 1;
-        noted.1 += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     }
 }
 

@@ -40,6 +40,6 @@ pub use errors::{Error, Refusal};
 pub use gate::{Closed, Gate, Passing, Quota, Throttle};
 pub use insights::{Access, ControlTotal, DayAnswer, InsightsQuery, Shape, Totals, Way};
 pub use oauth::{App, GrantedToken, dialog_refusal};
-pub use patience::{Observer, Progress, ThrottleStats};
+pub use patience::{Observer, Progress};
 pub use rows::Rows;
 pub use token::TokenFacts;

@@ -41,18 +41,10 @@ pub enum Progress {
 /// Who is told. A closure that sends into a channel is enough.
 pub type Observer<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
-/// The throttles of one call.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct ThrottleStats {
-    pub count: u32,
-    pub wait_ms: u64,
-}
-
 /// How long one call of this crate goes on asking.
 pub(crate) struct Patience<'a> {
     pub(crate) about: String,
     pub(crate) observer: Observer<'a>,
-    pub(crate) throttle: ThrottleStats,
     gate: Option<&'a dyn Gate>,
     host: String,
     config: &'a ClientConfig,
@@ -68,7 +60,6 @@ impl<'a> Patience<'a> {
         Patience {
             about,
             observer,
-            throttle: ThrottleStats::default(),
             gate: None,
             host,
             config,
@@ -148,8 +139,6 @@ impl<'a> Patience<'a> {
                         refusal: refusal.into(),
                     });
                 }
-                self.throttle.count += 1;
-                self.throttle.wait_ms += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let wait_ms = wait.as_millis();
                 if may_be_abuse_limit {
                     tracing::warn!(
@@ -259,9 +248,7 @@ mod tests {
             let low = Duration::from_secs(1 << i.min(8)).min(Duration::from_secs(30));
             assert!(*wait >= low && *wait <= (low * 2).min(Duration::from_secs(60)), "{i}: {wait:?}");
         }
-        assert_eq!(patience.throttle.count, 10);
-        let sum = waits.iter().map(|w| w.as_millis() as u64).sum::<u64>();
-        assert_eq!(patience.throttle.wait_ms, sum);
+        assert_eq!(patience.waited, waits.iter().sum());
         let first = told.lock().unwrap()[0].clone();
         assert!(matches!(first, Progress::Throttled { may_be_abuse_limit: true, attempt: 1, .. }), "{first:?}");
     }
@@ -304,6 +291,5 @@ mod tests {
         }
         let end = patience.after(failure(Class::Transient, 2, None)).await.unwrap_err();
         assert!(matches!(end, Error::Unreachable { attempts: 4, .. }), "{end}");
-        assert_eq!(patience.throttle, ThrottleStats::default());
     }
 }

@@ -44,6 +44,17 @@ pub struct PublishedDay {
     pub rows: u64,
 }
 
+/// Throttles of a run that are not written down yet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Throttled {
+    /// How often the platform said so to this run.
+    pub count: u32,
+    /// How long the run waited for it, or is about to.
+    pub wait_ms: u64,
+    /// Until when the newest one lasts.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// What a run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitReason {
@@ -146,30 +157,35 @@ impl Lease {
         Ok(due)
     }
 
-    /// A day is in the log. Called after the log acknowledged it, so that a crash in between fetches the day once more
+    /// Days are in the log. Called after the log acknowledged them, so that a crash in between fetches them once more
     /// and loses nothing.
-    pub async fn day_published(&self, pool: &PgPool, day: &PublishedDay) -> Result<(), LeaseError> {
+    pub async fn days_published(&self, pool: &PgPool, days: &[PublishedDay]) -> Result<(), LeaseError> {
+        if days.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
-            "update sync_days
-             set state = 'published', attempts = attempts + 1, last_error = null, last_fetched_at = $4,
-                 last_event_id = $5, run_id = $6
-             where account_id = $1 and integration_id = $2 and date = $3",
+            "update sync_days d
+             set state = 'published', attempts = attempts + 1, last_error = null, last_fetched_at = p.fetched_at,
+                 last_event_id = p.event_id, run_id = $6
+             from unnest($3::date[], $4::timestamptz[], $5::uuid[]) as p (date, fetched_at, event_id)
+             where d.account_id = $1 and d.integration_id = $2 and d.date = p.date",
             self.account_id,
             self.integration_id,
-            day.date,
-            day.fetched_at,
-            day.event_id,
+            &days.iter().map(|day| day.date).collect::<Vec<_>>(),
+            &days.iter().map(|day| day.fetched_at).collect::<Vec<_>>(),
+            &days.iter().map(|day| day.event_id).collect::<Vec<_>>(),
             self.run_id,
         )
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "update sync_runs set days_done = days_done + 1, rows_fetched = rows_fetched + $3, takeovers = 0
+            "update sync_runs set days_done = days_done + $4, rows_fetched = rows_fetched + $3, takeovers = 0
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
-            i64::try_from(day.rows).unwrap_or(i64::MAX),
+            i64::try_from(days.iter().map(|day| day.rows).sum::<u64>()).unwrap_or(i64::MAX),
+            i32::try_from(days.len()).unwrap_or(i32::MAX),
         )
         .execute(&mut *tx)
         .await?;
@@ -193,17 +209,19 @@ impl Lease {
         Ok(tx.commit().await?)
     }
 
-    /// The platform throttled the run `count` times, and it waited.
-    pub async fn throttled(&self, pool: &PgPool, count: u32, wait_ms: u64) -> Result<(), LeaseError> {
+    /// The platform throttled the run.
+    pub async fn throttled(&self, pool: &PgPool, throttled: &Throttled) -> Result<(), LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
             "update sync_runs
-             set rate_limited = true, throttle_count = throttle_count + $3, throttle_wait_ms = throttle_wait_ms + $4
+             set rate_limited = true, throttle_count = throttle_count + $3, throttle_wait_ms = throttle_wait_ms + $4,
+                 throttled_until = greatest(throttled_until, $5)
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
-            i32::try_from(count).unwrap_or(i32::MAX),
-            i64::try_from(wait_ms).unwrap_or(i64::MAX),
+            i32::try_from(throttled.count).unwrap_or(i32::MAX),
+            i64::try_from(throttled.wait_ms).unwrap_or(i64::MAX),
+            throttled.until,
         )
         .execute(&mut *tx)
         .await?;
@@ -222,7 +240,9 @@ impl Lease {
         sqlx::query!(
             "update sync_runs
              set status = 'waiting', wait_reason = $3, not_before = now() + make_interval(secs => $4), lease_until = null,
-                 error_message = $5, attempts = attempts - $6
+                 error_message = $5, attempts = attempts - $6,
+                 rate_limited = rate_limited or $7, throttle_wait_ms = throttle_wait_ms + case when $7 then ($4 * 1000)::bigint else 0 end,
+                 throttled_until = case when $7 then now() + make_interval(secs => $4) else throttled_until end
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
@@ -231,6 +251,7 @@ impl Lease {
             message,
             // That the log is full or away is nothing that the run did.
             i32::from(reason != WaitReason::Throttled),
+            reason == WaitReason::Throttled,
         )
         .execute(&mut *tx)
         .await?;

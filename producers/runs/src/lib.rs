@@ -1,7 +1,8 @@
 //! Work that is to be done: sync runs, the days they owe, how far the fetch has come, and who holds the lease.
 //!
 //! Here live: asking for a run ([`enqueue`], once a day [`enqueue_daily`], with a cooldown [`enqueue_fresh`]), taking one ([`claim`]), everything that its holder
-//! writes ([`Lease`]), who asks for the daily ones ([`lead`]), and how the work stands ([`runs`], [`figures`]).
+//! writes ([`Lease`]), who asks for the daily ones ([`lead`]), who may not ask now ([`throttle`]) and how much at once
+//! ([`FetchShape`]), and how the work stands ([`runs`], [`figures`]).
 //! What must not live here: what a run fetches, HTTP, NATS. A message rings the bell, and is written to the outbox with the
 //! row; the work is these rows.
 //!
@@ -19,6 +20,8 @@ mod job;
 mod leader;
 mod lease;
 mod listing;
+mod shape;
+pub mod throttle;
 
 pub use claim::claim;
 pub use daily::enqueue_daily;
@@ -29,5 +32,7 @@ pub use figures::{DURATION_BOUNDS_SECONDS, Durations, Figures, figures};
 pub use fresh::{FreshRequest, enqueue_fresh};
 pub use job::{JobType, Window};
 pub use leader::{lead, resign};
-pub use lease::{Ending, Lease, LeaseError, PublishedDay, WaitReason};
+pub use lease::{Ending, Lease, LeaseError, PublishedDay, Throttled, WaitReason};
 pub use listing::{Run, WaitingForLog, failed_days, newest, run, runs, runs_of, waiting, waiting_for_log};
+pub use shape::{FetchShape, fetch_shape, remember_shape};
+pub use throttle::{Block, ThrottleKey, ThrottleScope};

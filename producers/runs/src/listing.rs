@@ -25,6 +25,7 @@ pub struct Run {
     pub rate_limited: bool,
     pub throttle_count: i32,
     pub throttle_wait_ms: i64,
+    pub throttled_until: Option<DateTime<Utc>>,
     pub wait_reason: Option<String>,
     pub not_before: Option<DateTime<Utc>>,
     pub attempts: i32,
@@ -72,7 +73,7 @@ async fn load(db: impl PgExecutor<'_>, which: Which, limit: i64) -> sqlx::Result
     sqlx::query_as!(
         Run,
         "select id, account_id, integration_id, job_type, trigger, status, window_since, window_until, days_total, days_done,
-                rows_fetched, rate_limited, throttle_count, throttle_wait_ms, wait_reason, not_before, attempts, error_code,
+                rows_fetched, rate_limited, throttle_count, throttle_wait_ms, throttled_until, wait_reason, not_before, attempts, error_code,
                 error_message, requested_at, started_at, finished_at
          from sync_runs
          where ($1::uuid is null or id = $1) and ($2::text is null or status = $2)

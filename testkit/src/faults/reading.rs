@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
 use chrono::{DateTime, Utc};
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use ::jetstream::{DEAD_LETTERS, META_CONNECT, META_INSIGHTS};
 
-use crate::history::{Ad, Answer};
+use crate::history::{Ad, Answer, Said};
 
 /// What is in the streams when a history is over, read past everything that the product reads with but the contract.
 #[derive(Debug, Default)]
@@ -96,6 +98,7 @@ fn open(subject: &str, pairs: &Headers, bytes: &[u8], sequence: u64) -> Result<E
         fetched_at: circumstances.fetched_at,
         ads,
         control: control.transpose()?,
+        windows: data.request.attribution_windows.iter().map(|window| window.to_string()).collect(),
     };
     Ok(Event {
         sequence,
@@ -120,28 +123,25 @@ struct Row {
     action_values: Vec<Action>,
 }
 
-#[derive(Deserialize)]
-struct Action {
-    action_type: String,
-    value: String,
-}
+/// An entry of a list; each of its members but the type is a number.
+type Action = BTreeMap<String, String>;
 
-/// The first of these that is there; what the fake Graph API sends has no others.
-const PURCHASE_TYPES: [&str; 3] = ["omni_purchase", "purchase", "offsite_conversion.fb_pixel_purchase"];
+fn said(mut action: Action, number: fn(&str) -> Result<i64>) -> Result<Said> {
+    let mut of = |key: &str| action.remove(key).with_context(|| format!("an action has no {key}"));
+    let (action_type, value) = (of("action_type")?, of("value")?);
+    let windows = action.into_iter().map(|(window, text)| Ok((window, number(&text)?))).collect::<Result<_>>()?;
+    Ok(Said { action_type, number: number(&value)?, windows })
+}
 
 fn ad(json: &str) -> Result<Ad> {
     let row: Row = serde_json::from_str(json)?;
-    let first = |of: &[Action]| {
-        let found = PURCHASE_TYPES.iter().find_map(|name| of.iter().find(|action| action.action_type == *name));
-        found.map(|action| action.value.clone())
-    };
     Ok(Ad {
         ad_id: row.ad_id.parse()?,
         spend_cents: cents(&row.spend)?,
         impressions: count(&row.impressions)?,
         clicks: count(&row.clicks)?,
-        purchases: first(&row.actions).map(|text| text.parse()).transpose()?,
-        value_cents: first(&row.action_values).map(|text| cents(&text)).transpose()?,
+        actions: row.actions.into_iter().map(|action| said(action, |text| Ok(text.parse()?))).collect::<Result<_>>()?,
+        values: row.action_values.into_iter().map(|action| said(action, cents)).collect::<Result<_>>()?,
     })
 }
 

@@ -10,26 +10,33 @@
 //! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, one answer), `failure.rs`.
 
 mod access;
+mod answer;
 mod ask;
 #[cfg(test)]
 mod asking;
+mod blocks;
+mod counts;
 mod delivery;
 mod demo;
 mod dialog;
 mod failure;
+mod faults;
 mod limits;
 mod name;
 mod oauth;
 mod pages;
+mod proof;
 mod recorded;
 mod refusal;
 mod reports;
 mod respond;
 mod row_set;
 mod rows;
+mod usage;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -38,15 +45,21 @@ use axum::http::Uri;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use blocks::Blocks;
+use counts::Ledger;
 use row_set::Rendered;
 
 pub use access::{App, CODE_LIVES, Code, LONG_LIVED_TOKEN_LIVES, TOKEN_LIVES, Token, User, code_challenge};
 pub use ask::{Ask, Level, STATUSES, VERSIONS};
+pub use blocks::Quota;
+pub use counts::{Counts, DayTally, Tally};
 pub use delivery::{Delivery, Purchases, Sales};
 pub use dialog::Decision;
 pub use failure::Failure;
+pub use faults::{Faults, Hint, Throttle};
 pub use limits::{Limits, TooMuch};
 pub use name::Name;
+pub use proof::appsecret_proof;
 pub use recorded::{Endpoint, Recorded};
 pub use reports::{ReportFate, Reports};
 pub use world::{Ad, AdAccount, RawRow, Totals, World};
@@ -67,6 +80,10 @@ struct Inside {
     failures: Mutex<Vec<Failure>>,
     requests: Mutex<Vec<Recorded>>,
     rendered: Mutex<Rendered>,
+    blocks: Mutex<Blocks>,
+    ledger: Mutex<Ledger>,
+    /// How many questions came that anything may befall.
+    calls: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -88,6 +105,9 @@ impl Graph {
             failures: Mutex::default(),
             requests: Mutex::default(),
             rendered: Mutex::default(),
+            blocks: Mutex::default(),
+            ledger: Mutex::default(),
+            calls: AtomicU64::default(),
             stop: stop.clone(),
         });
         let router = axum::Router::new().fallback(respond::respond).with_state(inside.clone());
@@ -144,6 +164,16 @@ impl Graph {
 
     pub fn forget_requests(&self) {
         lock(&self.inside.requests).clear();
+    }
+
+    /// What was asked and answered since the start or the last [`forget_counts`](Self::forget_counts).
+    pub fn counts(&self) -> Counts {
+        lock(&self.inside.ledger).counts.clone()
+    }
+
+    /// Counts from nothing again; blocks, quotas and fetches that are under way stay.
+    pub fn forget_counts(&self) {
+        lock(&self.inside.ledger).counts = Counts::default();
     }
 }
 

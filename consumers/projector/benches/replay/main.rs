@@ -12,7 +12,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use phase::{Figures, Phase};
-use projections::Folds;
+use projections::{AdAccounts, Folds};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::io::AsyncWriteExt;
 use workload::{AD_ACCOUNTS, ADS, DAYS, EVENTS, Generation, ROWS, Weight};
@@ -152,7 +152,7 @@ fn template(phase: Phase) -> &'static str {
 
 /// Folds the older answers' numbers.
 async fn fill(pool: &PgPool, identity: Generation) -> Result<()> {
-    let folds = Folds::default();
+    let (folds, ad_accounts) = (Folds::default(), AdAccounts::load(pool, None).await?);
     for number in 0..EVENTS {
         let (event, _) = workload::event(number, Generation::Older, identity)?;
         let parts = projector::Parts {
@@ -161,7 +161,8 @@ async fn fill(pool: &PgPool, identity: Generation) -> Result<()> {
             circumstances: event.circumstances,
             payload: event.payload.into(),
         };
-        let (folded, refused) = projector::fold_events(pool, &folds, vec![parts.decode(&folds, u64::MAX)?]).await?;
+        let (folded, refused) =
+            projector::fold_events(pool, &folds, vec![parts.decode(&ad_accounts, u64::MAX)?]).await?;
         ensure!(refused.is_empty() && folded.rows == ADS, "{folded:?} {refused:?}");
     }
     Ok(())

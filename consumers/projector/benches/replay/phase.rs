@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use events::subject::AccountDay;
 use futures_util::TryStreamExt;
 use nix::sys::resource::{UsageWho, getrusage};
-use projections::{Folds, Snapshot};
+use projections::{AdAccounts, Folds, Snapshot};
 use projector::{Parts, Range, Replay, Source};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -104,7 +104,7 @@ pub async fn replay(pool: &PgPool) -> Result<()> {
 
 /// The raw log's events of the newer answer, through the fold of live traffic. The log stands in for the stream here.
 async fn live(pool: &PgPool) -> Result<()> {
-    let folds = Folds::default();
+    let (folds, ad_accounts) = (Folds::default(), AdAccounts::load(pool, None).await?);
     let mut days = raw::days(
         pool,
         &raw::Range { since: Some(first_day()), until: Some(workload::last_day()), ..raw::Range::default() },
@@ -115,7 +115,7 @@ async fn live(pool: &PgPool) -> Result<()> {
     for (at, day) in days.iter().enumerate() {
         let mut events = std::pin::pin!(raw::events_of_day(pool, *day));
         while let Some(recorded) = events.try_next().await? {
-            let snapshot = decode(*day, recorded?, &folds)?;
+            let snapshot = decode(*day, recorded?, &ad_accounts)?;
             rows += snapshot.rows.len();
             batch.push(snapshot);
         }
@@ -128,9 +128,9 @@ async fn live(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-fn decode(day: AccountDay, recorded: raw::Recorded, folds: &Folds) -> Result<Snapshot> {
+fn decode(day: AccountDay, recorded: raw::Recorded, ad_accounts: &AdAccounts) -> Result<Snapshot> {
     let raw::Recorded { circumstances, stored_at, payload } = recorded;
-    Ok(Parts { day, circumstances, stored_at, payload }.decode(folds, MAX_EVENT_BYTES)?)
+    Ok(Parts { day, circumstances, stored_at, payload }.decode(ad_accounts, MAX_EVENT_BYTES)?)
 }
 
 /// The folded rows as COPY text: what the fold sends, its columns and its order.

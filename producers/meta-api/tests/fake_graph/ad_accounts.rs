@@ -49,7 +49,7 @@ async fn accounts_are_as_if_each_was_asked_for_alone() {
         (account.account_status, account.name) = (2, Name::escaped(r"Shop \ud83d\u0000\/ \u0639"));
     });
     for account in scene.ad_accounts().await.unwrap() {
-        let alone = scene.api.ad_account(&crate::token(), &account.external_id, &|_| ()).await.unwrap();
+        let alone = scene.account_of(&crate::token(), &account.external_id).await.unwrap();
         assert_eq!(account, alone);
     }
 }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use meta_api::{Error, Progress, ThrottleStats};
+use meta_api::{Access, Error, Progress};
 use testkit::graph::Failure;
 
-use crate::{ACCOUNT, Scene, date, query, texts, token};
+use crate::{ACCOUNT, Scene, date, query, texts};
 
 #[tokio::test]
 async fn a_broken_answer_is_asked_for_again_a_few_times() {
@@ -24,7 +24,6 @@ async fn a_broken_answer_is_asked_for_again_a_few_times() {
         scene.graph.fail(failure.clone().on_later_pages().times(3));
         let answer = scene.day().await.unwrap_or_else(|error| panic!("{failure:?}: {error}"));
         assert_eq!(texts(&answer), scene.rows_sent(date(), &query()), "{failure:?}");
-        assert_eq!(answer.throttle, ThrottleStats::default(), "{failure:?}");
         let told = scene.trouble();
         assert_eq!(told.len(), 5, "{failure:?}: {told:?}");
         for progress in told {
@@ -66,9 +65,11 @@ async fn a_server_that_is_gone_is_unreachable() {
     let scene = Scene::new(3).await;
     let address = scene.graph.address().to_string();
     drop(scene.graph);
+    let token = crate::token();
+    let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &|_| () };
     let error = loop {
         // The listener is closed by a task of the server's, soon after.
-        match scene.api.ad_account(&token(), ACCOUNT, &|_| ()).await {
+        match scene.api.ad_account(&access).await {
             Ok(_) => tokio::task::yield_now().await,
             Err(error) => break error,
         }

@@ -17,7 +17,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use meta_api::{AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress};
+use meta_api::{
+    Access, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress, Shape, Way,
+};
 use secrecy::{ExposeSecret, SecretString};
 use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
 
@@ -35,6 +37,7 @@ const REDIRECT_URI: &str = "http://127.0.0.1:8080/connect/meta/oauth/callback?a=
 struct Scene {
     graph: Graph,
     api: MetaApi,
+    page_limit: u32,
     told: Mutex<Vec<Progress>>,
 }
 
@@ -57,8 +60,9 @@ impl Scene {
             ..ClientConfig::default()
         };
         change(&mut config);
+        let page_limit = config.page_limit;
         let api = MetaApi::new(config).expect("the settings are good");
-        Scene { graph, api, told: Mutex::default() }
+        Scene { graph, api, page_limit, told: Mutex::default() }
     }
 
     async fn day(&self) -> Result<DayAnswer, Error> {
@@ -66,15 +70,38 @@ impl Scene {
     }
 
     async fn ask(&self, date: NaiveDate, query: &InsightsQuery) -> Result<DayAnswer, Error> {
-        self.api.insights_day(&token(), ACCOUNT, date, query, &|progress| self.hear(progress)).await
+        let days = self.window(date..=date, query, Way::Pages).await?;
+        let [day] = <[DayAnswer; 1]>::try_from(days).expect("one day was asked for");
+        Ok(day)
+    }
+
+    async fn window(
+        &self,
+        window: RangeInclusive<NaiveDate>,
+        query: &InsightsQuery,
+        way: Way,
+    ) -> Result<Vec<DayAnswer>, Error> {
+        let (token, page_limit) = (token(), self.page_limit);
+        let hear = |progress| self.hear(progress);
+        let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
+        self.api.insights(&access, window, query, Shape { page_limit, way }).await
     }
 
     async fn control_total(&self, date: NaiveDate) -> Result<ControlTotal, Error> {
-        self.api.control_total(&token(), ACCOUNT, date, &|progress| self.hear(progress)).await
+        let token = token();
+        let hear = |progress| self.hear(progress);
+        let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
+        let mut totals = self.api.control_totals(&access, date..=date).await?;
+        Ok(totals.days.remove(&date).expect("every day of the window has a total"))
     }
 
     async fn ad_account(&self) -> Result<AdAccount, Error> {
-        self.api.ad_account(&token(), ACCOUNT, &|_| ()).await
+        self.account_of(&token(), ACCOUNT).await
+    }
+
+    async fn account_of(&self, token: &SecretString, external_id: &str) -> Result<AdAccount, Error> {
+        let access = Access { token, external_id, gate: None, observer: &|_| () };
+        self.api.ad_account(&access).await
     }
 
     async fn ad_accounts(&self) -> Result<Vec<AdAccount>, Error> {
@@ -141,7 +168,11 @@ impl Scene {
 }
 
 fn texts(answer: &DayAnswer) -> Vec<&str> {
-    answer.rows.iter().map(|row| row.get()).collect()
+    answer.rows.iter().map(text).collect()
+}
+
+fn text(row: &[u8]) -> &str {
+    std::str::from_utf8(row).expect("the fake writes ASCII")
 }
 
 fn token() -> SecretString {

@@ -8,7 +8,7 @@ use crate::{ACCOUNT, Scene, TOKEN, date, query, token};
 async fn refusals_have_their_class_and_are_not_repeated() {
     let scene = Scene::new(3).await;
     for (failure, class, advice) in [
-        (Failure::token_expired(), "token", "connect again with a new token"),
+        (Failure::token_expired(), "token", "has expired: connect again with a new one"),
         (Failure::refusal(401, 190, Some(460), "password changed"), "token", "code 190/460"),
         (Failure::refusal(400, 102, None, "session"), "token", "code 102"),
         (Failure::no_permission(), "permission", "permission ads_read"),
@@ -39,7 +39,7 @@ async fn refusals_have_their_class_and_are_not_repeated() {
 #[tokio::test]
 async fn an_unknown_ad_account_is_said_in_a_sentence() {
     let scene = Scene::new(3).await;
-    let error = scene.api.ad_account(&token(), "act_404", &|_| ()).await.unwrap_err();
+    let error = scene.account_of(&token(), "act_404").await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "Meta refuses the request for ad account act_404 (HTTP 400, code 100/33, \"Unsupported get request. Object with \
@@ -52,7 +52,7 @@ async fn an_unknown_ad_account_is_said_in_a_sentence() {
 async fn a_token_that_may_not_read_the_account_is_a_matter_of_permission() {
     let scene = Scene::new(3).await;
     scene.graph.edit(|world| world.insert_token("another"));
-    let error = scene.api.ad_account(&"another".to_owned().into(), ACCOUNT, &|_| ()).await.unwrap_err();
+    let error = scene.account_of(&"another".to_owned().into(), ACCOUNT).await.unwrap_err();
     assert!(matches!(error, Error::Permission { .. }), "{error}");
 }
 
@@ -135,12 +135,12 @@ async fn a_redirect_is_not_followed_by_any_kind_of_call() {
 async fn nothing_is_sent_for_an_id_or_a_token_that_cannot_be_one() {
     let scene = Scene::new(3).await;
     for external_id in ["", "1234567890", "act_", "act_1/../me", "act_1?access_token=x", "act_1%2f", "act_1\n"] {
-        let error = scene.api.ad_account(&token(), external_id, &|_| ()).await.unwrap_err();
+        let error = scene.account_of(&token(), external_id).await.unwrap_err();
         assert!(matches!(error, Error::AdAccountId { .. }), "{external_id:?}: {error}");
         assert!(error.to_string().contains("write it like act_1234567890"), "{error}");
     }
     for bad in ["", "two words", "line\nbreak", "t\u{f6}ken"] {
-        let error = scene.api.ad_account(&bad.to_owned().into(), ACCOUNT, &|_| ()).await.unwrap_err();
+        let error = scene.account_of(&bad.to_owned().into(), ACCOUNT).await.unwrap_err();
         assert_eq!(error.class(), "token", "{error}");
     }
     assert_eq!(scene.graph.requests(), []);

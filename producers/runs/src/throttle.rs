@@ -1,0 +1,117 @@
+//! Meta's throttles, written down where every fetcher looks before it asks: on every machine, and after every restart.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+/// What a throttle is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ThrottleScope {
+    /// One ad account, whoever asks about it.
+    AdAccount,
+    /// Every ad account that an app reads.
+    App,
+}
+
+impl ThrottleScope {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ThrottleScope::AdAccount => "ad_account",
+            ThrottleScope::App => "app",
+        }
+    }
+}
+
+/// Who is throttled: an ad account by its external id, or an app by its id or what stands in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ThrottleKey {
+    pub scope: ThrottleScope,
+    pub key: String,
+}
+
+/// A throttle as it is written down, by PostgreSQL's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// How long it still lasts; zero when it is over.
+    pub remaining: Duration,
+    pub until: DateTime<Utc>,
+    /// Throttles without an answer in between.
+    pub in_a_row: i32,
+    /// Meta's words.
+    pub reason: String,
+}
+
+/// The throttle among `keys` that lasts longest, also one that is over and not yet answered; `None` where there is none.
+pub async fn blocked(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<Option<Block>> {
+    let (scopes, names) = columns(keys);
+    let row = sqlx::query!(
+        r#"select blocked_until, in_a_row, reason,
+                  greatest(extract(epoch from blocked_until - clock_timestamp()), 0)::float8 as "remaining!"
+           from unnest($1::text[], $2::text[]) as k (scope, key) join throttles using (scope, key)
+           order by blocked_until desc limit 1"#,
+        &scopes as &[&str],
+        &names as &[&str],
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|r| block(r.remaining, r.blocked_until, r.in_a_row, r.reason)))
+}
+
+/// Writes a throttle down: for as long as Meta asked for, or else for a time that doubles with each one in a row, from one
+/// second up to `cap`, the half of it by chance, so that those who wait do not all come back at once.
+///
+/// A throttle that somebody learned of while the last one still lasted is the same one: it prolongs it at most.
+pub async fn block_until(
+    pool: &PgPool,
+    key: &ThrottleKey,
+    asked_for: Option<Duration>,
+    cap: Duration,
+    reason: &str,
+) -> sqlx::Result<Block> {
+    let row = sqlx::query_file!(
+        "src/throttle.sql",
+        key.scope.as_str(),
+        key.key,
+        asked_for.map(|wait| wait.as_secs_f64()),
+        cap.as_secs_f64(),
+        reason,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(block(row.remaining, row.blocked_until, row.in_a_row, row.reason))
+}
+
+/// Meta answers again: throttles of these that are over are forgotten, so that the next one is the first in a row.
+pub async fn answered(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<()> {
+    let (scopes, names) = columns(keys);
+    sqlx::query!(
+        "delete from throttles t using unnest($1::text[], $2::text[]) as k (scope, key)
+         where (t.scope, t.key) = (k.scope, k.key) and t.blocked_until <= clock_timestamp()",
+        &scopes as &[&str],
+        &names as &[&str],
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// How many ad accounts and apps are throttled now: `(ad accounts, apps)`.
+pub async fn throttled_now(pool: &PgPool) -> sqlx::Result<(i64, i64)> {
+    let counts = sqlx::query!(
+        r#"select count(*) filter (where scope = 'ad_account') as "ad_accounts!",
+                  count(*) filter (where scope = 'app') as "apps!"
+           from throttles where blocked_until > clock_timestamp()"#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((counts.ad_accounts, counts.apps))
+}
+
+fn columns(keys: &[ThrottleKey]) -> (Vec<&str>, Vec<&str>) {
+    keys.iter().map(|key| (key.scope.as_str(), key.key.as_str())).unzip()
+}
+
+fn block(remaining: f64, until: DateTime<Utc>, in_a_row: i32, reason: String) -> Block {
+    Block { remaining: Duration::try_from_secs_f64(remaining).unwrap_or_default(), until, in_a_row, reason }
+}
