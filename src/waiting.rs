@@ -17,8 +17,11 @@ use crate::progress::Progress;
 use crate::roles::{self, Role};
 use crate::shutdown::{Signals, Tasks};
 
-/// How often the tables are asked.
-const POLL: Duration = Duration::from_millis(200);
+/// The pause before the tables are asked again is a part of the time that was waited already, so that a short run is not
+/// kept waiting for long, and a long one not asked about all the time. It is within these bounds.
+const SHORTEST_POLL: Duration = Duration::from_millis(5);
+const LONGEST_POLL: Duration = Duration::from_millis(200);
+const PART_OF_TIME_WAITED: u32 = 20;
 
 /// Plays every role for this run until it is finished and folded, beside whoever else does. Fails when the run does, at
 /// the deadline, and on a signal.
@@ -43,9 +46,11 @@ pub async fn until_folded(boot: &Boot, servers: &Servers, run_id: Uuid, deadline
 
 /// Works on this run and no other, until it is finished.
 async fn fetch(fetcher: &insights::Fetcher, pool: &PgPool, run_id: Uuid, cancel: &CancellationToken) {
+    let pauses = Pauses::begin();
     while !cancel.is_cancelled() {
         match fetcher.run_once(Some(run_id), cancel).await {
-            Ok(Some(_)) => {}
+            // It may have given way to others, and there are none here.
+            Ok(Some(_)) => continue,
             Ok(None) => {
                 if runs::run(pool, run_id).await.is_ok_and(|run| run.is_none_or(|run| run.is_finished())) {
                     return;
@@ -53,13 +58,29 @@ async fn fetch(fetcher: &insights::Fetcher, pool: &PgPool, run_id: Uuid, cancel:
             }
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the fetch stopped and goes on"),
         }
-        let _ = tokio::time::timeout(POLL, cancel.cancelled()).await;
+        let _ = tokio::time::timeout(pauses.next(), cancel.cancelled()).await;
+    }
+}
+
+/// How long to pause between two looks.
+struct Pauses {
+    since: tokio::time::Instant,
+}
+
+impl Pauses {
+    fn begin() -> Self {
+        Pauses { since: tokio::time::Instant::now() }
+    }
+
+    fn next(&self) -> Duration {
+        (self.since.elapsed() / PART_OF_TIME_WAITED).clamp(SHORTEST_POLL, LONGEST_POLL)
     }
 }
 
 /// Shows the run's progress until every event of it is in the tables and in the raw log.
 async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
     let mut parked = Parked::from_now(&servers.wire).await?;
+    let pauses = Pauses::begin();
     let mut progress = Progress::new("days fetched");
     let run = loop {
         let run = runs::run(&servers.pool, run_id).await?.context("the run is gone")?;
@@ -72,7 +93,7 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
         if run.is_finished() {
             break run;
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pauses.next()).await;
     };
     drop(progress);
     let mut progress = Progress::new("days folded");
@@ -83,7 +104,7 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
         if days.folded + parked.days.len() as u64 >= days.published {
             break;
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pauses.next()).await;
     }
     drop(progress);
     for (date, reason) in &parked.days {

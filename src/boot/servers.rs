@@ -76,7 +76,7 @@ impl Boot {
         let found = self.find(Needs::Both).await?;
         let database_url = found.database_url.context("PostgreSQL was asked for")?;
         let nats_url = found.nats_url.context("NATS was asked for")?;
-        let (pool, wire) = (connect(&database_url).await, self.wire(&nats_url).await);
+        let (pool, wire) = tokio::join!(connect(&database_url), self.wire(&nats_url));
         if let Some(embedded) = &found.embedded {
             if let (Some(_), Ok(pool)) = (embedded.database_url(), &pool) {
                 migrate(pool).await?;
