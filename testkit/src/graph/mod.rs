@@ -137,6 +137,34 @@ impl Graph {
         change(&mut world)
     }
 
+    /// Renders the answer to a question, but for every day of every ad account, so that a
+    /// [`cached`](World::cached) world answers it without work, also for windows of several days. The question is the
+    /// query of a call, decoded or not; `time_range`, `limit` and whatever is missing do not matter. Returns how many
+    /// rows that are.
+    ///
+    /// # Errors
+    /// When Meta would refuse the question.
+    pub fn warm(&self, query: &str) -> Result<usize> {
+        let is_kept = |b: u8| b.is_ascii_alphanumeric() || b"-._~%&=+,".contains(&b);
+        let encoded: String =
+            query.bytes().map(|b| if is_kept(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+        let uri: Uri = format!("/?{encoded}").parse().context("the query")?;
+        let Query(mut query) = Query::<Vec<(String, String)>>::try_from_uri(&uri).context("the query")?;
+        query.retain(|(key, _)| !["level", "time_range", "time_increment"].contains(&key.as_str()));
+        for (key, value) in
+            [("level", "ad"), ("time_increment", "1"), ("time_range", r#"{"since":"2026-01-01","until":"2026-01-01"}"#)]
+        {
+            query.push((key.into(), value.into()));
+        }
+        let mut world = lock(&self.inside.world);
+        // The day stands for every other one: how old it is does not matter.
+        let today = world.today.take();
+        let ask = ask::parse(query.iter(), &world);
+        world.today = today;
+        let (ask, _) = ask.map_err(|refusal| anyhow::anyhow!("the query is refused: {}", refusal.message))?;
+        Ok(lock(&self.inside.rendered).warm(&world, &ask))
+    }
+
     /// Answers the dialog at this address as a person would, without a browser: returns where that would be sent, which
     /// ends in `#_=_` as with Meta.
     ///
