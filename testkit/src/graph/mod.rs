@@ -3,11 +3,13 @@
 //!
 //! A [`World`] says what is true of the ad accounts; [`Graph`] answers questions about it as Meta does, traps included:
 //! ids that no float holds, names that no `jsonb` holds, bare numbers, overlapping action types, `paging.next` with the
-//! token in it, error messages that quote the token. People grant access in its dialog, and codes become tokens. A
-//! [`Failure`] makes it answer badly for a while, and every question is [`Recorded`]. What must not live here: anything
-//! that knows our tables or events.
+//! token in it, error messages that quote the token, reports that call themselves completed too early. People grant access
+//! in its dialog, and codes become tokens. A [`Failure`] makes it answer badly for a while, [`Faults`] by chance, a
+//! [`Quota`] whoever asks too much; [`Limits`] say what is too large for one call. Every question is [`Recorded`], and
+//! [`Counts`] say which of them were needed. What must not live here: anything that knows our tables or events.
 //!
-//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, one answer), `failure.rs`.
+//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, what befalls it), `answer.rs` (a good
+//! answer), `reports.rs`, `failure.rs`, `faults.rs`, `blocks.rs`, `counts.rs`.
 
 mod access;
 mod answer;
