@@ -94,6 +94,10 @@ struct Speed {
     /// Whatever was rendered stays in memory: the first answer to a question costs time, the others next to none.
     #[arg(long)]
     cached: bool,
+    /// Implies --cached, and renders the answer to this question for every ad account and day before anyone asks: the
+    /// query of a call for rows of ads, as in 'fields=ad_id,spend&filtering=[...]&action_attribution_windows=["1d_click"]'.
+    #[arg(long, value_name = "QUERY")]
+    warm: Option<String>,
     /// Each answer comes so much later.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     latency: u64,
@@ -162,6 +166,7 @@ async fn main() -> Result<()> {
     let world = arguments.world(today, &days);
     let Arguments { token, ad_account, app_id, app_secret, redirect, .. } = &arguments;
     let graph = Graph::start_on(arguments.port, world).await?;
+    let warmed = arguments.speed.warm.as_deref().map(|query| graph.warm(query)).transpose().context("--warm")?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -179,6 +184,9 @@ async fn main() -> Result<()> {
     let (like_it, small) = arguments.more();
     if like_it + small > 0 {
         writeln!(out, "and {} more, from act_{FIRST_OF_MANY} on", like_it + small)?;
+    }
+    if let Some(rows) = warmed {
+        writeln!(out, "{rows} rows are rendered")?;
     }
     writeln!(out, "Ctrl-C ends it")?;
     drop(out);
@@ -260,7 +268,7 @@ impl Arguments {
             ..Limits::default()
         };
         world.reports.polls = size.polls;
-        world.cached = speed.cached;
+        world.cached = speed.cached || speed.warm.is_some();
         world.latency = Duration::from_millis(speed.latency);
         world.quota = trouble.quota.map(|calls| Quota {
             calls,
