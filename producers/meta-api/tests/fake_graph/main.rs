@@ -9,6 +9,8 @@ mod leaks;
 mod pages;
 mod questions;
 mod refusals;
+mod reports;
+mod strange;
 mod throttles;
 mod tokens;
 
