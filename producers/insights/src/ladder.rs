@@ -73,8 +73,11 @@ impl Ladder {
         }
         match PAGE_LIMITS.into_iter().find(|smaller| *smaller < self.0.page_limit) {
             Some(smaller) => self.0.page_limit = smaller,
-            // A report is read in pages of its own, of which the largest is tried first.
-            None if !self.0.by_report => (self.0.by_report, self.0.page_limit) = (true, PAGE_LIMITS[0]),
+            // A report may be of any size, and is read in pages of its own: several days and the largest page are tried first.
+            None if !self.0.by_report => {
+                (self.0.by_report, self.0.page_limit, self.0.most_days) = (true, PAGE_LIMITS[0], MOST_DAYS);
+                return Ok(());
+            }
             None => return Err(Bottom),
         }
         self.0.most_days = 1;
@@ -138,9 +141,12 @@ mod tests {
             steps,
             [(500, pages), (500, pages), (200, pages), (50, pages), (25, pages)]
                 .into_iter()
-                .chain([500, 200, 50, 25].map(|limit| (limit, report)))
+                .chain([500, 500, 200, 50, 25].map(|limit| (limit, report)))
                 .collect::<Vec<_>>()
         );
+        let lengths: Vec<_> =
+            asked.iter().map(|(window, _)| window.clone().map(|w| (*w.end() - *w.start()).num_days() + 1)).collect();
+        assert_eq!(lengths[..6], [30, 1, 1, 1, 1, 30].map(Some), "a report is of several days again");
         assert_eq!(Ladder::new(Some(ladder.shape())).question(), ladder.question(), "it is remembered");
     }
 }
