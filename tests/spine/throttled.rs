@@ -107,6 +107,29 @@ async fn a_throttle_of_an_ad_account_stops_that_one_alone() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throttle_between_two_pages_goes_on_at_the_page_where_it_was() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.edit(|world| {
+        let days = days_ago(40)..=days_ago(1);
+        let large = AdAccount::demo(AD_ACCOUNT, "Asia/Tokyo", "EUR", days, 300);
+        world.insert(TOKEN, AD_ACCOUNT, large);
+        world.limits.max_page_rows = Some(50);
+    });
+    // Longer than the longest wait, which is a second here.
+    let throttle = Failure::refusal(429, 80_004, None, "There have been too many calls to this ad-account.");
+    let throttle = throttle.header("retry-after", "3").on(Endpoint::AdRows).on_later_pages();
+    shop.graph.fail(throttle.times(4));
+    ensure!(shop.sync("meta_7d_fill").await?.code == 0);
+    let rows = shop.graph.requests().into_iter().filter(|question| question.endpoint() == Endpoint::AdRows);
+    let pages: Vec<_> = rows
+        .map(|q| ["time_range", "limit", "after"].map(|name| q.parameter(name).unwrap_or_default().to_owned()))
+        .collect();
+    let distinct: std::collections::HashSet<_> = pages.iter().collect();
+    ensure!(pages.len() == distinct.len() + 4, "only what was throttled is asked for again: {pages:#?}");
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
 /// Two services work on three ad accounts while Meta throttles every fourth question, and blocks are real.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_asks_during_a_block() -> Result<()> {

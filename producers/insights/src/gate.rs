@@ -21,6 +21,9 @@ use crate::fetcher::FetchError;
 const SLOW_FROM_PERCENT: u32 = 75;
 /// What a header said of a quota is worth nothing after this.
 const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(5 * 60);
+/// In the middle of a window, throttles so many times as long as the longest wait are waited out with the run in hand: to give it
+/// back would mean to ask for the window's first pages again, and one of very many pages might never come to its end.
+const LONGER_MIDWAY: u32 = 5;
 /// Throttles in a row after which a run is given back, though each wait was short.
 const IN_HAND: i32 = 10;
 
@@ -78,7 +81,8 @@ impl Gate {
         [self.ad_account.clone(), self.app.clone()]
     }
 
-    async fn let_out(&self) -> Result<(), Closed> {
+    async fn let_out(&self, midway: bool) -> Result<(), Closed> {
+        let in_hand = if midway { self.max_backoff * LONGER_MIDWAY } else { self.max_backoff };
         loop {
             let here = self.blocked_here();
             let found = self.answered_by(throttle::blocked(&self.pool, &self.keys())).await?;
@@ -89,7 +93,7 @@ impl Gate {
             let remaining = here.max(block.map(|block| block.remaining));
             let Some(remaining) = remaining else { break };
             let reason = block.map_or("Meta throttles", |block| block.reason.as_str());
-            if remaining > self.max_backoff {
+            if remaining > in_hand {
                 let sentence = format!("{reason}; it answers again in {} s", remaining.as_secs() + 1);
                 return Err(Closed::Throttled { retry_after: remaining, sentence });
             }
@@ -173,8 +177,8 @@ impl Gate {
 }
 
 impl meta_api::Gate for Gate {
-    fn pass(&self) -> Passing<'_> {
-        Box::pin(self.let_out())
+    fn pass(&self, midway: bool) -> Passing<'_> {
+        Box::pin(self.let_out(midway))
     }
 
     fn throttled<'a>(&'a self, throttle: &'a Throttle) -> Passing<'a> {

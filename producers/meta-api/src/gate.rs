@@ -12,11 +12,12 @@ use crate::errors::Refusal;
 /// This crate knows neither the other workers nor a place to write down what Meta said; whoever has both stands here.
 /// Without a gate a call has only its own patience.
 pub trait Gate: Send + Sync {
-    /// Returns when a request may leave.
+    /// Returns when a request may leave. `midway` says that others of the same call were answered, which would be asked for
+    /// again if this one did not leave.
     ///
     /// # Errors
     /// It may not leave for so long that waiting is not worth it.
-    fn pass(&self) -> Passing<'_>;
+    fn pass(&self, midway: bool) -> Passing<'_>;
 
     /// Meta throttled. Returns when that is written down; whoever asks again passes the gate again.
     ///

@@ -52,6 +52,8 @@ pub(crate) struct Patience<'a> {
     waited: Duration,
     attempts: u32,
     transient_attempts: u32,
+    /// Whether a question of this call was answered: giving up now loses that.
+    was_answered: bool,
     backoff: ExponentialBackoff,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Patience<'a> {
             waited: Duration::ZERO,
             attempts: 0,
             transient_attempts: 0,
+            was_answered: false,
             backoff: backoff(config.max_backoff),
         }
     }
@@ -84,7 +87,7 @@ impl<'a> Patience<'a> {
     /// Returns when the next request may leave.
     pub(crate) async fn pass(&self) -> Result<(), Error> {
         match self.gate {
-            Some(gate) => gate.pass().await.map_err(|closed| self.closed(closed)),
+            Some(gate) => gate.pass(self.was_answered).await.map_err(|closed| self.closed(closed)),
             None => Ok(()),
         }
     }
@@ -93,6 +96,7 @@ impl<'a> Patience<'a> {
     pub(crate) async fn answered(&mut self, usage: &Usage) -> Result<(), Error> {
         self.attempts = 0;
         self.transient_attempts = 0;
+        self.was_answered = true;
         self.backoff = backoff(self.config.max_backoff);
         self.tell(usage).await
     }

@@ -51,7 +51,7 @@ impl Plan {
         match self.ad_accounts.saturating_sub(number) {
             1 => Size::Reports { ads: 300, rows_a_call: 100 },
             2 => Size::SmallPages { ads: 800, page_rows: 200 },
-            _ if number < (self.ad_accounts / 6).max(1) => Size::Plain(large[number as usize % large.len()]),
+            _ if number < self.ad_accounts / 6 => Size::Plain(large[number as usize % large.len()]),
             _ => Size::Plain(5 + number as usize * 17 % 56),
         }
     }

@@ -59,6 +59,15 @@ impl Told {
     }
 }
 
+impl Told {
+    /// Calls made for each one that was answered well: what the faults themselves cost.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    fn made_for_a_good_one(&self) -> f64 {
+        let good: u64 = self.counts.by_ad_account.values().map(|tally| tally.good).sum();
+        self.counts.made as f64 / good.max(1) as f64
+    }
+}
+
 /// As tables of Markdown, so that they can stand in a page as they were printed.
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +92,7 @@ impl fmt::Display for Told {
         )?;
         writeln!(f, "| calls made | {} |\n| calls needed | {} |", counts.made, counts.needed)?;
         writeln!(f, "| **made / needed** | **{:.3}** |", self.ratio())?;
+        writeln!(f, "| made for each one that was answered well | {:.3} |", self.made_for_a_good_one())?;
         writeln!(f, "| throttles answered | {} |", counts.throttles)?;
         writeln!(f, "| other failures answered | {} |", counts.failures)?;
         writeln!(f, "| **calls during a block whose end was told** | **{}** |", counts.during_block)?;
