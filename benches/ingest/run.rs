@@ -234,9 +234,7 @@ async fn check(job: Job, scene: &Scene, fake: &Fake) -> Result<()> {
         }
     }
     let (events, ads): (i64, Option<i64>) =
-        sqlx::query_as("select count(*), sum(row_count)::bigint from meta_insights_raw")
-            .fetch_one(&scene.pool)
-            .await?;
+        sqlx::query_as("select count(*), sum(row_count)::bigint from meta_insights_raw").fetch_one(&scene.pool).await?;
     let wanted = (i64::try_from(job.account_days())?, Some(i64::try_from(job.rows())?));
     ensure!((events, ads) == wanted, "the raw log: {events} events, {ads:?} rows");
     Ok(())

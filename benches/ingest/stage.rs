@@ -154,15 +154,14 @@ impl Stage {
     pub async fn settings(&self) -> Result<String> {
         let mut connection = PgConnection::connect(&self.url("postgres")?).await?;
         let asked = ["server_version", "fsync", "synchronous_commit", "full_page_writes"];
-        let (version, fsync, synchronous_commit, full_page_writes): (String, String, String, String) = sqlx::query_as(
-            "select current_setting($1), current_setting($2), current_setting($3), current_setting($4)",
-        )
-        .bind(asked[0])
-        .bind(asked[1])
-        .bind(asked[2])
-        .bind(asked[3])
-        .fetch_one(&mut connection)
-        .await?;
+        let (version, fsync, synchronous_commit, full_page_writes): (String, String, String, String) =
+            sqlx::query_as("select current_setting($1), current_setting($2), current_setting($3), current_setting($4)")
+                .bind(asked[0])
+                .bind(asked[1])
+                .bind(asked[2])
+                .bind(asked[3])
+                .fetch_one(&mut connection)
+                .await?;
         Ok(format!(
             "PostgreSQL {version} with fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
              {full_page_writes}; nats-server with sync_interval always; {} processors for all. Medians.",

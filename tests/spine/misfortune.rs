@@ -71,6 +71,23 @@ async fn an_expired_token_stops_the_jobs_until_somebody_connects_again() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_permission_stops_the_jobs_too_and_says_who_must_do_what() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.fail(Failure::refusal(403, 200, None, "(#200) no").on(Endpoint::AdRows));
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert!(ran.code == 1 && ran.stderr.contains("which an admin of it gives"), "{ran:?}");
+    assert_eq!(status_of(&shop).await?, "needs_reconnect");
+    shop.graph.forget_requests();
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 1);
+    assert_eq!(shop.graph.requests(), [], "nothing is asked until somebody connects again");
+
+    shop.graph.heal();
+    shop.connect(TOKEN).await?;
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_currency_blocks_the_integration_and_publishes_nothing() -> Result<()> {
     let shop = Shop::open().await?;
     shop.graph.edit(|world| world.ad_account(AD_ACCOUNT).currency = "USD".into());

@@ -86,7 +86,7 @@ impl Fetcher {
         };
         *window = Some(planned);
         let keys = gate::keys(&integration.external_id, app_id.as_deref(), &token);
-        let gate = Gate::new(&self.pool, &self.heard, keys, self.max_backoff, self.lease);
+        let gate = Gate::new(&self.pool, &self.shared.heard, keys, self.max_backoff, self.lease);
         let access =
             Access { token: &token, external_id: &integration.external_id, gate: Some(&gate), observer: &|_| () };
         let fetch = Fetch { fetcher: self, lease, integration: &integration, access, today };
