@@ -76,7 +76,7 @@ impl<'a> Directory<'a> {
             meta_api::ToldBy::NoApp => ToldBy::NoApp,
             meta_api::ToldBy::OtherApp => ToldBy::OtherApp,
         };
-        let problem = facts.trouble("the token").filter(|_| !facts.is_valid).map(|error| error.to_string());
+        let problem = facts.problem.map(|refusal| refusal.message);
         let expiry = match facts.expires_at {
             Some(at) => Expiry::At(at),
             None if facts.never_expires => Expiry::Never,
