@@ -129,7 +129,7 @@ async fn an_end_that_comes_near_is_said_everywhere() -> Result<()> {
     );
     ensure!(doctor.stdout.contains("✓ dead letters"), "the warning is no letter: {}", doctor.stdout);
     let page = browser.get(&format!("/integrations/{shop}")).await?;
-    page.shows(200, &["5 days left", "Reconnect before that", "A system user&#39;s token need not expire"])?;
+    page.shows(200, &["5 days left", "Reconnect before that", "token need not expire"])?;
 
     // Then Meta takes it no more: that one stops, and says who must do what; the other goes on.
     house.graph.edit(|world| world.token(SHORT).revoked = Some(458));
@@ -193,7 +193,8 @@ async fn twelve_days_without_a_token_are_brought_by_the_reconnect_itself() -> Re
     })
     .await?;
     assert_eq!(house.count("select count(*) from sync_days where state <> 'published'").await?, 0);
-    assert_eq!(house.count("select count(*) from sync_runs where trigger not in ('connect', 'cli')").await?, 0);
+    let fresh = "select count(*) from sync_runs where job_type = 'meta_fresh' and trigger = 'connect'";
+    assert_eq!(house.count(fresh).await?, 1, "nobody asked for it");
     for role in roles {
         role?.end().await?;
     }
