@@ -20,6 +20,8 @@ pub struct App {
     pub secret: String,
     /// Where the dialog may send people back to: each address to the letter.
     pub redirect_uris: BTreeSet<String>,
+    /// Whether every call with a token of this app must bring an `appsecret_proof`.
+    pub require_proof: bool,
 }
 
 /// Whoever sits in front of the dialog.
@@ -45,6 +47,9 @@ pub struct Token {
     pub app_id: Option<String>,
     /// `None` for a token that never expires.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Until when it may read the person's data, 90 days after the person was there last; `None` for ever. Afterwards
+    /// `/debug_token` still calls it valid, and every other call is refused.
+    pub data_access_expires_at: Option<DateTime<Utc>>,
     pub scopes: BTreeSet<String>,
     /// Permissions that the user was asked for and did not give.
     pub declined: BTreeSet<String>,
@@ -60,6 +65,7 @@ impl Default for Token {
             ad_accounts: BTreeSet::new(),
             app_id: None,
             expires_at: None,
+            data_access_expires_at: None,
             scopes: ["ads_read", "public_profile"].map(str::to_owned).into(),
             declined: BTreeSet::new(),
             user_name: User::default().name,
@@ -84,7 +90,7 @@ impl World {
     /// Adds an app, or replaces it.
     pub fn insert_app(&mut self, app_id: &str, secret: &str, redirect_uris: &[&str]) {
         let redirect_uris = redirect_uris.iter().map(|&uri| uri.to_owned()).collect();
-        self.apps.insert(app_id.into(), App { secret: secret.into(), redirect_uris });
+        self.apps.insert(app_id.into(), App { secret: secret.into(), redirect_uris, require_proof: false });
     }
 
     /// The token, to change what is true of it.
@@ -114,7 +120,9 @@ impl World {
             return Err(Refusal::no_token());
         }
         let facts = self.tokens.get(token).ok_or_else(|| Refusal::invalid_token(token))?;
-        match facts.trouble(self.now()) {
+        let is_over = facts.data_access_expires_at.is_some_and(|at| at <= self.now());
+        let no_data = || (493, "Error validating access token: the data access has expired".to_owned());
+        match facts.trouble(self.now()).or_else(|| is_over.then(no_data)) {
             None => Ok(facts),
             Some((subcode, what)) => Err(Refusal::unusable_token(subcode, &format!("{what} (token {token})"))),
         }
@@ -177,6 +185,18 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_without_access_to_data_is_refused_and_stays_valid() {
+        let at = DateTime::from_timestamp(1_793_620_800, 0).unwrap();
+        for (now, wanted) in [(at - Duration::seconds(1), None), (at, Some(493))] {
+            let mut world = World { now: Some(now), ..World::default() };
+            world.insert_token("t");
+            world.token("t").data_access_expires_at = Some(at);
+            assert_eq!(world.allowed("t").err().and_then(|refusal| refusal.subcode), wanted);
+            assert_eq!(world.token("t").trouble(now), None);
+        }
+    }
 
     #[test]
     fn the_challenge_of_the_standards_own_example() {

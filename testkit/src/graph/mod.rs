@@ -3,33 +3,43 @@
 //!
 //! A [`World`] says what is true of the ad accounts; [`Graph`] answers questions about it as Meta does, traps included:
 //! ids that no float holds, names that no `jsonb` holds, bare numbers, overlapping action types, `paging.next` with the
-//! token in it, error messages that quote the token. People grant access in its dialog, and codes become tokens. A
-//! [`Failure`] makes it answer badly for a while, and every question is [`Recorded`]. What must not live here: anything
-//! that knows our tables or events.
+//! token in it, error messages that quote the token, reports that call themselves completed too early. People grant access
+//! in its dialog, and codes become tokens. A [`Failure`] makes it answer badly for a while, [`Faults`] by chance, a
+//! [`Quota`] whoever asks too much; [`Limits`] say what is too large for one call. Every question is [`Recorded`], and
+//! [`Counts`] say which of them were needed. What must not live here: anything that knows our tables or events.
 //!
-//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, one answer), `failure.rs`.
+//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, what befalls it), `answer.rs` (a good
+//! answer), `reports.rs`, `failure.rs`, `faults.rs`, `blocks.rs`, `counts.rs`.
 
 mod access;
+mod answer;
 mod ask;
 #[cfg(test)]
 mod asking;
+mod blocks;
+mod counts;
 mod delivery;
 mod demo;
 mod dialog;
 mod failure;
+mod faults;
 mod limits;
+mod long_names;
 mod name;
 mod oauth;
 mod pages;
+mod proof;
 mod recorded;
 mod refusal;
 mod reports;
 mod respond;
 mod row_set;
 mod rows;
+mod usage;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -38,15 +48,21 @@ use axum::http::Uri;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use blocks::Blocks;
+use counts::Ledger;
 use row_set::Rendered;
 
 pub use access::{App, CODE_LIVES, Code, LONG_LIVED_TOKEN_LIVES, TOKEN_LIVES, Token, User, code_challenge};
 pub use ask::{Ask, Level, STATUSES, VERSIONS};
+pub use blocks::Quota;
+pub use counts::{Counts, DayTally, Tally};
 pub use delivery::{Delivery, Purchases, Sales};
 pub use dialog::Decision;
 pub use failure::Failure;
+pub use faults::{Faults, Hint, Throttle};
 pub use limits::{Limits, TooMuch};
 pub use name::Name;
+pub use proof::appsecret_proof;
 pub use recorded::{Endpoint, Recorded};
 pub use reports::{ReportFate, Reports};
 pub use world::{Ad, AdAccount, RawRow, Totals, World};
@@ -67,6 +83,10 @@ struct Inside {
     failures: Mutex<Vec<Failure>>,
     requests: Mutex<Vec<Recorded>>,
     rendered: Mutex<Rendered>,
+    blocks: Mutex<Blocks>,
+    ledger: Mutex<Ledger>,
+    /// How many questions came that anything may befall.
+    calls: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -88,6 +108,9 @@ impl Graph {
             failures: Mutex::default(),
             requests: Mutex::default(),
             rendered: Mutex::default(),
+            blocks: Mutex::default(),
+            ledger: Mutex::default(),
+            calls: AtomicU64::default(),
             stop: stop.clone(),
         });
         let router = axum::Router::new().fallback(respond::respond).with_state(inside.clone());
@@ -114,6 +137,34 @@ impl Graph {
         let mut world = lock(&self.inside.world);
         lock(&self.inside.rendered).clear();
         change(&mut world)
+    }
+
+    /// Renders the answer to a question, but for every day of every ad account, so that a
+    /// [`cached`](World::cached) world answers it without work, also for windows of several days. The question is the
+    /// query of a call, decoded or not; `time_range`, `limit` and whatever is missing do not matter. Returns how many
+    /// rows that are.
+    ///
+    /// # Errors
+    /// When Meta would refuse the question.
+    pub fn warm(&self, query: &str) -> Result<usize> {
+        let is_kept = |b: u8| b.is_ascii_alphanumeric() || b"-._~%&=+,".contains(&b);
+        let encoded: String =
+            query.bytes().map(|b| if is_kept(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+        let uri: Uri = format!("/?{encoded}").parse().context("the query")?;
+        let Query(mut query) = Query::<Vec<(String, String)>>::try_from_uri(&uri).context("the query")?;
+        query.retain(|(key, _)| !["level", "time_range", "time_increment"].contains(&key.as_str()));
+        for (key, value) in
+            [("level", "ad"), ("time_increment", "1"), ("time_range", r#"{"since":"2026-01-01","until":"2026-01-01"}"#)]
+        {
+            query.push((key.into(), value.into()));
+        }
+        let mut world = lock(&self.inside.world);
+        // The day stands for every other one: how old it is does not matter.
+        let today = world.today.take();
+        let ask = ask::parse(query.iter(), &world);
+        world.today = today;
+        let (ask, _) = ask.map_err(|refusal| anyhow::anyhow!("the query is refused: {}", refusal.message))?;
+        Ok(lock(&self.inside.rendered).warm(&world, &ask))
     }
 
     /// Answers the dialog at this address as a person would, without a browser: returns where that would be sent, which
@@ -144,6 +195,16 @@ impl Graph {
 
     pub fn forget_requests(&self) {
         lock(&self.inside.requests).clear();
+    }
+
+    /// What was asked and answered since the start or the last [`forget_counts`](Self::forget_counts).
+    pub fn counts(&self) -> Counts {
+        lock(&self.inside.ledger).counts.clone()
+    }
+
+    /// Counts from nothing again; blocks, quotas and fetches that are under way stay.
+    pub fn forget_counts(&self) {
+        lock(&self.inside.ledger).counts = Counts::default();
     }
 }
 

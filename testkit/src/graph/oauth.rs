@@ -108,6 +108,7 @@ pub(super) fn debug_token(world: &World, question: &Recorded, credential: &str) 
         "type": "USER",
         "application": format!("Fake app {app_id}"),
         "expires_at": facts.expires_at.map_or(0, |at| at.timestamp()),
+        "data_access_expires_at": facts.data_access_expires_at.map_or(0, |at| at.timestamp()),
         "is_valid": trouble.is_none(),
         "scopes": if trouble.is_none() { json!(facts.scopes) } else { json!([]) },
         "user_id": "10001",

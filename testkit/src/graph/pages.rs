@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::ask::{self, Paging};
+use super::counts::PageRead;
 use super::percent;
 use super::recorded::Recorded;
 use super::refusal::Refusal;
@@ -24,6 +25,8 @@ pub(super) struct Turn<'a> {
     pub(super) url: &'a str,
     pub(super) question: &'a Recorded,
     pub(super) token: &'a str,
+    /// Its number, which chance goes by.
+    pub(super) call: u64,
     pub(super) twist: Twist,
 }
 
@@ -51,12 +54,19 @@ pub(super) fn ad_account(external_id: &str, account: &AdAccount, fields: &str) -
     Ok(format!("{{{}}}", members.join(",")))
 }
 
-/// The answer about insights.
-pub(super) fn insights(world: &World, rendered: &mut Rendered, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
+/// The answer about insights, and what it means for whoever counts.
+pub(super) fn insights(
+    world: &World,
+    rendered: &mut Rendered,
+    turn: &Turn<'_>,
+) -> Result<(Bytes, Option<PageRead>), Refusal> {
     let external_id = turn.question.external_id();
     let (ask, paging) = ask::parse(turn.question.query.iter(), world)?;
     world.limits.check(world, external_id, (&ask, &paging))?;
-    page(&rendered.rows(world, external_id, &ask), &paging, turn)
+    let rows = rendered.rows(world, external_id, &ask);
+    let (body, is_last) = page(&rows, &paging, turn)?;
+    let external_id = external_id.to_owned();
+    Ok((body, Some(PageRead { external_id, ask, rows, limit: paging.limit, is_last, report: None })))
 }
 
 /// The wish for a report, with the parameters in the form or in the query.
@@ -64,26 +74,36 @@ pub(super) fn report_start(world: &mut World, turn: &Turn<'_>) -> Result<String,
     let question = turn.question;
     let (ask, _) = ask::parse(question.query.iter().chain(&question.form), world)?;
     let now = world.now().timestamp();
-    Ok(world.reports.start(question.external_id(), ask, now))
+    let by_chance = world.faults.draw_fate(turn.call);
+    Ok(world.reports.start(question.external_id(), ask, by_chance, now))
 }
 
 /// The rows of a report.
-pub(super) fn report_rows(world: &mut World, rendered: &mut Rendered, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
+pub(super) fn report_rows(
+    world: &mut World,
+    rendered: &mut Rendered,
+    turn: &Turn<'_>,
+) -> Result<(Bytes, Option<PageRead>), Refusal> {
     let id = turn.question.external_id();
     let (_, paging) = list_parameters(turn)?;
     let readable = reports::read(&mut world.reports, id)?;
-    let Report { external_id, ask, .. } = world.reports.get(id)?;
+    let report = world.reports.get(id)?;
+    let Report { external_id, ask, .. } = report;
     let rows = rendered.rows(world, external_id, ask);
-    match readable {
-        Readable::All => page(&rows, &paging, turn),
-        Readable::Half => page(&RowSet::new((0..rows.len() / 2).map(|i| rows.row(i))), &paging, turn),
+    if readable == Readable::Half {
+        let half: RowSet = (0..rows.len() / 2).map(|i| rows.row(i)).collect();
+        return Ok((page(&half, &paging, turn)?.0, None));
     }
+    let (body, is_last) = page(&rows, &paging, turn)?;
+    let (external_id, ask) = (external_id.clone(), ask.clone());
+    let report = Some((id.to_owned(), report.looks_needed()));
+    Ok((body, Some(PageRead { external_id, ask, rows, limit: paging.limit, is_last, report })))
 }
 
 /// The answer about a list that hangs on the token; the rows are made for the fields that are asked for.
 pub(super) fn list(turn: &Turn<'_>, rows: impl FnOnce(&str) -> Result<Vec<String>, Refusal>) -> Result<Bytes, Refusal> {
     let (fields, paging) = list_parameters(turn)?;
-    page(&RowSet::new(rows(fields)?), &paging, turn)
+    Ok(page(&rows(fields)?.into_iter().collect(), &paging, turn)?.0)
 }
 
 /// The fields and the page that a list is asked for.
@@ -101,7 +121,8 @@ fn list_parameters<'a>(turn: &Turn<'a>) -> Result<(&'a str, Paging), Refusal> {
     Ok((fields, paging))
 }
 
-fn page(rows: &RowSet, paging: &Paging, turn: &Turn<'_>) -> Result<Bytes, Refusal> {
+/// A page, and whether it is the last one.
+fn page(rows: &RowSet, paging: &Paging, turn: &Turn<'_>) -> Result<(Bytes, bool), Refusal> {
     let start = match &paging.after {
         None => 0,
         Some(after) => position(after).ok_or_else(|| Refusal::parameter("Invalid cursor in the parameter after"))?,
@@ -110,18 +131,20 @@ fn page(rows: &RowSet, paging: &Paging, turn: &Turn<'_>) -> Result<Bytes, Refusa
     let first = start.saturating_sub(shift).min(rows.len());
     let end = (first + paging.limit).min(rows.len());
     if first >= end {
-        return Ok(Bytes::from_static(br#"{"data":[]}"#));
+        return Ok((Bytes::from_static(br#"{"data":[]}"#), true));
     }
     let mut after = cursor(end);
     if let (Twist::CursorLoop, Some(came_with)) = (turn.twist, &paging.after) {
         after.clone_from(came_with);
     }
     let mut cursors = serde_json::json!({"cursors": {"before": cursor(first), "after": after}});
-    if end < rows.len() || turn.twist == Twist::CursorLoop {
+    let is_last = end == rows.len() && turn.twist != Twist::CursorLoop;
+    if !is_last {
         cursors["next"] = next(turn, &after).into();
     }
     let (page, cursors) = (rows.slice(first, end), cursors.to_string());
-    Ok([br#"{"data":["#.as_slice(), page, br#"],"paging":"#, cursors.as_bytes(), b"}"].concat().into())
+    let body = [br#"{"data":["#.as_slice(), page, br#"],"paging":"#, cursors.as_bytes(), b"}"].concat();
+    Ok((body.into(), is_last))
 }
 
 /// Opaque, and of the kind that changes when it is not encoded in a URL.
@@ -177,8 +200,8 @@ mod tests {
                 authorization: None,
                 token_in_url: false,
             };
-            let turn = Turn { url: "http://here", question: &question, token: "a|b/c", twist: Twist::None };
-            let page = insights(&world, &mut Rendered::default(), &turn).unwrap();
+            let turn = Turn { url: "http://here", question: &question, token: "a|b/c", call: 0, twist: Twist::None };
+            let (page, _) = insights(&world, &mut Rendered::default(), &turn).unwrap();
             let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
             ads.extend(page["data"].as_array().unwrap().iter().map(|row| row["ad_id"].as_str().unwrap().to_owned()));
             let Some(next) = page["paging"]["next"].as_str() else { break };

@@ -7,12 +7,14 @@ pub(super) struct Refusal {
     pub(super) code: i64,
     pub(super) subcode: Option<i64>,
     pub(super) message: String,
+    /// The error says of itself that it goes away.
+    pub(super) is_transient: bool,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, code: i64, subcode: Option<i64>, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Refusal { status, code, subcode, message: message.into() }
+        Refusal { status, code, subcode, message: message.into(), is_transient: false }
     }
 
     pub(super) fn parameter(what: &str) -> Self {
@@ -62,6 +64,11 @@ impl Refusal {
         Refusal::new(400, 2635, None, message)
     }
 
+    pub(super) fn is_throttle(&self) -> bool {
+        let is_code = matches!(self.code, 4 | 17 | 32 | 613 | 80_000..=80_006 | 80_008 | 80_009 | 80_014);
+        is_code || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The body. The type is OAuthException whatever happened.
     pub(super) fn body(&self, trace_id: &str) -> String {
         let mut error = serde_json::json!({
@@ -70,6 +77,9 @@ impl Refusal {
             "code": self.code,
             "fbtrace_id": trace_id,
         });
+        if self.is_transient {
+            error["is_transient"] = true.into();
+        }
         if let Some(subcode) = self.subcode {
             error["error_subcode"] = subcode.into();
         }

@@ -14,7 +14,8 @@ use super::world::World;
 pub struct Reports {
     /// How many times a report that is asked about is not finished yet; the answer after these says `Job Completed`.
     pub polls: u32,
-    /// What becomes of the next reports, in the order in which they are asked for; of the others, [`ReportFate::Good`].
+    /// What becomes of the next reports, in the order in which they are asked for; of the others, whatever
+    /// [`Faults`](super::Faults) brings.
     pub fates: VecDeque<ReportFate>,
     /// By `report_run_id`.
     pub(super) started: BTreeMap<String, Report>,
@@ -75,9 +76,9 @@ impl Reports {
         self.started.get_mut(id).ok_or_else(|| Refusal::unknown_object(id))
     }
 
-    /// Begins one.
-    pub(super) fn start(&mut self, external_id: &str, ask: Ask, time_ref: i64) -> String {
-        let fate = self.fates.pop_front().unwrap_or_default();
+    /// Begins one; what becomes of it by chance counts when it is not destined.
+    pub(super) fn start(&mut self, external_id: &str, ask: Ask, by_chance: ReportFate, time_ref: i64) -> String {
+        let fate = self.fates.pop_front().unwrap_or(by_chance);
         let polls = self.polls;
         let external_id = external_id.to_owned();
         let id = (IDS_ABOVE + 1 + self.started.len() as u64).to_string();

@@ -1,42 +1,46 @@
-//! One question, one answer.
+//! One question: what befalls it, and its answer.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use tokio::time::Instant;
 
-use super::ask::VERSIONS;
-use super::dialog::{self, Shown};
+use super::answer::{HTML, Reply, answer};
+use super::blocks::{Scope, Throttled};
+use super::counts::Outcome;
 use super::failure::{Failure, Kind};
-use super::pages::{self, Turn, Twist};
+use super::faults::Mishap;
+use super::pages::{Turn, Twist};
 use super::recorded::{About, Endpoint, Recorded};
 use super::refusal::Refusal;
-use super::reports::{self, Report};
-use super::row_set::Rendered;
+use super::usage::{self, Usage};
 use super::world::World;
-use super::{Inside, lock, oauth};
+use super::{Inside, lock};
 
-const JSON: &str = "application/json; charset=UTF-8";
-const HTML: &str = "text/html; charset=utf-8";
-
-/// An answer, usage headers apart.
-struct Reply {
-    status: u16,
-    kind: &'static str,
-    body: Bytes,
-    location: Option<String>,
+/// A question that has come.
+struct Call {
+    question: Recorded,
+    token: String,
+    endpoint: Endpoint,
+    about: About,
+    /// Its number among those that anything may befall.
+    number: u64,
+    trace_id: String,
 }
 
-impl Reply {
-    fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        Reply { status, kind: JSON, body: body.into(), location: None }
-    }
+/// What befalls a question, from the script, from a block, or by chance.
+enum Misfortune {
+    Scripted(Failure),
+    Throttled(Throttled),
+    Chance(Mishap),
 }
 
 pub(super) async fn respond(
@@ -58,42 +62,34 @@ pub(super) async fn respond(
         authorization,
         token_in_url: false,
     };
-    let about = {
+    let (about, latency) = {
         let world = lock(&inside.world);
         question.token_in_url = has_secret(&world, &uri, &question, &token);
-        About::read(&question, &world)
+        (About::read(&question, &world), world.latency)
     };
-    let number = {
+    let place = {
         let mut requests = lock(&inside.requests);
         requests.push(question.clone());
         requests.len()
     };
-    let failure = lock(&inside.failures).iter_mut().find_map(|f| f.strikes(&question, &about).then(|| f.clone()));
-    let trace_id = format!("Fake{number:06}");
-    let good = |twist| {
-        let turn = Turn { url: &inside.url, question: &question, token: &token, twist };
-        let world = &mut lock(&inside.world);
-        answer(world, &inside.rendered, &turn)
-            .unwrap_or_else(|refusal| Reply::json(refusal.status.as_u16(), refusal.body(&trace_id)))
-    };
-    let reply = match failure.as_ref().map(|failure| &failure.kind) {
-        None | Some(Kind::Cut) => good(Twist::None),
-        Some(Kind::CursorLoop) => good(Twist::CursorLoop),
-        Some(Kind::RowsMoved) => good(Twist::RowsMoved),
-        Some(Kind::Slow(by)) => {
-            late(&inside, *by).await;
-            good(Twist::None)
-        }
-        Some(Kind::Refuse(refusal)) => {
-            let message = question.quoted_in(&refusal.message);
-            Reply::json(refusal.status.as_u16(), Refusal { message, ..refusal.clone() }.body(&trace_id))
-        }
-        Some(Kind::Body(status, kind, body)) => {
-            Reply { status: *status, kind, body: question.quoted_in(body).into(), location: None }
-        }
-    };
-    let body = match failure.as_ref().map(|failure| &failure.kind) {
-        Some(Kind::Cut) => cut(reply.body),
+    let endpoint = question.endpoint();
+    lock(&inside.ledger).came(endpoint, &about);
+    let number = if endpoint.is_counted() { inside.calls.fetch_add(1, Ordering::Relaxed) } else { 0 };
+    let call = Call { question, token, endpoint, about, number, trace_id: format!("Fake{place:06}") };
+
+    let misfortune = call.misfortune(&inside);
+    if let Some(Misfortune::Scripted(Failure { kind: Kind::Slow(by), .. })) = &misfortune {
+        late(&inside, *by).await;
+    }
+    let mut reply = call.reply(&inside, misfortune.as_ref());
+    if misfortune.as_ref().is_some_and(Misfortune::is_cut) {
+        reply.outcome = Outcome::Bad;
+    }
+    if !latency.is_zero() {
+        late(&inside, latency).await;
+    }
+    let body = match &misfortune {
+        Some(misfortune) if misfortune.is_cut() => cut(reply.body),
         _ => Body::from(reply.body),
     };
     let mut response = Response::new(body);
@@ -103,14 +99,124 @@ pub(super) async fn respond(
     if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(header::LOCATION, location);
     }
-    usage(headers, number, &trace_id);
-    for (name, value) in failure.iter().flat_map(|failure: &Failure| &failure.headers) {
-        let value = question.quoted_in(value);
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            headers.insert(name, value);
-        }
+    call.usage(&inside, place, misfortune.as_ref(), headers);
+    lock(&inside.ledger).answered(call.endpoint, &call.about, reply.outcome);
+    if let Some(Misfortune::Throttled(throttled)) = &misfortune {
+        lock(&inside.blocks).announce(&throttled.scope, Instant::now());
     }
     Ok(response)
+}
+
+impl Call {
+    fn misfortune(&self, inside: &Inside) -> Option<Misfortune> {
+        let mut failures = lock(&inside.failures);
+        let strikes = |failure: &mut Failure| failure.strikes(&self.question, &self.about).then(|| failure.clone());
+        if let Some(failure) = failures.iter_mut().find_map(strikes) {
+            return Some(Misfortune::Scripted(failure));
+        }
+        drop(failures);
+        if !self.endpoint.is_counted() {
+            return None;
+        }
+        let world = lock(&inside.world);
+        let app = world.tokens.get(&self.token).and_then(|token| token.app_id.clone());
+        let app = Scope::App(app.unwrap_or_else(|| self.token.clone()));
+        let account = Scope::AdAccount(self.about.external_id.clone());
+        let mut blocks = lock(&inside.blocks);
+        let now = Instant::now();
+        if self.endpoint.is_throttled()
+            && let Some(throttled) = blocks.meet([&app, &account], world.quota, now)
+        {
+            return Some(Misfortune::Throttled(throttled));
+        }
+        let mishap = world.faults.draw(self.number, self.endpoint.is_throttled())?;
+        let Mishap::Throttle(kind, hint) = mishap else { return Some(Misfortune::Chance(mishap)) };
+        let scope = if kind.is_of_app() { app } else { account };
+        let lasts = Duration::from_secs(world.faults.block_seconds.into());
+        Some(Misfortune::Throttled(blocks.open_block(scope, (kind, hint), lasts, now)))
+    }
+
+    fn reply(&self, inside: &Inside, misfortune: Option<&Misfortune>) -> Reply {
+        let Call { question, token, trace_id, .. } = self;
+        let good = |twist| {
+            let turn = Turn { url: &inside.url, question, token, call: self.number, twist };
+            let world = &mut lock(&inside.world);
+            answer(world, &inside.rendered, &turn).unwrap_or_else(|refusal| Reply::refused(&refusal, trace_id))
+        };
+        let failure = match misfortune {
+            None | Some(Misfortune::Chance(Mishap::Cut)) => return good(Twist::None),
+            Some(Misfortune::Throttled(throttled)) => return self.throttled(throttled),
+            Some(Misfortune::Chance(mishap)) => return self.by_chance(mishap),
+            Some(Misfortune::Scripted(failure)) => failure,
+        };
+        match &failure.kind {
+            Kind::Cut | Kind::Slow(_) => good(Twist::None),
+            Kind::CursorLoop => good(Twist::CursorLoop),
+            Kind::RowsMoved => good(Twist::RowsMoved),
+            Kind::Refuse(refusal) => {
+                let message = question.quoted_in(&refusal.message);
+                Reply::refused(&Refusal { message, ..refusal.clone() }, trace_id)
+            }
+            Kind::Body(status, kind, body) => Reply::foreign(*status, kind, question.quoted_in(body)),
+        }
+    }
+
+    fn throttled(&self, throttled: &Throttled) -> Reply {
+        let reply = match throttled.kind.refusal() {
+            Some(refusal) => Reply::refused(&refusal, &self.trace_id),
+            None => Reply::foreign(429, HTML, "<html><body><h1>Too many requests</h1></body></html>"),
+        };
+        Reply { outcome: Outcome::Throttled(Some(throttled.came)), ..reply }
+    }
+
+    fn by_chance(&self, mishap: &Mishap) -> Reply {
+        let (status, code, is_transient) = match *mishap {
+            Mishap::ServerError(status, false) => {
+                return Reply::foreign(status, HTML, "<html><body><h1>Sorry, something went wrong.</h1></body></html>");
+            }
+            Mishap::ServerError(status, true) => (status, 2, false),
+            Mishap::Transient(true) => (400, 1_349_195, true),
+            _ => (400, 2, false),
+        };
+        let message = "An unexpected error has occurred. Please retry your request later.";
+        Reply::refused(&Refusal { is_transient, ..Refusal::new(status, code, None, message) }, &self.trace_id)
+    }
+
+    /// The headers about usage, and those that a scripted failure wants.
+    fn usage(&self, inside: &Inside, place: usize, misfortune: Option<&Misfortune>, headers: &mut HeaderMap) {
+        usage::insert(headers, "x-fb-trace-id", &self.trace_id);
+        let quota = lock(&inside.world).quota;
+        let used = match quota {
+            None => Usage::of_questions(place),
+            Some(quota) => {
+                let used = lock(&inside.blocks).usage(&self.about.external_id, quota, Instant::now());
+                Usage::of_quota(quota, used)
+            }
+        };
+        match misfortune {
+            Some(Misfortune::Throttled(throttled)) => {
+                if throttled.is_of_quota {
+                    used.write(headers);
+                }
+                if let Some((name, value)) = throttled.hint.header(throttled.seconds) {
+                    usage::insert(headers, name, &value);
+                }
+            }
+            Some(Misfortune::Scripted(failure)) => {
+                used.write(headers);
+                for (name, value) in &failure.headers {
+                    usage::insert(headers, name, &self.question.quoted_in(value));
+                }
+            }
+            _ => used.write(headers),
+        }
+    }
+}
+
+impl Misfortune {
+    fn is_cut(&self) -> bool {
+        matches!(self, Misfortune::Chance(Mishap::Cut) | Misfortune::Scripted(Failure { kind: Kind::Cut, .. }))
+    }
 }
 
 /// A form is spelled as a query is. A body that is none has no parameters.
@@ -131,97 +237,6 @@ fn has_secret(world: &World, uri: &Uri, question: &Recorded, token: &str) -> boo
             let is_secret = key.contains("token") || ["code", "client_secret", "code_verifier"].contains(&key.as_str());
             is_secret || holds(key) || holds(value)
         })
-}
-
-/// A good answer.
-fn answer(world: &mut World, rendered: &Mutex<Rendered>, turn: &Turn<'_>) -> Result<Reply, Refusal> {
-    let Turn { question, token, .. } = turn;
-    let mut path = question.path.trim_start_matches('/').split('/');
-    let (version, object, edge, rest) = (path.next().unwrap_or_default(), path.next(), path.next(), path.next());
-    if !VERSIONS.contains(&version) {
-        return Err(Refusal::expired_version(version));
-    }
-    let good = |body: String| Reply::json(200, body);
-    let page = |body: Bytes| Reply::json(200, body);
-    match question.endpoint() {
-        Endpoint::Dialog => return Ok(shown(dialog::answer(world, question))),
-        Endpoint::CodeExchange | Endpoint::LongLived => return oauth::access_token(world, question).map(good),
-        Endpoint::DebugToken => return oauth::debug_token(world, question, token).map(good),
-        _ => {}
-    }
-    let allowed = world.allowed(token)?;
-    let is_get = question.method == "GET";
-    match question.endpoint() {
-        Endpoint::Me if is_get => return Ok(good(oauth::me(allowed))),
-        Endpoint::Permissions if is_get => return pages::list(turn, |_| Ok(oauth::permissions(allowed))).map(page),
-        Endpoint::AdAccounts if is_get && !allowed.may_read_ads() => return Err(Refusal::no_permission("me")),
-        Endpoint::AdAccounts if is_get => {
-            let seen = allowed.ad_accounts.iter().filter_map(|id| Some((id, world.ad_accounts.get(id)?)));
-            let rows = |fields: &str| seen.map(|(id, account)| pages::ad_account(id, account, fields)).collect();
-            return pages::list(turn, rows).map(page);
-        }
-        _ => {}
-    }
-    let object = object.unwrap_or_default();
-    let is_report = matches!(question.endpoint(), Endpoint::ReportStatus | Endpoint::ReportRows);
-    if is_report && is_get && rest.is_none() {
-        let Report { external_id, .. } = world.reports.get(object)?;
-        if !allowed.ad_accounts.contains(external_id) || !allowed.may_read_ads() {
-            return Err(Refusal::no_permission(external_id));
-        }
-        return match edge {
-            None => reports::status(world, question).map(good),
-            Some(_) => pages::report_rows(world, &mut lock(rendered), turn).map(page),
-        };
-    }
-    let account = world.ad_accounts.get(object).ok_or_else(|| Refusal::unknown_object(object))?;
-    if !allowed.ad_accounts.contains(object) || !allowed.may_read_ads() {
-        return Err(Refusal::no_permission(object));
-    }
-    match (edge, rest) {
-        (None, None) if is_get => {
-            pages::ad_account(object, account, question.parameter("fields").unwrap_or_default()).map(good)
-        }
-        (Some("insights"), None) if is_get => pages::insights(world, &mut lock(rendered), turn).map(page),
-        (Some("insights"), None) if question.method == "POST" => pages::report_start(world, turn).map(good),
-        _ => Err(Refusal::parameter(&format!("Unsupported {} request", question.method.to_lowercase()))),
-    }
-}
-
-fn shown(shown: Shown) -> Reply {
-    match shown {
-        Shown::Page(status, body) => Reply { status, kind: HTML, body: body.into(), location: None },
-        Shown::Back(location) => Reply { status: 303, kind: HTML, body: Bytes::new(), location: Some(location) },
-    }
-}
-
-/// Usage grows by one percent with every ten questions.
-fn usage(headers: &mut HeaderMap, number: usize, trace_id: &str) {
-    let percent = (number / 10).min(95);
-    for (name, value) in [
-        (
-            "x-business-use-case-usage",
-            format!(
-                r#"{{"1001":[{{"type":"ads_insights","call_count":{percent},"total_cputime":1,"total_time":1,"estimated_time_to_regain_access":0,"ads_api_access_tier":"standard_access"}}]}}"#
-            ),
-        ),
-        ("x-app-usage", format!(r#"{{"call_count":{percent},"total_time":1,"total_cputime":1}}"#)),
-        (
-            "x-ad-account-usage",
-            format!(
-                r#"{{"acc_id_util_pct":{percent}.5,"reset_time_duration":0,"ads_api_access_tier":"standard_access"}}"#
-            ),
-        ),
-        (
-            "x-fb-ads-insights-throttle",
-            format!(r#"{{"app_id_util_pct":{percent},"acc_id_util_pct":0,"ads_api_access_tier":"standard_access"}}"#),
-        ),
-        ("x-fb-trace-id", trace_id.to_owned()),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
 }
 
 /// Waits, but not longer than the server lives.

@@ -6,7 +6,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 
 use super::access::{App, Code, Token, User};
+use super::blocks::Quota;
 use super::delivery::Delivery;
+use super::faults::Faults;
 use super::limits::Limits;
 use super::name::Name;
 use super::reports::Reports;
@@ -36,6 +38,10 @@ pub struct World {
     /// What is too large for one call.
     pub limits: Limits,
     pub reports: Reports,
+    /// What goes wrong by chance.
+    pub faults: Faults,
+    /// `None` for as many calls as one likes.
+    pub quota: Option<Quota>,
     /// Rows that are what a test says, by ad account and day; see [`raw_row`](World::raw_row).
     pub raw_rows: BTreeMap<(String, NaiveDate), Vec<RawRow>>,
     /// Every answer comes so much later.
@@ -59,6 +65,8 @@ impl Default for World {
             mixed_days: true,
             limits: Limits::default(),
             reports: Reports::default(),
+            faults: Faults::default(),
+            quota: None,
             raw_rows: BTreeMap::new(),
             latency: Duration::ZERO,
             cached: false,
