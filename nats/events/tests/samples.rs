@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use events::subject::AccountDay;
 use events::{
     AdAccountConnected, AdAccountDisconnected, ControlTotal, Happened, InsightsData, InsightsFetched, SyncRequested,
-    TokenEnd, TokenExpiring, headers,
-    open_connection, open_insights, payload,
+    TokenEnd, TokenExpiring, headers, open_connection, open_insights, payload,
 };
 use serde::Deserialize;
 use serde_json::Value;
