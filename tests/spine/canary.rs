@@ -6,13 +6,33 @@ use jetstream::{DEAD_LETTERS, META_INSIGHTS};
 use testkit::Collector;
 use testkit::graph::{Endpoint, Failure};
 
-use crate::shop::{Ran, Shop, TOKEN, days_ago, run};
+use crate::shop::{AD_ACCOUNT, Ran, Shop, TOKEN, days_ago, run};
+
+const APP_ID: &str = "424242424242";
+const APP_SECRET: &str = "app-secret-of-the-canary";
+const APP: [(&str, &str); 2] = [("META_APP_ID", APP_ID), ("META_APP_SECRET", APP_SECRET)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
     let shop = Shop::open().await?;
     let collector = Collector::start().await?;
-    let mut said = Vec::new();
+    // It is a token of our own app, so that its proof goes along.
+    shop.graph.edit(|world| {
+        world.insert_app(APP_ID, APP_SECRET, &[]);
+        world.token(TOKEN).app_id = Some(APP_ID.into());
+    });
+    let mut again = shop.command(&[
+        "connect",
+        "--account",
+        &shop.account_id.to_string(),
+        "--ad-account",
+        AD_ACCOUNT,
+        "--token-stdin",
+    ]);
+    again.envs(APP).env("RUST_LOG", "trace");
+    let connected = run(again, Some(TOKEN)).await?;
+    ensure!(connected.code == 0 && connected.stderr.contains("never expires"), "{}", end(&connected));
+    let mut said = vec![connected];
     // The server quotes the token in each of these, too.
     shop.graph.fail(Failure::account_throttle(0).times(1).on(Endpoint::AdRows));
     shop.graph.fail(Failure::refusal(500, 2, None, "Oops, {token} broke").times(1).on(Endpoint::AccountRow));
@@ -34,7 +54,15 @@ async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
         said.push(shop.run(command).await?);
     }
 
-    let needles = needles();
+    let proofs: Vec<String> = shop
+        .graph
+        .requests()
+        .iter()
+        .filter_map(|request| request.parameter("appsecret_proof").map(str::to_owned))
+        .collect();
+    ensure!(proofs.len() > 20, "{} questions had the proof", proofs.len());
+    let mut needles = needles();
+    needles.extend([APP_SECRET.to_owned(), proofs[0].clone()]);
     for ran in &said {
         check("what a command said", &ran.stdout, &needles)?;
         check("what a command said", &ran.stderr, &needles)?;
@@ -64,7 +92,7 @@ async fn traced(shop: &Shop, collector: &Collector, job: &[&str]) -> Result<Ran>
     let mut arguments = vec!["sync", "--integration", &integration, "--wait", "--deadline-seconds", "60"];
     arguments.extend(job);
     let mut command = shop.command(&arguments);
-    command.env("RUST_LOG", "trace").env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
+    command.envs(APP).env("RUST_LOG", "trace").env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
     run(command, None).await
 }
 
