@@ -20,6 +20,7 @@
 //! repeated.
 
 mod ad_accounts;
+mod content;
 pub mod daily_meta_metrics;
 mod daily_summary;
 mod data;

@@ -27,7 +27,7 @@ pub const UNIFIED: &str = "unified";
 /// The first rule, which is that of every ad account for which nobody set another. `omni_purchase` holds web, app and
 /// on-Meta purchases; where Meta does not send it, the narrower types follow. Adding types of different alternatives would
 /// count a purchase twice.
-const FIRST: [&str; 4] = [
+pub const FIRST: [&str; 4] = [
     "omni_purchase",
     "purchase",
     "offsite_conversion.fb_pixel_purchase",
@@ -109,6 +109,30 @@ impl PurchaseRule {
         }
         Purchases::default()
     }
+}
+
+/// An integration of which some days have to be folded again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    pub integration_id: Uuid,
+    /// `act_…`.
+    pub external_id: String,
+    /// Version of its newest rule.
+    pub version: i32,
+    pub days: i64,
+}
+
+/// Every integration of which an older rule than the newest is still in the tables.
+pub async fn behind(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Behind>> {
+    sqlx::query_as!(
+        Behind,
+        r#"select b.integration_id as "integration_id!", a.external_id, b.version as "version!", count(*) as "days!"
+           from purchase_rule_days_behind b
+           join ad_accounts a on a.account_id = b.account_id and a.id = b.ad_account_id
+           group by 1, 2, 3 order by 1"#,
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// Days of an ad account with an event that was folded by an older rule than the newest: those that have to be folded again.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
-use events::payload::{self};
 use events::subject::AccountDay;
 use events::{Circumstances, EventError, Version};
 use rust_decimal::Decimal;
-use sha2::{Digest, Sha256};
 
-use crate::data::{self, Parsed};
+use crate::content::{self, Content};
+use crate::data::Parsed;
 use crate::purchases::{PurchaseRule, Purchases};
 use crate::row::{self, Field};
 
@@ -75,9 +74,15 @@ pub struct Sums {
     pub purchase_value: Option<Decimal>,
 }
 
-/// A snapshot's rows, one an ad: the columns that belong to the row as one stretch of COPY text, in one buffer for all.
+/// A snapshot's rows, one an ad: the columns that belong to the row as one stretch of COPY text, in a buffer for each part of
+/// the event, so that none has to grow.
 #[derive(Debug, Default)]
 pub struct Rows {
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
     text: String,
     places: Vec<Place>,
 }
@@ -91,14 +96,35 @@ struct Place {
 
 impl Rows {
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.segments.iter().map(|segment| segment.places.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
+    }
+
+    /// What the rows take of the memory.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.text.len() + size_of_val(&segment.places[..])).sum()
+    }
+
+    /// Adds the rows of a further part.
+    pub(crate) fn append(&mut self, mut other: Rows) {
+        self.segments.append(&mut other.segments);
     }
 
     /// Keeps the rows of the ads that `keep` wants, and gives the memory of the others back.
+    fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.segments.iter_mut().for_each(|segment| segment.retain(&mut keep));
+    }
+
+    /// Each row's ad id and COPY text (`ad_id … purchase_action_type`, tab-separated).
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.segments.iter().flat_map(Segment::iter)
+    }
+}
+
+impl Segment {
     fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         let kept: Vec<(&str, &str)> = self.iter().filter(|(ad_id, _)| keep(ad_id)).collect();
         if kept.len() == self.places.len() {
@@ -112,11 +138,10 @@ impl Rows {
             text.push_str(row);
             places.push(Place { start, ad_id_end: start + ad_id.len() as u32, end: text.len() as u32 });
         }
-        *self = Rows { text, places };
+        *self = Segment { text, places };
     }
 
-    /// Each row's ad id and COPY text (`ad_id … purchase_action_type`, tab-separated).
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.places.iter().map(|p| {
             let row = &self.text[p.start as usize..p.end as usize];
             (&row[..(p.ad_id_end - p.start) as usize], row)
@@ -140,34 +165,27 @@ impl Snapshot {
         if fetched_at > stored_at + FUTURE {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
-        let bytes = payload::decode(circumstances.codec, payload, limit_bytes).map_err(EventError::from)?;
-        let json = payload::text(&bytes);
-        let (data, rows) = data::read(json.as_bytes(), &day, rule)?;
-        let zone: Tz = data
-            .ad_account
-            .timezone_name
-            .parse()
-            .map_err(|_| Unfoldable::Timezone(data.ad_account.timezone_name.to_string()))?;
+        let Content { head, sums, rows, sha256 } =
+            content::read(circumstances.codec, payload, &day, rule, limit_bytes)?;
+        let zone: Tz = head.timezone_name.parse().map_err(|_| Unfoldable::Timezone(head.timezone_name.clone()))?;
         let age = fetched_at.with_timezone(&zone).date_naive() - day.date;
-        let control = data
+        let control = head
             .control
             .as_ref()
             .map(|c| Decimal::from_str_exact(&c.spend).map(|spend| (spend, c.impressions)))
             .transpose()
             .map_err(|e| Unfoldable::Control(format!("spend is not a number: {e}")))?;
-        let purchases_known = rule.is_answered_by(&data.request.attribution_windows);
-        let (rows, sums) = encode(&data.ad_account.currency, rows, purchases_known)?;
         Ok(Snapshot {
             day,
             version: circumstances.version(),
-            content: Sha256::digest(&bytes).into(),
-            currency: data.ad_account.currency.to_string(),
+            content: sha256,
+            currency: head.currency,
             age_days: i32::try_from(age.num_days()).unwrap_or(i32::MAX),
             control,
-            status_filter: data.request.effective_status.as_ref().map(|all| all.join(",")),
-            attribution_windows: data.request.attribution_windows.join(","),
+            status_filter: head.status_filter,
+            attribution_windows: head.attribution_windows,
+            purchases_known: head.purchases_known,
             rule: rule.clone(),
-            purchases_known,
             sums,
             row_count: rows.len(),
             rows,
@@ -200,7 +218,12 @@ pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
     day.push(new);
 }
 
-fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>, purchases_known: bool) -> Result<(Rows, Sums), Unfoldable> {
+/// Rows in the form of COPY, and what they sum to.
+pub(crate) fn encode(
+    event_currency: &str,
+    parsed: Vec<Parsed<'_>>,
+    purchases_known: bool,
+) -> Result<(Rows, Sums), Unfoldable> {
     let zero = parsed.is_empty();
     let none = Purchases::default();
     let mut sums = Sums {
@@ -255,15 +278,23 @@ fn encode(event_currency: &str, parsed: Vec<Parsed<'_>>, purchases_known: bool) 
         let place =
             |n: usize| u32::try_from(n).map_err(|_| refuse("the event's rows are too large together".to_owned()));
         places.push(Place { start: place(start)?, ad_id_end: place(ad_id_end)?, end: place(text.len())? });
-        add(&mut sums.spend, spend);
-        sums.impressions = match (sums.impressions, impressions) {
+        sums.add(&Sums { spend, impressions, purchases: purchases.count, purchase_value: purchases.value });
+    }
+    text.shrink_to_fit();
+    Ok((Rows { segments: vec![Segment { text, places }] }, sums))
+}
+
+impl Sums {
+    /// Adds what further rows sum to.
+    pub(crate) fn add(&mut self, other: &Sums) {
+        add(&mut self.spend, other.spend);
+        self.impressions = match (self.impressions, other.impressions) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
         };
-        add(&mut sums.purchases, purchases.count);
-        add(&mut sums.purchase_value, purchases.value);
+        add(&mut self.purchases, other.purchases);
+        add(&mut self.purchase_value, other.purchase_value);
     }
-    Ok((Rows { text, places }, sums))
 }
 
 fn add(sum: &mut Option<Decimal>, value: Option<Decimal>) {

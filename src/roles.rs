@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use insights::{Fetcher, Heard, Scheduler};
+use insights::{Fetcher, Heard, Scheduler, TokenWatch};
 use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
@@ -26,7 +26,7 @@ pub enum Role {
     Fill,
     /// Brings events that were written with their state to their streams
     Relay,
-    /// Asks for the daily jobs; of all processes that may, one does
+    /// Asks for the daily jobs, and about each token once a day; of all processes that may, one does
     Schedule,
     /// Serves HTTP: the pages, the connect flow, the API, and how the service is (health, readiness, metrics)
     Web,
@@ -76,6 +76,10 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
     if role.plays(Role::Schedule) {
         let (scheduler, cancel) = (scheduler(boot, servers), tasks.cancel().clone());
         tasks.spawn("schedule", async move { scheduler.run(&cancel).await });
+        if let Some(watch) = token_watch(boot, servers)? {
+            let cancel = tasks.cancel().clone();
+            tasks.spawn("tokens", async move { watch.run(&cancel).await });
+        }
     }
     Ok(())
 }
@@ -121,6 +125,7 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
         wire: servers.wire.clone(),
         sources: settings.sources().map_err(usage)?,
         keys: settings.key_ring(boot.place()).map_err(usage)?,
+        app: settings.web.app.clone(),
         clock: settings.clock(),
         asked: settings.asked.clone(),
         lease: settings.lease,
@@ -138,6 +143,19 @@ fn scheduler(boot: &Boot, servers: &Servers) -> Scheduler {
         stub_only: settings.is_stub(),
         fresh_every: settings.schedule_fresh,
     }
+}
+
+/// In stub mode there is no token to ask about.
+fn token_watch(boot: &Boot, servers: &Servers) -> Result<Option<TokenWatch>> {
+    let settings = &boot.settings;
+    let Some(api) = settings.directory().map_err(usage)? else { return Ok(None) };
+    Ok(Some(TokenWatch {
+        pool: servers.pool.clone(),
+        api,
+        keys: settings.key_ring(boot.place()).map_err(usage)?,
+        app: settings.web.app.clone(),
+        clock: settings.clock(),
+    }))
 }
 
 fn projector(servers: &Servers) -> Projector {

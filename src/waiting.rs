@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::boot::{Boot, Servers};
+use crate::output;
 use crate::progress::Progress;
 use crate::roles::{self, Role};
 use crate::shutdown::{Signals, Tasks};
@@ -86,7 +87,7 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
         let run = runs::run(&servers.pool, run_id).await?.context("the run is gone")?;
         let message = match (&run.wait_reason, run.rate_limited) {
             (Some(reason), _) => format!("waiting: {reason} ({})", run.error_message.as_deref().unwrap_or_default()),
-            (None, true) => format!("throttled {} times", run.throttle_count),
+            (None, true) => throttled(&run),
             (None, false) => format!("{} rows", run.rows_fetched),
         };
         progress.at(run.days_done.try_into()?, run.days_total.try_into()?, &message);
@@ -126,6 +127,14 @@ async fn watch(servers: &Servers, run_id: Uuid) -> Result<Run> {
             run.error_message.as_deref().unwrap_or("no reason was written down")
         ),
     }
+}
+
+/// How often Meta throttled the run, how long it waited for that, and until when the newest throttle lasts.
+fn throttled(run: &Run) -> String {
+    let times = if run.throttle_count == 1 { "once".to_owned() } else { format!("{} times", run.throttle_count) };
+    let waited = run.throttle_wait_ms / 1000;
+    let until = run.throttled_until.map_or_else(String::new, |until| format!(", until {}", output::time(until)));
+    format!("{} rows; throttled {times}, waits {waited} s in all{until}", run.rows_fetched)
 }
 
 async fn overdue(pool: &PgPool, run_id: Uuid, deadline: Duration) -> Result<anyhow::Error> {

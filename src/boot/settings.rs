@@ -268,12 +268,8 @@ fn asked(api_version: &str) -> Result<Asked, String> {
     }
     if let Some(text) = variable("META_ATTRIBUTION_WINDOWS")? {
         asked.query.attribution_windows = list(text);
-        let is_window = |window: &str| {
-            window
-                .split_once("d_")
-                .is_some_and(|(days, kind)| matches!(days, "1" | "7" | "28") && matches!(kind, "click" | "view" | "ev"))
-        };
-        if let Some(unknown) = asked.query.attribution_windows.iter().find(|window| !is_window(window)) {
+        let windows = &asked.query.attribution_windows;
+        if let Some(unknown) = windows.iter().find(|window| !accounts::is_attribution_window(window)) {
             return Err(format!(
                 "META_ATTRIBUTION_WINDOWS holds {unknown:?}: write windows such as 1d_click,7d_click,1d_view"
             ));

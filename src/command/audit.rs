@@ -18,7 +18,8 @@ use crate::progress::Progress;
 /// Compare the two logs, the stream and meta_insights_raw; exit code 3 when they differ
 ///
 /// Event by event, by the sha256 of the bytes that each has now. An event that is still on its way to meta_insights_raw,
-/// or that `streams trim` took out of the stream, is no difference.
+/// or that `streams trim` took out of the stream, is no difference. With all days, payloads beside the stream are counted that no
+/// event has named for a day, and --heal removes them.
 #[derive(Args)]
 pub struct Audit {
     /// Write back what one side lacks, or has damaged, from the other; exit code 3 when something is left
@@ -133,6 +134,13 @@ impl Audit {
             if count > 0 {
                 output::line(&format!("{count} {words}."))?;
             }
+        }
+        if let Some(orphans) = report.orphans.filter(|orphans| orphans.objects > 0) {
+            let done = if orphans.removed { "they were removed" } else { "`adledger audit --heal` removes them" };
+            output::line(&format!(
+                "{} payloads ({} bytes) beside the stream are named by no event; {done}.",
+                orphans.objects, orphans.bytes
+            ))?;
         }
         for (kind, (count, healed)) in &found.kinds {
             let healed = if self.heal { format!(", {healed} healed") } else { String::new() };

@@ -1,9 +1,8 @@
 use std::io::{IsTerminal, Read};
 
 use ::connect::{CheckState, Directory, Examination, Examined, MAX_TOKEN_BYTES, day_to_ask_of, is_token_text};
-use accounts::{FoundAdAccount, Tenant};
+use accounts::{FoundAdAccount, KnownToken, Tenant};
 use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
 use clap::Args;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -39,12 +38,12 @@ impl Connect {
         let (pool, _servers) = boot.tables().await?;
         let tenant = accounts::tenant(&pool, self.account).await?;
         let directory = Directory::of(meta.as_ref(), boot.settings.web.app.as_ref());
-        let (examined, expires_at) = examine(&pool, directory, &tenant, &token, &self.ad_account).await?;
+        let Brought { token, examined, known } = examine(&pool, directory, &tenant, token, &self.ad_account).await?;
         for check in &examined.checks {
             eprintln!("{:<9}  {}: {}", check.state.word(), check.name.title(), check.sentence);
         }
         let found = passed(&examined)?;
-        let connected = accounts::connect(&pool, &keys, tenant.id, found, &token, expires_at).await?;
+        let connected = accounts::connect(&pool, &keys, tenant.id, found, &token, &known).await?;
         let verb = if connected.reconnected { "Reconnected" } else { "Connected" };
         eprintln!(
             "{verb} {} ({:?}, {}, {}) to {:?}. The integration's id:",
@@ -84,19 +83,35 @@ impl Connect {
     }
 }
 
-/// The check list of the ad account, and when the token expires.
+/// A token that was brought, and what came of the checks.
+pub(super) struct Brought {
+    /// A longer-lived one in its place, where it ended soon and Meta gave one.
+    pub(super) token: SecretString,
+    pub(super) examined: Examined,
+    pub(super) known: KnownToken,
+}
+
+/// The check list of the ad account, and what is known of the token.
 pub(super) async fn examine(
     pool: &PgPool,
     directory: Directory<'_>,
     tenant: &Tenant,
-    token: &SecretString,
+    token: SecretString,
     external_id: &str,
-) -> Result<(Examined, Option<DateTime<Utc>>)> {
+) -> Result<Brought> {
     let date = day_to_ask_of(pool).await?;
-    let examination = Examination { directory, tenant, token, date };
-    let known = examination.token().await;
+    let (mut token, mut known) = (token.clone(), directory.token(&token).await);
+    if let Ok(facts) = &known {
+        let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(pool).await?;
+        if let Some((longer, facts)) = directory.prolonged(&token, facts, now).await {
+            (token, known) = (longer, Ok(facts));
+        }
+    }
+    let app_id = known.as_ref().ok().and_then(|facts| facts.known.app_id.as_deref());
+    let access = directory.access(&token, app_id);
+    let examination = Examination { directory, tenant, token: &access, date };
     let examined = examination.ad_account(&known, external_id).await;
-    Ok((examined, known.ok().and_then(|facts| facts.expires_at)))
+    Ok(Brought { token, examined, known: known.map(|facts| facts.known).unwrap_or_default() })
 }
 
 /// The ad account, if every check passed.

@@ -107,10 +107,10 @@ async fn connect(boot: &Boot, pool: &PgPool, account_id: Uuid) -> Result<Uuid> {
     let token = "the stub takes any token".to_owned().into();
     let meta = boot.settings.directory()?;
     let directory = ::connect::Directory::of(meta.as_ref(), None);
-    let (examined, _) = super::connect::examine(pool, directory, &tenant, &token, AD_ACCOUNT).await?;
-    let found = super::connect::passed(&examined)?;
+    let brought = super::connect::examine(pool, directory, &tenant, token, AD_ACCOUNT).await?;
+    let found = super::connect::passed(&brought.examined)?;
     let keys = boot.settings.key_ring(boot.place())?;
-    Ok(accounts::connect(pool, &keys, account_id, found, &token, None).await?.integration_id)
+    Ok(accounts::connect(pool, &keys, account_id, found, &brought.token, &brought.known).await?.integration_id)
 }
 
 /// The fill that a connection's event makes, as it does in a service: outbox, relay, META_CONNECT, its consumer.

@@ -101,7 +101,9 @@ async fn database(boot: &Boot, pool: &PgPool, checks: &mut Checks) {
     if ready {
         checks.add("sealed tokens", sealed(boot, pool).await);
         checks.add("integrations", integrations(pool).await);
+        checks.add("tokens", tokens(pool).await);
         checks.add("days", days(pool).await);
+        checks.add("purchase rules", rules(pool).await);
         checks.add("runs", waiting(pool).await);
         checks.add("outbox", outbox(pool).await);
     }
@@ -142,6 +144,28 @@ async fn integrations(pool: &PgPool) -> Result<String> {
     Ok(format!("{} in all, none needs anybody", all.len()))
 }
 
+/// Those that end soon, and those that Meta gave no answer about.
+async fn tokens(pool: &PgPool) -> Result<String> {
+    let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(pool).await?;
+    let (mut findings, mut asked) = (Vec::new(), 0);
+    for integration in accounts::integrations(pool).await? {
+        let is_asked =
+            integration.origin == accounts::Origin::Meta && integration.status == accounts::Status::Connected;
+        let standing = accounts::token_standing(pool, integration.account_id, integration.id).await?;
+        let Some(standing) = standing.filter(|_| is_asked) else { continue };
+        asked += 1;
+        let external_id = &integration.external_id;
+        if let Some(warning) = standing.known.end().and_then(|end| end.warning(now)) {
+            findings.push(format!("{external_id}: {warning}"));
+        }
+        if let Some(problem) = standing.check_problem {
+            findings.push(format!("{external_id}: its token could not be asked about: {problem}"));
+        }
+    }
+    anyhow::ensure!(findings.is_empty(), "{}", findings.join("; "));
+    Ok(format!("{asked} of Meta's, none ends within 14 days as far as Meta says"))
+}
+
 async fn days(pool: &PgPool) -> Result<String> {
     if let Some((count, reason)) = ::runs::failed_days(pool).await? {
         anyhow::bail!("{count} days failed and are tried again with the next meta_fresh; one of them: {reason}");
@@ -153,6 +177,13 @@ async fn days(pool: &PgPool) -> Result<String> {
         unfolded.iter().map(|(ad_account, date)| format!("{ad_account} on {date}")).collect::<Vec<_>>().join(", ")
     );
     Ok("none has failed, all are in the tables".to_owned())
+}
+
+async fn rules(pool: &PgPool) -> Result<String> {
+    let behind: Vec<String> =
+        projections::purchases::behind(pool).await?.iter().map(super::purchase_rule::behind).collect();
+    anyhow::ensure!(behind.is_empty(), "{}", behind.join(" "));
+    Ok("every day is folded by the newest rule".to_owned())
 }
 
 async fn waiting(pool: &PgPool) -> Result<String> {
@@ -173,7 +204,7 @@ async fn outbox(pool: &PgPool) -> Result<String> {
 async fn nats(boot: &Boot, wire: &Wire, checks: &mut Checks) {
     let version = topology::check_server(wire).map(|()| {
         let mb = wire.max_payload_bytes() >> 20;
-        let advice = if mb < 8 { "; days of many ads need more, set max_payload: 8MB" } else { "" };
+        let advice = if mb < 8 { "; larger ones travel beside their events" } else { "" };
         format!("nats-server {}, takes events of {mb} MB{advice}", wire.server_version())
     });
     checks.add("NATS", version.map_err(Into::into));

@@ -41,7 +41,11 @@ impl Runs {
                 or_dash(window),
                 format!("{}/{}", run.days_done, run.days_total),
                 run.rows_fetched.to_string(),
-                if run.rate_limited { format!("{}×", run.throttle_count) } else { "no".into() },
+                if run.rate_limited {
+                    format!("{}×, {} s", run.throttle_count, run.throttle_wait_ms / 1000)
+                } else {
+                    "no".into()
+                },
                 output::time(run.requested_at),
                 or_dash(note),
             ]);

@@ -1,3 +1,4 @@
+use accounts::{Expiry, KnownToken};
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
@@ -6,6 +7,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::purchase_rule;
 use crate::boot::{self, Boot};
 use crate::exit::{self, Outcome};
 use crate::output::{self, or_dash};
@@ -23,6 +25,8 @@ struct Report {
     integrations: Vec<Freshness>,
     /// Runs that wait, each with its reason.
     waiting: Vec<Waiting>,
+    /// Integrations of which some days are still folded by an older purchase rule.
+    purchase_rules_behind: Vec<RuleBehind>,
     /// Events that are written and not published yet.
     outbox_events: i64,
     consumers: Vec<Behind>,
@@ -42,6 +46,13 @@ struct Waiting {
 }
 
 #[derive(Serialize)]
+struct RuleBehind {
+    integration_id: Uuid,
+    days: i64,
+    message: String,
+}
+
+#[derive(Serialize)]
 struct Freshness {
     account_id: Uuid,
     account: String,
@@ -54,6 +65,16 @@ struct Freshness {
     days_owed: usize,
     newest_day: Option<NaiveDate>,
     last_fetched_at: Option<DateTime<Utc>>,
+    /// How long the token lasts, in words; `None` where there is none, and for the stub's.
+    token: Option<String>,
+    /// What ends first, the token or its access to data; `None` where neither does, or nobody said.
+    token_expires_at: Option<DateTime<Utc>>,
+    /// Meta said that it never expires.
+    token_never_expires: bool,
+    /// When Meta was last asked about the token and answered.
+    token_checked_at: Option<DateTime<Utc>>,
+    /// Who must do what, from 14 days before the end.
+    token_warning: Option<String>,
 }
 
 /// How far a durable consumer is behind the log.
@@ -83,6 +104,7 @@ impl Status {
         let report = Report {
             integrations: freshness(pool).await?,
             waiting: waiting(pool).await?,
+            purchase_rules_behind: rules_behind(pool).await?,
             outbox_events: outbox::waiting(pool).await?.events,
             consumers,
             log,
@@ -100,7 +122,12 @@ impl Status {
 
 async fn freshness(pool: &PgPool) -> Result<Vec<Freshness>> {
     let mut all = Vec::new();
+    let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(pool).await?;
     for i in accounts::integrations(pool).await? {
+        let standing = accounts::token_standing(pool, i.account_id, i.id).await?;
+        let standing = standing.filter(|_| i.origin == accounts::Origin::Meta);
+        let known = standing.as_ref().map(|standing| &standing.known);
+        let end = known.and_then(KnownToken::end);
         let days = sqlx::query!(
             "select a.last_fetched_at, (select max(date) from daily_meta_metrics m
                                         where m.account_id = a.account_id and m.ad_account_id = a.id) as newest_day
@@ -111,6 +138,11 @@ async fn freshness(pool: &PgPool) -> Result<Vec<Freshness>> {
         .fetch_one(pool)
         .await?;
         all.push(Freshness {
+            token: known.map(|known| known.words(now)),
+            token_expires_at: end.map(|end| end.at),
+            token_never_expires: known.is_some_and(|known| known.expiry == Expiry::Never),
+            token_checked_at: standing.as_ref().and_then(|standing| standing.checked_at),
+            token_warning: end.and_then(|end| end.warning(now)).filter(|_| i.status == accounts::Status::Connected),
             account: accounts::tenant(pool, i.account_id).await?.name,
             sync_cursor: ::runs::sync_cursor(pool, i.account_id, i.id).await?,
             days_owed: ::runs::days_owed(pool, i.account_id, i.id).await?.len(),
@@ -141,6 +173,13 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
         .collect())
 }
 
+async fn rules_behind(pool: &PgPool) -> Result<Vec<RuleBehind>> {
+    let behind = projections::purchases::behind(pool).await?.into_iter();
+    Ok(behind
+        .map(|b| RuleBehind { message: purchase_rule::behind(&b), integration_id: b.integration_id, days: b.days })
+        .collect())
+}
+
 async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogRoom)> {
     let mut behind = Vec::new();
     for durable in topology::durables()? {
@@ -168,6 +207,7 @@ fn print(report: &Report) -> Result<()> {
             "days owed",
             "newest day",
             "last fetched",
+            "token",
         ];
         let mut table = output::table(&header);
         output::right(&mut table, [5]);
@@ -183,9 +223,15 @@ fn print(report: &Report) -> Result<()> {
                 i.days_owed.to_string(),
                 or_dash(i.newest_day),
                 or_dash(i.last_fetched_at.map(output::time)),
+                or_dash(i.token.as_ref()),
             ]);
         }
         output::line(&table.to_string())?;
+        for i in &report.integrations {
+            if let Some(warning) = &i.token_warning {
+                output::line(&format!("{} of {}: {warning}.", i.ad_account, i.account))?;
+            }
+        }
     }
     print_waiting(report)?;
     let Some(log) = &report.log else {
@@ -231,6 +277,9 @@ fn print_waiting(report: &Report) -> Result<()> {
             ]);
         }
         output::line(&table.to_string())?;
+    }
+    for behind in &report.purchase_rules_behind {
+        output::line(&behind.message)?;
     }
     match report.outbox_events {
         0 => Ok(()),

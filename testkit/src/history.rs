@@ -119,7 +119,8 @@ impl History {
         History { tenants, answers }
     }
 
-    /// Inserts the tenants and ad accounts, which the fold expects to be there.
+    /// Inserts the tenants, ad accounts and integrations, which the fold expects to be there. An integration has the id of its
+    /// ad account.
     pub async fn insert_tenants(&self, pool: &PgPool) -> Result<()> {
         for (account_id, ad_accounts) in &self.tenants {
             sqlx::query("insert into accounts (id, name, currency, timezone) values ($1, 'Tenant', 'USD', 'UTC')")
@@ -134,6 +135,14 @@ impl History {
                 .bind(account_id)
                 .bind(ad_account_id)
                 .bind(format!("act_{}", ad_account_id.simple()))
+                .execute(pool)
+                .await?;
+                sqlx::query(
+                    "insert into integrations (account_id, id, ad_account_id, type, source, status)
+                     values ($1, $2, $2, 'meta', 'meta', 'connected')",
+                )
+                .bind(account_id)
+                .bind(ad_account_id)
                 .execute(pool)
                 .await?;
             }

@@ -18,5 +18,5 @@ pub mod wait;
 
 pub use collector::Collector;
 pub use roles::{nats_with_roles, permission_files};
-pub use servers::{Database, LIMITS, Nats, database, nats, nats_without_streams, options};
+pub use servers::{Database, LIMITS, Nats, database, nats, nats_by_default, nats_without_streams, options};
 pub use tenants::Tenant;

@@ -53,6 +53,23 @@ impl Rule {
         Rule::new(1, &["omni_purchase", "purchase", "offsite_conversion.fb_pixel_purchase", on_meta_and_app], "unified")
     }
 
+    /// Writes it down for an integration whose id is that of its ad account; see [`History`](crate::history::History).
+    pub async fn set(&self, pool: &PgPool, account_id: Uuid, ad_account_id: Uuid) -> Result<()> {
+        let alternatives: Vec<String> = self.alternatives.iter().map(|types| types.join("+")).collect();
+        sqlx::query(
+            "insert into purchase_rules (account_id, integration_id, version, alternatives, attribution_window)
+             values ($1, $2, $3, $4, $5)",
+        )
+        .bind(account_id)
+        .bind(ad_account_id)
+        .bind(self.version)
+        .bind(alternatives)
+        .bind(self.window.as_deref().unwrap_or("unified"))
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
     fn is_known(&self, answer: &Answer) -> bool {
         self.window.as_ref().is_none_or(|window| answer.windows.contains(window))
     }

@@ -134,12 +134,23 @@ pub async fn nats_without_streams() -> Result<Nats> {
     nats_configured("").await
 }
 
+/// Like [`nats`], on a server that nobody has configured: its `max_payload` is 1 MiB.
+pub async fn nats_by_default() -> Result<Nats> {
+    let nats = start_nats(String::new()).await?;
+    topology::apply(&nats.wire, &LIMITS).await?;
+    Ok(nats)
+}
+
 /// Like [`nats_without_streams`], with something added to the server's configuration.
 pub(crate) async fn nats_configured(config: &str) -> Result<Nats> {
+    start_nats(format!("{}\n{config}", topology::SERVER_CONF)).await
+}
+
+async fn start_nats(config: String) -> Result<Nats> {
     let folder = tempfile::tempdir()?;
     let mut options = options(folder.path());
     options.nats = true;
-    options.nats_config = format!("{}\n{config}", options.nats_config);
+    options.nats_config = config;
     let servers = Servers::start(options).await?;
     let url = servers.nats_url().context("nats-server was asked for")?.to_owned();
     let wire = Wire::connect(&url, None, "test").await?;

@@ -28,7 +28,7 @@ async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
     shop.graph.heal();
     shop.graph.fail(Failure::token_expired());
     let expired = traced(&shop, &collector, &["--job", "meta_fresh"]).await?;
-    ensure!(expired.code == 1 && expired.stderr.contains("connect again with a new token"), "{}", end(&expired));
+    ensure!(expired.code == 1 && expired.stderr.contains("must connect again with a new token"), "{}", end(&expired));
     said.push(expired);
     for command in [["status"].as_slice(), &["runs"], &["doctor"], &["runs", "--json"]] {
         said.push(shop.run(command).await?);
@@ -136,6 +136,6 @@ async fn opens_with_its_key(shop: &Shop) -> Result<()> {
     let integration = accounts::integration(pool, shop.integration_id).await?.context("it is connected")?;
     let keys = accounts::KeyRing::parse(&crate::shop::KEYS.to_owned().into())?;
     let token = accounts::token(pool, &keys, &integration).await?.context("it has a token")??;
-    ensure!(token.expose_secret() == TOKEN);
+    ensure!(token.token.expose_secret() == TOKEN);
     Ok(())
 }

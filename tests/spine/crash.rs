@@ -55,6 +55,7 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
             meta: Some(MetaApi::new(ClientConfig { base_url: graph_url.into(), ..ClientConfig::default() })?),
         },
         keys: KeyRing::parse(&KEYS.to_owned().into())?,
+        app: None,
         clock: Clock::System,
         asked: Asked::default(),
         lease: Duration::from_secs(1),

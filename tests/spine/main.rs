@@ -6,12 +6,16 @@ mod crash;
 mod demo;
 mod fill;
 mod keys;
+mod ladder;
 mod misfortune;
+mod reconcile;
 mod roles;
+mod rules;
 mod serve;
 #[expect(dead_code, reason = "the watch's tests use all of it")]
 #[path = "../watch/service.rs"]
 mod service;
 mod shop;
 mod tables;
+mod throttled;
 mod two_logs;

@@ -1,5 +1,5 @@
-//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run, and a
-//! disconnected one none.
+//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run, and one of
+//! another kind none. Where days were fetched before, a `meta_fresh` run comes along, which brings what was missed since.
 //!
 //! It does not matter who published the event. What must not live here: what a fill fetches, or how an ad account is
 //! connected.
@@ -7,7 +7,7 @@
 //! **Why one event makes one run.** The run and the event's identity are written in one transaction, and the second delivery
 //! finds the identity. An event that comes while a fill waits or works is answered by that fill.
 
-use events::{ConnectionEvent, EventError, open_connection};
+use events::{ConnectionEvent, EventError, Happened, open_connection};
 use jetstream::{BatchLimits, Disposition, META_CONNECT, Message, Wire};
 use runs::{EnqueueError, FillEvent};
 use sqlx::PgPool;
@@ -28,8 +28,10 @@ async fn handle(pool: &PgPool, messages: Vec<Message>) -> Result<Vec<Disposition
     let mut dispositions = Vec::with_capacity(messages.len());
     for message in &messages {
         let outcome = match open(message) {
-            Ok(event) if event.is_end => Ok(Disposition::Ack),
-            Ok(event) => fill(pool, &event).await,
+            Ok(event) => match event.happened {
+                Happened::Connected | Happened::Reconnected => fill(pool, &event).await,
+                Happened::Disconnected | Happened::TokenExpiring => Ok(Disposition::Ack),
+            },
             Err(error) => Ok(Disposition::Park { reason: error.to_string() }),
         };
         dispositions.push(outcome?);

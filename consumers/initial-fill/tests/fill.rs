@@ -58,6 +58,51 @@ async fn each_event_makes_one_fill_however_often_it_comes() -> Result<()> {
     Ok(())
 }
 
+/// Days that are older than the fill's may be missing: the fresh days bring them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_days_were_fetched_before_the_fresh_ones_come_along() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let runs = async || {
+        let query = "select concat_ws(' ', integration_id, job_type, trigger, status) from sync_runs order by 1";
+        anyhow::Ok(sqlx::query_scalar::<_, String>(query).fetch_all(&database.pool).await?)
+    };
+    let (new, old) = (Tenant::insert(&database.pool).await?, Tenant::insert(&database.pool).await?);
+    let owing = Tenant::insert(&database.pool).await?;
+    let fetched = "insert into sync_cursors values ($1, $2, 'meta_last_window_end', '2026-11-01')";
+    sqlx::query(fetched).bind(old.account_id).bind(old.integration_id).execute(&database.pool).await?;
+    let due = "insert into sync_days (account_id, integration_id, date, state) values ($1, $2, '2026-11-01', 'due')";
+    sqlx::query(due).bind(owing.account_id).bind(owing.integration_id).execute(&database.pool).await?;
+    for (number, tenant) in [&new, &old, &owing].into_iter().enumerate() {
+        // Twice: one event has one effect.
+        for _ in 0..2 {
+            connected(&nats, tenant, "adledger.meta.ad_account.reconnected.v1", &number.to_string()).await?;
+        }
+    }
+    handle_all(&database, &nats).await?;
+    let mut expected: Vec<String> = [(&new, "meta_7d_fill"), (&old, "meta_7d_fill"), (&old, "meta_fresh")]
+        .into_iter()
+        .chain([(&owing, "meta_7d_fill"), (&owing, "meta_fresh")])
+        .map(|(tenant, job)| format!("{} {job} connect queued", tenant.integration_id))
+        .collect();
+    expected.sort();
+    assert_eq!(runs().await?, expected);
+    Ok(())
+}
+
+/// It tells of something that nobody here does anything about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_comes_to_its_end_makes_no_fill_and_is_not_parked() -> Result<()> {
+    let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    let tenant = Tenant::insert(&database.pool).await?;
+    connected(&nats, &tenant, "adledger.meta.token.expiring.v1", "soon").await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.disconnected.v1", "end").await?;
+    connected(&nats, &tenant, "adledger.meta.ad_account.connected.v1", "good").await?;
+    handle_all(&database, &nats).await?;
+    assert_eq!(fills(&database).await?, 1);
+    assert_eq!(nats.wire.dead_letters().await?.count(&Which::default()).await?, 0);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_event_or_of_nobody_is_parked_with_its_reason() -> Result<()> {
     let (database, nats) = (testkit::database().await?, testkit::nats().await?);

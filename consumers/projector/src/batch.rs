@@ -1,13 +1,14 @@
 //! A batch of messages becomes one transaction; what can never be folded is set aside with its reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::headers::carries;
 use events::subject::AccountDay;
 use events::{Circumstances, EventError, open_insights};
 use futures_util::future::BoxFuture;
-use jetstream::{Disposition, Message};
+use jetstream::{Disposition, Message, Room};
 use projections::{AdAccounts, Folded, Folds, Snapshot, Unfoldable};
 use sqlx::PgPool;
 #[cfg(feature = "mutants")]
@@ -21,23 +22,8 @@ pub(crate) const TRIES: usize = 10;
 
 /// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
 const ROWS_A_TRANSACTION: usize = 20_000;
-
-/// The messages of a batch, by their places in it.
-#[derive(Default)]
-struct Batch {
-    /// Those that are events.
-    opened: Vec<Option<Parts>>,
-    /// The ad accounts they speak of, as they were when they were last asked about.
-    ad_accounts: AdAccounts,
-    /// Those that cannot be folded, and why.
-    parked: HashMap<usize, String>,
-}
-
-impl Batch {
-    fn park(&mut self, place: usize, reason: String) {
-        self.parked.insert(place, reason);
-    }
-}
+/// The same in bytes of decoded rows. One event can have more, and is folded alone then.
+const BYTES_A_TRANSACTION: usize = 16 << 20;
 
 /// Events of a batch that are decoded and not folded yet, with their places in it.
 #[derive(Default)]
@@ -45,6 +31,16 @@ struct Decoded {
     snapshots: Vec<Snapshot>,
     places: Vec<usize>,
     rows: usize,
+    bytes: usize,
+    /// What large events among them take, until they are folded.
+    rooms: Vec<Room>,
+}
+
+/// What the rows of a message can take at most, by what it says of itself: less than its data, of which the lists of actions are
+/// left out.
+fn most_row_bytes(message: &Message) -> usize {
+    let said = message.header_pairs().into_iter().find(|(name, _)| carries(name, "databytes"));
+    said.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or_else(|| message.payload.len())
 }
 
 /// What stops a batch: never the events.
@@ -91,65 +87,44 @@ impl Projector {
         let _spans = jetstream::spans(&messages, |message| {
             tracing::info_span!("fold", otel.kind = "consumer", subject = message.subject, sequence = message.sequence)
         });
-        let mut batch = Batch { opened: messages.iter().map(|_| None).collect(), ..Batch::default() };
-        for (place, message) in messages.iter().enumerate() {
-            match Parts::open(message) {
-                Ok(parts) => batch.opened[place] = Some(parts),
-                Err(reason) => batch.park(place, Unfoldable::from(reason).to_string()),
-            }
-        }
-        self.load_ad_accounts(&mut batch).await?;
+        let mut dispositions: Vec<Option<Disposition>> = messages.iter().map(|_| None).collect();
         let mut decoded = Decoded::default();
-        for place in 0..messages.len() {
+        let of = |message: &Message| AccountDay::parse(&message.subject).ok().map(|day| day.ad_account_id);
+        let ids: HashSet<Uuid> = messages.iter().filter_map(of).collect();
+        let ad_accounts = AdAccounts::load(&self.pool, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+        // Each message goes as soon as it is decoded, and its bytes with it.
+        for (place, message) in messages.into_iter().enumerate() {
             // Decoding a large event takes a while; others on this thread get their turn in between.
             tokio::task::yield_now().await;
-            self.decode(&mut batch, place, &mut decoded);
-            if decoded.rows >= ROWS_A_TRANSACTION {
-                self.commit(std::mem::take(&mut decoded), &mut batch).await?;
+            if decoded.bytes + most_row_bytes(&message) > BYTES_A_TRANSACTION {
+                self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
             }
-        }
-        self.commit(decoded, &mut batch).await?;
-        let mut parked = batch.parked;
-        let disposition = |place| parked.remove(&place).map_or(Disposition::Ack, |reason| Disposition::Park { reason });
-        Ok((0..messages.len()).map(disposition).collect())
-    }
-
-    async fn load_ad_accounts(&self, batch: &mut Batch) -> Result<(), FoldError> {
-        let ids: HashSet<Uuid> = batch.opened.iter().flatten().map(|parts| parts.day.ad_account_id).collect();
-        batch.ad_accounts = AdAccounts::load(&self.pool, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
-        Ok(())
-    }
-
-    fn decode(&self, batch: &mut Batch, place: usize, decoded: &mut Decoded) {
-        let Some(parts) = &batch.opened[place] else { return };
-        match parts.decode(&batch.ad_accounts, self.max_event_bytes) {
-            Ok(snapshot) => {
-                decoded.rows += snapshot.rows.len();
-                decoded.snapshots.push(snapshot);
-                decoded.places.push(place);
-            }
-            Err(reason) => batch.park(place, reason.to_string()),
-        }
-    }
-
-    async fn commit(&self, mut decoded: Decoded, batch: &mut Batch) -> Result<(), FoldError> {
-        let mut tries = 0;
-        let (folded, refused) = loop {
-            match fold_events(&self.pool, &self.folds, decoded.snapshots).await {
-                Err(FoldError::RuleChanged) if tries < TRIES => {
-                    tries += 1;
-                    self.load_ad_accounts(batch).await?;
-                    let places = decoded.places;
-                    decoded = Decoded::default();
-                    for place in places {
-                        self.decode(batch, place, &mut decoded);
-                    }
+            let snapshot = Parts::open(&message)
+                .map_err(Unfoldable::from)
+                .and_then(|p| p.decode(&ad_accounts, self.max_event_bytes));
+            decoded.rooms.push(message.room());
+            drop(message);
+            match snapshot {
+                Ok(snapshot) => {
+                    decoded.rows += snapshot.rows.len();
+                    decoded.bytes += snapshot.rows.bytes();
+                    decoded.snapshots.push(snapshot);
+                    decoded.places.push(place);
                 }
-                outcome => break outcome?,
+                Err(reason) => dispositions[place] = Some(Disposition::Park { reason: reason.to_string() }),
             }
-        };
+            if decoded.rows >= ROWS_A_TRANSACTION || decoded.bytes >= BYTES_A_TRANSACTION {
+                self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
+            }
+        }
+        self.commit(decoded, &mut dispositions).await?;
+        Ok(dispositions.into_iter().map(|d| d.unwrap_or(Disposition::Ack)).collect())
+    }
+
+    async fn commit(&self, decoded: Decoded, dispositions: &mut [Option<Disposition>]) -> Result<(), FoldError> {
+        let (folded, refused) = fold_events(&self.pool, &self.folds, decoded.snapshots).await?;
         for (at, reason) in refused {
-            batch.park(decoded.places[at], reason);
+            dispositions[decoded.places[at]] = Some(Disposition::Park { reason });
         }
         (self.observe)(Step::Committed { events: folded.events });
         Ok(())

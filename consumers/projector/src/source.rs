@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use events::EventError;
+use events::payload::PayloadError;
 use events::subject::{AccountDay, insights_filter};
 use futures_util::TryStreamExt;
-use jetstream::{Log, META_INSIGHTS, Wire};
+use jetstream::{ClaimError, Log, META_INSIGHTS, Wire};
 use sqlx::PgPool;
 
 use crate::batch::Parts;
@@ -61,7 +62,11 @@ impl Source {
                 let mut sequence = 1;
                 while let Some(message) = log.next(&subject, sequence).await? {
                     sequence = message.sequence + 1;
-                    take(Parts::open(&message));
+                    match log.whole(message).await {
+                        Ok(message) => take(Parts::open(&message)),
+                        Err(ClaimError::Wire(error)) => return Err(error.into()),
+                        Err(lost) => take(Err(PayloadError::Lost { reason: lost.to_string() }.into())),
+                    }
                 }
             }
             Source::Raw(pool) => {

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::large::{self, LARGE_BYTES};
+
 /// What became of one message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Appended {
@@ -63,7 +65,7 @@ pub fn refuses_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-/// Appends events in two statements, whatever their number. The bytes are stored by content: a repeated answer of Meta's
+/// Appends events in two statements, whatever their number; a large payload takes some of its own. The bytes are stored by content: a repeated answer of Meta's
 /// adds one narrow row.
 ///
 /// An event id that is there already with other bytes is refused: one of the two is a forgery or a bug, and the log keeps
@@ -122,6 +124,11 @@ fn open(message: &Message) -> Result<Event<'_>, EventError> {
 async fn insert(conn: &mut PgConnection, stream_incarnation: DateTime<Utc>, events: &[&Event<'_>]) -> sqlx::Result<()> {
     let mut contents = events.to_vec();
     contents.dedup_by_key(|e| (e.day.account_id, e.sha256.clone()));
+    let (large, contents): (Vec<_>, Vec<_>) =
+        contents.into_iter().partition(|e| e.message.payload.len() >= LARGE_BYTES);
+    for e in large {
+        large::store(conn, e.day.account_id, &e.sha256, &e.message.payload).await?;
+    }
     // Bytes that are there are looked at: were they damaged, this event would count as kept and be so in one log only.
     sqlx::query!(
         "insert into meta_payloads (account_id, payload_sha256, payload)

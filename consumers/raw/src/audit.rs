@@ -10,9 +10,10 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use events::Claim;
 use events::subject::{AccountDay, insights_filter};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use jetstream::{Log, META_INSIGHTS, PublishError, Wire, WireError};
+use jetstream::{Log, META_INSIGHTS, Orphans, PublishError, Wire, WireError};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -69,6 +70,8 @@ pub struct Report {
     pub no_events: u64,
     pub findings: u64,
     pub healed: u64,
+    /// Payloads beside the stream that no event names: no findings. `None` unless every day was compared.
+    pub orphans: Option<Orphans>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -106,6 +109,11 @@ pub struct Audit<'a> {
     trims: Vec<PastTrim>,
 }
 
+/// An object that was stored, or used again, after this may be one whose event is not in the log yet.
+pub(crate) async fn a_day_ago(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"select now() - interval '1 day' as "a_day_ago!""#).fetch_one(pool).await
+}
+
 /// A day, read and compared.
 pub(crate) struct ComparedDay {
     pub(crate) day: AccountDay,
@@ -116,6 +124,11 @@ pub(crate) struct ComparedDay {
 }
 
 impl ComparedDay {
+    /// The payloads beside the stream that its messages need.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> {
+        self.stream.iter().filter_map(|message| message.claim)
+    }
+
     /// The size of these of its messages.
     pub(crate) fn bytes_of(&self, sequences: &[u64]) -> u64 {
         self.stream.iter().filter(|message| sequences.contains(&message.sequence)).map(|message| message.bytes).sum()
@@ -150,8 +163,9 @@ impl<'a> Audit<'a> {
     ) -> Result<Report, AuditError> {
         let (days, no_events) = self.days(range).await?;
         let mut report = Report { days_total: days.len() as u64, no_events, ..self.of_the_stream().await? };
-        let mut reads = std::pin::pin!(self.compare_days(days));
+        let (mut reads, mut claimed) = (std::pin::pin!(self.compare_days(days)), BTreeSet::new());
         while let Some(read) = reads.try_next().await? {
+            claimed.extend(read.claims());
             report.days += 1;
             report.messages_in_stream += read.stream.len() as u64 + read.no_events;
             report.bytes_in_stream += read.stream.iter().map(|message| message.bytes).sum::<u64>();
@@ -167,7 +181,17 @@ impl<'a> Audit<'a> {
             }
             progress(&report);
         }
+        if *range == Range::default() {
+            report.orphans = Some(self.orphans(claimed, heal).await?);
+        }
         Ok(report)
+    }
+
+    /// Payloads beside the stream that no event names, though they were stored a day ago or more.
+    async fn orphans(&self, mut claimed: BTreeSet<Claim>, remove: bool) -> Result<Orphans, AuditError> {
+        claimed.extend(self.wire.dead_letters().await?.claims().await?);
+        let a_day_ago = a_day_ago(self.pool).await?;
+        Ok(self.wire.objects().await?.orphans(&claimed, a_day_ago, remove).await?)
     }
 
     /// The day's differences, and what became of each when it was healed.

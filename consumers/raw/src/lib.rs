@@ -7,6 +7,7 @@
 
 mod append;
 pub mod audit;
+mod large;
 mod read;
 mod trim;
 

@@ -15,7 +15,7 @@ pub struct Recorded {
 }
 
 /// Which days; both ends are included, and what is `None` is not asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Range {
     pub account_id: Option<Uuid>,
     pub ad_account_id: Option<Uuid>,

@@ -1,9 +1,10 @@
 //! Making room in the stream: what is in raw byte for byte, and behind every consumer, may leave it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use events::subject::day_filter;
+use events::Claim;
+use events::subject::{AccountDay, day_filter};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jetstream::{META_INSIGHTS, Wire, WireError};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::Range;
-use crate::audit::{Audit, AuditError, Kind};
+use crate::audit::{Audit, AuditError, Kind, a_day_ago};
 
 /// Messages that are deleted at once: each deletion is a round trip and a write of the server's.
 const DELETES: usize = 8;
@@ -19,10 +20,13 @@ const DELETES: usize = 8;
 /// What may be taken out of the stream, proven message by message.
 pub struct Trim<'a> {
     pool: &'a PgPool,
+    wire: &'a Wire,
     audit: Audit<'a>,
     before: NaiveDate,
     /// Of each report day, the messages that may go.
     sequences: BTreeMap<NaiveDate, Vec<u64>>,
+    /// The payloads beside the stream that these messages name. Equal bytes are of one day, because they say which.
+    claims: BTreeMap<AccountDay, BTreeSet<Claim>>,
     trimmed: Trimmed,
 }
 
@@ -31,7 +35,7 @@ pub struct Trim<'a> {
 pub struct Trimmed {
     pub days: u64,
     pub events: u64,
-    /// Headers and payloads.
+    /// Headers and payloads, those beside the stream too.
     pub bytes: u64,
     /// Messages that are no events: they were parked when they came, and stay.
     pub no_events: u64,
@@ -80,7 +84,7 @@ impl<'a> Trim<'a> {
             floors.push((*consumer, wire.ack_floor(META_INSIGHTS, consumer).await?));
         }
         let audit = Audit::open(pool, wire).await?;
-        let Gathered { sequences, trimmed, unproven, on_their_way } = gather(&audit, before, progress).await?;
+        let Gathered { sequences, claims, trimmed, unproven, on_their_way } = gather(&audit, before, progress).await?;
         if let Some((kind, event_id)) = unproven.first() {
             return Err(TrimError::Unproven { findings: unproven.len(), words: kind.words(), event_id: *event_id });
         }
@@ -91,7 +95,7 @@ impl<'a> Trim<'a> {
         if let Some((consumer, floor)) = floors.into_iter().find(|(_, floor)| *floor < last) {
             return Err(TrimError::Unsettled { consumer: consumer.to_owned(), floor, last });
         }
-        Ok(Trim { pool, audit, before, sequences, trimmed })
+        Ok(Trim { pool, wire, audit, before, sequences, claims, trimmed })
     }
 
     /// What would leave the stream.
@@ -126,7 +130,30 @@ impl<'a> Trim<'a> {
             done += sequences.len() as u64;
             progress(done, self.trimmed.events);
         }
+        self.take_payloads().await?;
         Ok(self.trimmed)
+    }
+
+    /// Takes the payloads that travelled beside what is gone, unless a message that stayed, or a letter, needs one. One that was
+    /// used again since yesterday may be needed by a message to come: it stays until an audit finds nothing that names it.
+    async fn take_payloads(&self) -> Result<(), TrimError> {
+        if self.claims.is_empty() {
+            return Ok(());
+        }
+        let (log, objects) = (self.audit.log(), self.wire.objects().await?);
+        let in_letters = self.wire.dead_letters().await?.claims().await?;
+        let a_day_ago = a_day_ago(self.pool).await?;
+        for (day, claims) in &self.claims {
+            let (mut needed, mut from) = (in_letters.clone(), 1);
+            while let Some(message) = log.next(&day.subject(), from).await? {
+                from = message.sequence + 1;
+                needed.extend(message.claim());
+            }
+            for claim in claims.difference(&needed) {
+                objects.remove(claim, a_day_ago).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a day's messages: in one request where nothing else stands among them, else one by one.
@@ -146,6 +173,7 @@ impl<'a> Trim<'a> {
 #[derive(Default)]
 struct Gathered {
     sequences: BTreeMap<NaiveDate, Vec<u64>>,
+    claims: BTreeMap<AccountDay, BTreeSet<Claim>>,
     trimmed: Trimmed,
     unproven: Vec<(Kind, Uuid)>,
     on_their_way: u64,
@@ -170,6 +198,10 @@ async fn gather(audit: &Audit<'_>, before: NaiveDate, progress: impl Fn(u64, u64
         // What the stream lacks already needs no proof to leave it.
         let in_stream = read.compared.differences.iter().filter(|d| d.sequence.is_some());
         all.unproven.extend(in_stream.map(|d| (d.kind, d.event_id)));
+        let claims: BTreeSet<Claim> = read.claims().collect();
+        if !proven.is_empty() && !claims.is_empty() {
+            all.claims.insert(read.day, claims);
+        }
         all.sequences.entry(read.day.date).or_default().extend(proven);
         done += 1;
         progress(done, total);

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use crate::announcement::{Announcement, AnnouncementError};
 use crate::subject::Connection;
 use crate::upcast::EventError;
-use crate::{AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AdAccount};
+use crate::{
+    AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AdAccount, TOKEN_EXPIRING_V1,
+};
 
 /// The data of `adledger.meta.ad_account.connected.v1` and of `adledger.meta.ad_account.reconnected.v1`: an ad account's
 /// numbers belong to a tenant from now on, or do so again.
@@ -51,12 +53,24 @@ impl AdAccountDisconnected<'_> {
     }
 }
 
-/// A connection that was made, renewed or ended, and the event that says so.
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// It was made.
+    Connected,
+    /// It was renewed.
+    Reconnected,
+    /// It was ended: nothing is to be fetched.
+    Disconnected,
+    /// Its token comes to its end; until then nothing changes.
+    TokenExpiring,
+}
+
+/// What happened to a connection, and the event that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionEvent {
     pub connection: Connection,
-    /// It was ended: nothing is to be fetched.
-    pub is_end: bool,
+    pub happened: Happened,
     /// CloudEvents names an event by its source and its id together.
     pub source: String,
     pub event_id: String,
@@ -64,14 +78,19 @@ pub struct ConnectionEvent {
 
 /// Reads an event of META_CONNECT, whoever published it: type and subject say all that is needed, so the data may be any.
 pub fn open_connection(attributes: &Event, subject: &str) -> Result<ConnectionEvent, EventError> {
-    let event_type = attributes.ty();
-    if ![AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1].contains(&event_type) {
-        let expected = "adledger.meta.ad_account.*.v1";
-        return Err(EventError::Type { found: event_type.to_owned(), expected });
-    }
+    let happened = match attributes.ty() {
+        AD_ACCOUNT_CONNECTED_V1 => Happened::Connected,
+        AD_ACCOUNT_RECONNECTED_V1 => Happened::Reconnected,
+        AD_ACCOUNT_DISCONNECTED_V1 => Happened::Disconnected,
+        TOKEN_EXPIRING_V1 => Happened::TokenExpiring,
+        other => {
+            let expected = "adledger.meta.ad_account.*.v1 or adledger.meta.token.expiring.v1";
+            return Err(EventError::Type { found: other.to_owned(), expected });
+        }
+    };
     Ok(ConnectionEvent {
         connection: Connection::parse(subject)?,
-        is_end: event_type == AD_ACCOUNT_DISCONNECTED_V1,
+        happened,
         source: attributes.source().to_string(),
         event_id: attributes.id().to_owned(),
     })

@@ -15,6 +15,8 @@ const CONTENT_TYPE: &str = "content-type";
 const PREFIX: &str = "ce-";
 /// The extension that names how the payload is encoded; plain where it is absent.
 pub const DATACODEC: &str = "datacodec";
+/// The extension that says where the payload is when it is not in the message: see [`Claim`](crate::Claim).
+pub const DATAREF: &str = "dataref";
 /// The extension that names the span which the event was made in.
 pub const TRACEPARENT: &str = "traceparent";
 /// What every CloudEvent has.

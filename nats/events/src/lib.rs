@@ -1,7 +1,8 @@
 //! The pure contract of the wire: which events travel, under which subjects, in which bytes.
 //!
 //! Here live the CloudEvents attributes and their headers ([`headers`]), the subjects ([`subject`]), the event types
-//! ([`InsightsFetched`], [`AdAccountConnected`], [`SyncRequested`]), the payload codec ([`payload`]) and the version that
+//! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`]), the payload codec ([`payload`]), the claim
+//! check of a payload that travels beside its event ([`Claim`]), and the version that
 //! orders snapshots ([`Version`]).
 //! What must not live here: a NATS client, SQL, a clock, or anything that knows what the numbers mean.
 //!
@@ -10,20 +11,26 @@
 
 mod ad_account_connected;
 mod announcement;
+mod claim;
 pub mod headers;
 mod insights_fetched;
+mod parts;
 pub mod payload;
 pub mod subject;
 mod sync_requested;
+mod token_expiring;
 mod upcast;
 mod version;
 
-pub use ad_account_connected::{AdAccountConnected, AdAccountDisconnected, ConnectionEvent, open_connection};
+pub use ad_account_connected::{AdAccountConnected, AdAccountDisconnected, ConnectionEvent, Happened, open_connection};
 pub use announcement::{Announcement, AnnouncementError};
+pub use claim::{BUCKET, Claim};
 pub use insights_fetched::{
     AdAccount, Circumstances, ControlTotal, InsightsData, InsightsFetched, Request, schema as insights_fetched_schema,
 };
+pub use parts::{Parts, PartsError};
 pub use sync_requested::SyncRequested;
+pub use token_expiring::{TokenEnd, TokenExpiring};
 pub use upcast::{EventError, open_insights};
 pub use version::Version;
 
@@ -35,6 +42,8 @@ pub const AD_ACCOUNT_CONNECTED_V1: &str = "adledger.meta.ad_account.connected.v1
 pub const AD_ACCOUNT_RECONNECTED_V1: &str = "adledger.meta.ad_account.reconnected.v1";
 /// Type of the event that a connection was ended.
 pub const AD_ACCOUNT_DISCONNECTED_V1: &str = "adledger.meta.ad_account.disconnected.v1";
+/// Type of the event that a connection's token comes to its end.
+pub const TOKEN_EXPIRING_V1: &str = "adledger.meta.token.expiring.v1";
 /// Type of the event that rings for a sync run.
 pub const SYNC_REQUESTED_V1: &str = "adledger.meta.sync.requested.v1";
 
@@ -45,6 +54,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         (AD_ACCOUNT_CONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_CONNECTED_V1)),
         (AD_ACCOUNT_RECONNECTED_V1, ad_account_connected::schema(AD_ACCOUNT_RECONNECTED_V1)),
         (AD_ACCOUNT_DISCONNECTED_V1, ad_account_connected::schema_of_end()),
+        (TOKEN_EXPIRING_V1, token_expiring::schema()),
         (SYNC_REQUESTED_V1, sync_requested::schema()),
     ]
 }

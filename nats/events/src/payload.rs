@@ -31,6 +31,8 @@ pub enum PayloadError {
     Json(#[source] serde_json::Error),
     #[error("payload is not valid zstd")]
     Zstd(#[source] std::io::Error),
+    #[error("{reason}")]
+    Lost { reason: String },
     #[error("payload is larger than {limit_bytes} bytes when decompressed")]
     TooLarge { limit_bytes: u64 },
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use events::subject::AccountDay;
 use events::{
-    AdAccountConnected, AdAccountDisconnected, ControlTotal, InsightsData, InsightsFetched, SyncRequested, headers,
-    open_connection, open_insights, payload,
+    AdAccountConnected, AdAccountDisconnected, ControlTotal, Happened, InsightsData, InsightsFetched, SyncRequested,
+    TokenEnd, TokenExpiring, headers, open_connection, open_insights, payload,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn connections_v1_are_read_as_they_were_meant() {
         let sample = sample(&text);
         let event = open_connection(&sample.attributes(), &sample.subject).expect("the event is read");
         assert_eq!((event.event_id.as_str(), event.source.as_str()), (id, "urn:adledger:accounts"));
-        assert!(!event.is_end);
+        assert_eq!(event.happened, if reconnected { Happened::Reconnected } else { Happened::Connected });
         let data: AdAccountConnected<'_> = serde_json::from_str(sample.data.get()).expect("its data is read");
         assert_eq!(data.integration_id, event.connection.integration_id);
         assert_eq!((&*data.ad_account.external_id, &*data.ad_account.currency), ("act_1094871203348821", "EUR"));
@@ -98,11 +98,27 @@ fn disconnected_v1_is_read_as_it_was_meant() {
     let text = file("adledger.meta.ad_account.disconnected.v1");
     let sample = sample(&text);
     let event = open_connection(&sample.attributes(), &sample.subject).expect("the event is read");
-    assert!(event.is_end);
+    assert_eq!(event.happened, Happened::Disconnected);
     let data: AdAccountDisconnected<'_> = serde_json::from_str(sample.data.get()).expect("its data is read");
     assert_eq!(data.integration_id, event.connection.integration_id);
     assert_eq!(&*data.ad_account.external_id, "act_1094871203348821");
     let again = data.announce(event.event_id.parse().expect("a UUID")).expect("is written");
+    assert_eq!((again.subject.as_str(), again.payload.as_slice()), (&*sample.subject, sample.data.get().as_bytes()));
+    assert!(again.headers.iter().all(|header| sample.headers.contains(header)), "{:?}", again.headers);
+}
+
+#[test]
+fn token_expiring_v1_is_read_as_it_was_meant() {
+    let text = file("adledger.meta.token.expiring.v1");
+    let sample = sample(&text);
+    let event = open_connection(&sample.attributes(), &sample.subject).expect("the event is read");
+    assert_eq!(event.happened, Happened::TokenExpiring);
+    let data: TokenExpiring<'_> = serde_json::from_str(sample.data.get()).expect("its data is read");
+    assert_eq!(data.integration_id, event.connection.integration_id);
+    assert_eq!((data.ends, data.days_left, data.threshold), (TokenEnd::Token, 6, 7));
+    assert_eq!(data.expires_at.to_rfc3339(), "2026-05-18T08:00:00+00:00");
+    let (id, at) = (event.event_id.parse().expect("a UUID"), "2026-05-12T09:30:12.500Z".parse().expect("an instant"));
+    let again = data.announce(id, at).expect("is written");
     assert_eq!((again.subject.as_str(), again.payload.as_slice()), (&*sample.subject, sample.data.get().as_bytes()));
     assert!(again.headers.iter().all(|header| sample.headers.contains(header)), "{:?}", again.headers);
 }

@@ -6,9 +6,10 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::pull::BATCH_BYTES;
-use crate::{Delivery, Disposition, Message, Puller, Wire, WireError};
+use crate::{ClaimError, Delivery, Disposition, Message, Puller, Wire, WireError};
 
-/// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`.
+/// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`. A payload
+/// that travels beside its event is loaded when its turn comes, and its message handled alone.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
     pub max_messages: usize,
@@ -113,7 +114,9 @@ where
     async fn handle_all(&self, puller: &Puller, batch: &[Delivery], settled: &AtomicUsize) {
         let mut from = 0;
         while from < batch.len() {
-            let alike = batch[from..].iter().take_while(|delivery| delivery.deliveries <= SUSPECT_AFTER).count();
+            let alike =
+                |delivery: &&Delivery| delivery.deliveries <= SUSPECT_AFTER && delivery.message.claim().is_none();
+            let alike = batch[from..].iter().take_while(alike).count();
             let until = from + alike.max(1);
             self.handle_batch(puller, &batch[from..until], &batch[from..]).await;
             from = until;
@@ -134,11 +137,20 @@ where
         let within = self.limits.handle_within;
         let mut delays = delays();
         let dispositions = loop {
-            let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
-            let handled = tokio::time::timeout(within, kept_alive(puller, held, (self.handle)(messages)));
+            let opened = kept_alive(puller, held, opened(puller, batch)).await;
+            let handling = async {
+                match opened {
+                    Ok(messages) => (self.handle)(messages).await.map_err(Into::into),
+                    Err(ClaimError::Lost { claim, what }) => {
+                        Ok(vec![lost(&batch[0], ClaimError::Lost { claim, what })])
+                    }
+                    Err(ClaimError::Wire(error)) => Err(error.into()),
+                }
+            };
+            let handled = tokio::time::timeout(within, kept_alive(puller, held, handling));
             let error: Box<dyn std::error::Error + Send + Sync> = match handled.await {
                 Ok(Ok(dispositions)) => break dispositions,
-                Ok(Err(error)) => error.into(),
+                Ok(Err(error)) => error,
                 Err(_) => {
                     tracing::warn!(
                         durable = puller.durable(),
@@ -165,6 +177,25 @@ where
             puller.settle(delivery, disposition).await;
         }
     }
+}
+
+/// The messages with their payloads. That room for a payload has to be waited for is nobody's fault, so it takes its time.
+async fn opened(puller: &Puller, batch: &[Delivery]) -> Result<Vec<Message>, ClaimError> {
+    let mut messages = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        messages.push(puller.wire().whole(delivery.message.clone()).await?);
+    }
+    Ok(messages)
+}
+
+/// What becomes of a message whose payload is not to be had. The first times it comes again: a replica of the object store
+/// can be behind.
+fn lost(delivery: &Delivery, error: ClaimError) -> Disposition {
+    if delivery.deliveries > SUSPECT_AFTER {
+        return Disposition::Park { reason: error.to_string() };
+    }
+    tracing::warn!(sequence = delivery.message.sequence, %error, "a payload cannot be loaded yet");
+    Disposition::Retry { after: Duration::from_secs(delivery.deliveries) }
 }
 
 async fn give_back(puller: &Puller, batch: &[Delivery]) {

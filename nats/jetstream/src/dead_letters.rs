@@ -4,9 +4,9 @@ mod letter;
 mod park;
 mod retry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use events::subject;
+use events::{Claim, subject};
 use uuid::Uuid;
 
 pub use self::letter::{Letter, Origin};
@@ -72,6 +72,15 @@ impl DeadLetters {
             *letters.entry((stream.to_owned(), consumer.to_owned())).or_default() += count;
         }
         Ok(letters)
+    }
+
+    /// The claims of payloads that letters need to be published again.
+    pub async fn claims(&self) -> Result<BTreeSet<Claim>, WireError> {
+        let (mut claims, mut letters) = (BTreeSet::new(), self.read(&Which::default(), 1));
+        while let Some(letter) = letters.next().await? {
+            claims.extend(letter.claim());
+        }
+        Ok(claims)
     }
 
     /// The id of the newest letter there has been; 0 where none was.

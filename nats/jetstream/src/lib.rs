@@ -2,7 +2,7 @@
 //!
 //! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable consumer
 //! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), parked
-//! messages ([`DeadLetters`]), the trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams
+//! messages ([`DeadLetters`]), payloads that fit into no message ([`Objects`]), the trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams
 //! and consumers as data). What must not live here: SQL, what an event means, or a decision about one. Nothing here
 //! creates or changes a stream but [`topology::apply`].
 
@@ -12,6 +12,7 @@ mod lag;
 mod log;
 mod log_room;
 mod message;
+mod objects;
 mod permissions;
 mod publish;
 mod pull;
@@ -22,18 +23,23 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
+use self::objects::Budget;
+
 pub use consume::BatchLimits;
 pub use dead_letters::{DeadLetters, Letter, LetterError, Origin, Original, Reading, Which};
 pub use lag::Lag;
 pub use log::{Level, Log};
 pub use log_room::{LogRoom, Verdict};
 pub use message::Message;
+pub use objects::{ClaimError, Objects, Orphans, Room};
 pub use publish::{PUBLISH_WITHIN, PublishError, Published};
 pub use pull::{BATCH_BYTES, Delivery, Disposition, Puller};
 pub use trace::{spans, traceparent};
 
 /// The stream that holds every insights event.
 pub const META_INSIGHTS: &str = "META_INSIGHTS";
+/// The stream behind the bucket of payloads that fit into no message.
+pub const OBJ_META_PAYLOADS: &str = "OBJ_META_PAYLOADS";
 /// The stream of what happens to connections.
 pub const META_CONNECT: &str = "META_CONNECT";
 /// The fetchers' doorbell.
@@ -43,6 +49,8 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
 /// How often an idle connection is asked whether it still stands; after two silences it is made anew.
 const PING_EVERY: Duration = Duration::from_secs(10);
+/// How many bytes of large payloads a process works on at once: one that comes near the largest there are, or some smaller ones.
+const LOADED_BYTES: u64 = 16 << 20;
 /// How long one request to the server may take; a stream of many subjects is slow to describe.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -71,6 +79,7 @@ impl WireError {
 pub struct Wire {
     client: async_nats::Client,
     context: jetstream::Context,
+    budget: Budget,
 }
 
 impl Wire {
@@ -104,7 +113,7 @@ impl Wire {
             without_userinfo(url).parse().map_err(|e: std::io::Error| failed(e.to_string()))?;
         let client = options.connect(bare).await.map_err(|e| failed(e.to_string()))?;
         let context = jetstream::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
-        Ok(Wire { client, context })
+        Ok(Wire { client, context, budget: Budget::of(LOADED_BYTES) })
     }
 
     /// The server's version, as it introduced itself.

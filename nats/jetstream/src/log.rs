@@ -1,14 +1,16 @@
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind, Stream};
 use chrono::{DateTime, Utc};
+use events::Claim;
 use futures_util::TryStreamExt;
 
 use crate::message::microseconds;
-use crate::{Message, Wire, WireError};
+use crate::{ClaimError, Message, Wire, WireError};
 
 /// A stream read as a log: by subject, from any point, without a consumer on the server.
 #[derive(Debug, Clone)]
 pub struct Log {
+    wire: Wire,
     stream: Stream,
 }
 
@@ -41,7 +43,7 @@ impl Wire {
 
     /// The stream of that name as a log.
     pub async fn log(&self, stream: &str) -> Result<Log, WireError> {
-        Ok(Log { stream: self.stream(stream).await? })
+        Ok(Log { wire: self.clone(), stream: self.stream(stream).await? })
     }
 }
 
@@ -88,6 +90,16 @@ impl Log {
             return Ok(None);
         }
         found(self.stream.direct_get(sequence).await)
+    }
+
+    /// The message with its payload, wherever that is: see [`Wire::whole`].
+    pub async fn whole(&self, message: Message) -> Result<Message, ClaimError> {
+        self.wire.whole(message).await
+    }
+
+    /// How many bytes the object of that claim has: see [`Wire::prove`].
+    pub async fn prove(&self, claim: &Claim) -> Result<u64, ClaimError> {
+        self.wire.prove(claim).await
     }
 
     /// Whether the stream takes messages of this subject.

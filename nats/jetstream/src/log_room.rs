@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use crate::{META_INSIGHTS, Wire, WireError};
+use crate::{META_INSIGHTS, OBJ_META_PAYLOADS, Wire, WireError};
 
 /// From here on somebody should look.
 const WARN_PERCENT: u64 = 80;
@@ -11,11 +11,12 @@ const FULL_PERCENT: u64 = 99;
 pub(crate) const MAKE_ROOM: &str =
     "raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days out with `adledger streams trim`";
 
-/// How full the insights log is: what it holds, and how much it may. A full log makes every fetch wait.
+/// How full the insights log is, or the payloads beside it where they are fuller: what it holds, and how much it may. A full
+/// one makes every fetch wait.
 #[derive(Debug, Clone, Serialize)]
 pub struct LogRoom {
     pub messages: u64,
-    /// What counts towards `max_bytes`: the log's bytes, or those of all streams where the limit is the account's.
+    /// What counts towards `max_bytes`: the bytes of the log or of the payloads beside it, whichever are more, or those of all streams where the limit is the account's.
     pub bytes: u64,
     /// `None` when nothing but the server's disk limits the log.
     pub max_bytes: Option<u64>,
@@ -43,7 +44,17 @@ pub enum Verdict {
 impl LogRoom {
     /// Asks the server. Where the log has no limit of its own, the account's counts.
     pub async fn ask(wire: &Wire) -> Result<LogRoom, WireError> {
-        let level = wire.log(META_INSIGHTS).await?.level().await?;
+        let mut level = wire.log(META_INSIGHTS).await?.level().await?;
+        match wire.log(OBJ_META_PAYLOADS).await {
+            // Both have the same limit.
+            Ok(beside) => {
+                let beside = beside.level().await?;
+                level.bytes = level.bytes.max(beside.bytes);
+            }
+            // Streams that an older version made: `streams check` says what is missing.
+            Err(WireError::NoStream { .. }) => {}
+            Err(error) => return Err(error),
+        }
         if let Some(max) = level.max_bytes.filter(|max| *max > 0) {
             return Ok(LogRoom::new(level.messages, level.bytes, Some(max), Bound::Log));
         }

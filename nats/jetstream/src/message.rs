@@ -1,8 +1,11 @@
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cloudevents::Event;
+use events::Claim;
 use events::headers::{HeaderError, TRACEPARENT, carries};
+
+use crate::Room;
 
 /// A message of a stream: where it stands, and what it carries.
 #[derive(Debug, Clone)]
@@ -11,8 +14,11 @@ pub struct Message {
     pub sequence: u64,
     /// When the stream stored it, to the microsecond.
     pub stored_at: DateTime<Utc>,
+    /// Empty where it travels beside the event: see [`Message::claim`] and [`Wire::whole`](crate::Wire::whole).
     pub payload: Bytes,
     headers: HeaderMap,
+    /// The room that a loaded payload takes of what the process has for them.
+    room: Room,
 }
 
 impl Message {
@@ -23,7 +29,28 @@ impl Message {
         payload: Bytes,
         headers: HeaderMap,
     ) -> Self {
-        Message { subject, sequence, stored_at: microseconds(stored_at), payload, headers }
+        Message { subject, sequence, stored_at: microseconds(stored_at), payload, headers, room: Room::default() }
+    }
+
+    /// The claim of a payload that travels beside the event; `None` where the message has it.
+    pub fn claim(&self) -> Option<Claim> {
+        if !self.payload.is_empty() {
+            return None;
+        }
+        let of = |(name, values): (&HeaderName, &Vec<HeaderValue>)| {
+            Claim::in_header(name.as_ref(), values.first()?.as_str())
+        };
+        self.headers.iter().find_map(of)
+    }
+
+    /// The same message with its payload, and the room that this takes until the message is dropped.
+    pub(crate) fn with_payload(self, payload: Bytes, room: Room) -> Self {
+        Message { payload, room, ..self }
+    }
+
+    /// The room that its payload takes if it was loaded, for who goes on with what he made of it when the message is gone.
+    pub fn room(&self) -> Room {
+        self.room.clone()
     }
 
     /// The CloudEvents attributes of the message.
@@ -51,9 +78,13 @@ impl Message {
         headers
     }
 
-    /// The headers that belong to the event; those that say how the message travelled are left out.
+    /// The headers that belong to the event; those that say how the message travelled are left out, the claim of its payload
+    /// among them.
     pub fn event_header_pairs(&self) -> Vec<(String, String)> {
-        self.header_pairs().into_iter().filter(|(name, _)| !is_transport(&name.to_ascii_lowercase())).collect()
+        let belongs = |(name, value): &(String, String)| {
+            !is_transport(&name.to_ascii_lowercase()) && Claim::in_header(name, value).is_none()
+        };
+        self.header_pairs().into_iter().filter(belongs).collect()
     }
 
     /// The headers as they travelled, the first value of each.
@@ -79,7 +110,7 @@ pub(crate) fn is_transport(name: &str) -> bool {
 }
 
 /// The headers of an event's attributes. `None` when one holds what a NATS header cannot (a line break, say).
-pub(crate) fn header_map(pairs: &[(String, String)]) -> Option<HeaderMap> {
+pub(crate) fn header_map<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
         let name: async_nats::HeaderName = name.parse().ok()?;

@@ -2,15 +2,18 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use bytes::Bytes;
 use cloudevents::{AttributesReader, Event};
+use events::Claim;
+use events::headers::{DATAREF, carries};
 use tracing::Instrument;
 
 use crate::Wire;
 use crate::consume::delays;
 use crate::log_room::MAKE_ROOM;
 use crate::message::{header_map, is_transport};
+use crate::objects::MOST_OBJECT_BYTES;
 
 /// A cluster whose leader dies is silent for some seconds; the publisher waits it out.
 pub const PUBLISH_WITHIN: Duration = Duration::from_secs(60);
@@ -35,7 +38,7 @@ pub enum PublishError {
     #[error("the log did not acknowledge the event within {} s: {reason}", within.as_secs())]
     Unreachable { reason: String, within: Duration },
     #[error(
-        "the event has {bytes} bytes, the NATS server takes {limit_bytes}: raise its max_payload (8MB is the advised maximum)"
+        "the event has {bytes} bytes, and no more than {limit_bytes} can travel: neither in a message nor beside it"
     )]
     TooLarge { bytes: usize, limit_bytes: usize },
     #[error("an event attribute cannot travel as a NATS header")]
@@ -76,12 +79,38 @@ impl Wire {
         payload: Bytes,
         within: Duration,
     ) -> Result<Published, PublishError> {
+        let pairs = pairs.iter().filter(|(name, value)| Claim::in_header(name, value).is_none());
         let headers = header_map(pairs).ok_or(PublishError::Header)?;
         self.publish_headers(subject, message_id, headers, payload, within).await
     }
 
-    /// Like [`Wire::publish_pairs`], for headers that came over the wire.
+    /// Like [`Wire::publish_pairs`], for headers that came over the wire. A payload that does not fit into the message is put
+    /// beside it first, and the message carries the claim.
     pub(crate) async fn publish_headers(
+        &self,
+        subject: &str,
+        message_id: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Published, PublishError> {
+        if size(&headers, &payload) <= self.max_payload_bytes() {
+            return self.publish_message(subject, message_id, headers, payload, within).await;
+        }
+        if payload.len() as u64 > MOST_OBJECT_BYTES {
+            let limit_bytes = usize::try_from(MOST_OBJECT_BYTES).unwrap_or(usize::MAX);
+            return Err(PublishError::TooLarge { bytes: payload.len(), limit_bytes });
+        }
+        let claim = Claim::of(&payload);
+        let headers = with_claim(headers, &claim);
+        // Headers that fit into no message are refused before anything is stored for them.
+        self.check_fits(&headers, &Bytes::new())?;
+        again_until(subject, within, || self.put(&claim, &payload)).await?;
+        self.publish_message(subject, message_id, headers, Bytes::new(), within).await
+    }
+
+    /// Publishes a message as it is.
+    pub(crate) async fn publish_message(
         &self,
         subject: &str,
         message_id: &str,
@@ -89,43 +118,72 @@ impl Wire {
         payload: Bytes,
         within: Duration,
     ) -> Result<Published, PublishError> {
-        let limit_bytes = self.max_payload_bytes();
-        let bytes = payload.len() + event_header_bytes(&headers) + TRANSPORT_HEADERS_BYTES;
+        self.check_fits(&headers, &payload)?;
         headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
-        if bytes > limit_bytes {
-            return Err(PublishError::TooLarge { bytes, limit_bytes });
-        }
-        let mut delays = delays();
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            let publishing = self.publish_once(subject, headers.clone(), payload.clone());
-            let reason = match tokio::time::timeout_at(deadline, publishing).await {
-                Ok(Ok(published)) => return Ok(published),
-                Ok(Err(Attempt::Final(error))) => return Err(error),
-                Ok(Err(Attempt::Again(reason))) => reason,
-                Err(_) => "no answer".to_owned(),
-            };
-            let delay = delays.next().unwrap_or(Duration::from_secs(5));
-            if tokio::time::Instant::now() + delay >= deadline {
-                return Err(PublishError::Unreachable { reason, within });
-            }
-            tracing::warn!(subject, reason, delay_ms = delay.as_millis(), "the log did not acknowledge; trying again");
-            tokio::time::sleep(delay).await;
-        }
+        again_until(subject, within, || self.publish_once(subject, headers.clone(), payload.clone())).await
+    }
+
+    fn check_fits(&self, headers: &HeaderMap, payload: &Bytes) -> Result<(), PublishError> {
+        let (bytes, limit_bytes) = (size(headers, payload), self.max_payload_bytes());
+        if bytes > limit_bytes { Err(PublishError::TooLarge { bytes, limit_bytes }) } else { Ok(()) }
     }
 
     async fn publish_once(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Published, Attempt> {
-        let again = |e: &dyn std::error::Error| Attempt::Again(e.to_string());
-        let ack =
-            self.context.publish_with_headers(subject.to_owned(), headers, payload).await.map_err(|e| again(&e))?.await;
-        match ack {
-            Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
-            Err(error) => Err(match jetstream_error(&error) {
-                Some(refusal) if error.kind() == PublishErrorKind::Other => attempt(refusal),
-                _ => again(&error),
-            }),
-        }
+        let publishing = self.context.publish_with_headers(subject.to_owned(), headers, payload).await;
+        acknowledged(publishing.map_err(|error| Attempt::Again(error.to_string()))?).await
     }
+}
+
+/// Tries as often as there is time for.
+async fn again_until<T, F>(subject: &str, within: Duration, mut once: impl FnMut() -> F) -> Result<T, PublishError>
+where
+    F: Future<Output = Result<T, Attempt>>,
+{
+    let mut delays = delays();
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        let reason = match tokio::time::timeout_at(deadline, once()).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(Attempt::Final(error))) => return Err(error),
+            Ok(Err(Attempt::Refused(error))) => return Err(PublishError::Refused { reason: error.to_string() }),
+            Ok(Err(Attempt::Again(reason))) => reason,
+            Err(_) => "no answer".to_owned(),
+        };
+        let delay = delays.next().unwrap_or(Duration::from_secs(5));
+        if tokio::time::Instant::now() + delay >= deadline {
+            return Err(PublishError::Unreachable { reason, within });
+        }
+        tracing::warn!(subject, reason, delay_ms = delay.as_millis(), "the log did not acknowledge; trying again");
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// What the server says of a message that left.
+pub(crate) async fn acknowledged(publishing: PublishAckFuture) -> Result<Published, Attempt> {
+    match publishing.await {
+        Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
+        Err(error) => Err(match jetstream_error(&error) {
+            Some(refusal) if matches!(error.kind(), PublishErrorKind::Other | PublishErrorKind::WrongLastSequence) => {
+                attempt(refusal)
+            }
+            _ => Attempt::Again(error.to_string()),
+        }),
+    }
+}
+
+/// What a message takes of the server's limit.
+fn size(headers: &HeaderMap, payload: &Bytes) -> usize {
+    payload.len() + event_header_bytes(headers) + TRANSPORT_HEADERS_BYTES
+}
+
+/// The headers with this claim, in place of any other.
+fn with_claim(headers: HeaderMap, claim: &Claim) -> HeaderMap {
+    let mut with = HeaderMap::new();
+    for (name, values) in headers.iter().filter(|(name, _)| !carries(name.as_ref(), DATAREF)) {
+        values.iter().for_each(|value| with.append(name.clone(), value.clone()));
+    }
+    with.insert(format!("ce-{DATAREF}"), claim.to_string());
+    with
 }
 
 fn event_header_bytes(headers: &HeaderMap) -> usize {
@@ -149,12 +207,16 @@ fn attempt(error: &async_nats::jetstream::Error) -> Attempt {
         | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Attempt::Final(PublishError::Full { reason }),
         // The server's own trouble passes; what it says about the message stays true.
         _ if error.code() >= 500 => Attempt::Again(reason),
-        _ => Attempt::Final(PublishError::Refused { reason }),
+        _ => Attempt::Refused(error.clone()),
     }
 }
 
-enum Attempt {
+/// Why something was not stored.
+pub(crate) enum Attempt {
+    /// The next try may work.
     Again(String),
+    /// The server refuses the message.
+    Refused(async_nats::jetstream::Error),
     Final(PublishError),
 }
 

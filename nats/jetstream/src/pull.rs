@@ -57,6 +57,10 @@ impl Puller {
         &self.durable
     }
 
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// The next messages: those that wait, up to the limits; or, when none does, the first that comes within `patience`.
     /// Empty when none came. `max_bytes` must be above the server's largest message.
     pub async fn next_batch(

@@ -1,4 +1,3 @@
-use chrono::{DateTime, Utc};
 use events::{AdAccountConnected, AdAccountDisconnected};
 use secrecy::SecretString;
 use sqlx::{Acquire, PgConnection, Postgres};
@@ -7,6 +6,7 @@ use uuid::Uuid;
 use crate::integration::Origin;
 use crate::key_ring::{KeyRing, Owner, SealError};
 use crate::tenant::{TenantError, check_currency, check_timezone};
+use crate::token::{Expiry, KnownToken};
 
 /// An ad account as the platform described it when it was connected.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ pub async fn connect<'a>(
     account_id: Uuid,
     found: &FoundAdAccount,
     token: &SecretString,
-    expires_at: Option<DateTime<Utc>>,
+    facts: &KnownToken,
 ) -> Result<Connected, ConnectError> {
     for (field, value, known) in [
         ("currency", &found.currency, check_currency(&found.currency).is_ok()),
@@ -162,15 +162,23 @@ pub async fn connect<'a>(
     let sealed = keys.seal(&Owner { account_id, holder_id: integration.id, about: external_id }, token)?;
     // Replaced, not updated: an upsert reads what it overwrites, and who connects may write sealed tokens, never read one.
     forget_token(&mut tx, account_id, integration.id).await?;
+    let (expires_at, never_expires) = facts.columns();
+    // It was used a moment ago, so that it is good; the first check of its own is tomorrow's.
+    let is_known = facts.app_id.is_some() || facts.expiry != Expiry::Unknown;
     sqlx::query!(
-        "insert into integration_secrets (account_id, integration_id, kid, nonce, ciphertext, expires_at)
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into integration_secrets (account_id, integration_id, kid, nonce, ciphertext, expires_at, never_expires,
+                                          data_access_expires_at, app_id, checked_at, next_check_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, case when $10 then now() end, now() + interval '1 day')",
         account_id,
         integration.id,
         sealed.kid,
         sealed.nonce,
         sealed.ciphertext,
         expires_at,
+        never_expires,
+        facts.data_access_expires_at,
+        facts.app_id,
+        is_known,
     )
     .execute(&mut *tx)
     .await?;

@@ -1,11 +1,8 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use secrecy::SecretString;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
-
-use crate::key_ring::{KeyRing, Owner, SealError, Sealed};
 
 /// One connected ad account, with what its jobs need to know of it.
 #[derive(Debug, Clone)]
@@ -178,22 +175,4 @@ pub async fn keys_in_use(pool: &PgPool) -> sqlx::Result<Vec<String>> {
 /// Deletes sessions whose time is over, and with them sealed tokens that somebody brought and left.
 pub async fn forget_expired(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!("select web_forget_expired()::text").fetch_one(pool).await.map(drop)
-}
-
-/// The integration's token; `None` when it has none.
-pub async fn token(
-    pool: &PgPool,
-    keys: &KeyRing,
-    integration: &Integration,
-) -> sqlx::Result<Option<Result<SecretString, SealError>>> {
-    let row = sqlx::query!(
-        "select kid, nonce, ciphertext from integration_secrets where account_id = $1 and integration_id = $2",
-        integration.account_id,
-        integration.id,
-    )
-    .fetch_optional(pool)
-    .await?;
-    let owner =
-        Owner { account_id: integration.account_id, holder_id: integration.id, about: &integration.external_id };
-    Ok(row.map(|r| keys.open(&owner, &Sealed { kid: r.kid, nonce: r.nonce, ciphertext: r.ciphertext })))
 }

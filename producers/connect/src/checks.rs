@@ -1,10 +1,9 @@
 //! What must hold before an ad account is connected: named checks, each with what was seen and who must do what. The web
 //! and the command line ask the same ones.
 
-use accounts::{FoundAdAccount, Tenant, check_currency_rule, check_timezone};
+use accounts::{Expiry, FoundAdAccount, Tenant, check_currency_rule, check_timezone};
 use chrono::NaiveDate;
-use meta_api::Error;
-use secrecy::SecretString;
+use meta_api::{AccessToken, Error};
 use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 
@@ -72,7 +71,7 @@ pub struct Examined {
 pub struct Examination<'a> {
     pub directory: Directory<'a>,
     pub tenant: &'a Tenant,
-    pub token: &'a SecretString,
+    pub token: &'a AccessToken,
     /// A day that is over in every time zone.
     pub date: NaiveDate,
 }
@@ -163,9 +162,12 @@ pub(crate) fn of_token(known: &Known) -> Vec<Check> {
             .failed(format!("The token is not valid ({why}): sign in with Facebook again, or paste a new token."));
         return vec![token, CheckName::Scope.not_asked("A token that is not valid has none.")];
     }
-    let seen = match (facts.told_by, facts.expires_at) {
-        (ToldBy::App, Some(at)) => format!("Meta says that it is valid until {}.", at.format("%Y-%m-%d %H:%M UTC")),
-        (ToldBy::App, None) => "Meta says that it is valid and never expires.".to_owned(),
+    let seen = match (facts.told_by, facts.known.expiry) {
+        (ToldBy::App, Expiry::At(at)) => {
+            format!("Meta says that it is valid until {}.", at.format("%Y-%m-%d %H:%M UTC"))
+        }
+        (ToldBy::App, Expiry::Never) => "Meta says that it is valid and never expires.".to_owned(),
+        (ToldBy::App, Expiry::Unknown) => "Meta says that it is valid, and not for how long.".to_owned(),
         (ToldBy::NoApp, _) => {
             "Meta answers it. How long it lasts can be asked only where META_APP_ID and META_APP_SECRET \
                                are set."
@@ -177,7 +179,11 @@ pub(crate) fn of_token(known: &Known) -> Vec<Check> {
         }
         (ToldBy::Stub, _) => "The stub takes any token.".to_owned(),
     };
-    vec![CheckName::Token.passed(seen), of_scopes(&facts.scopes)]
+    let data_access = match facts.known.data_access_expires_at {
+        Some(at) => format!(" It gives data until {}, unless its user is there before.", at.format("%Y-%m-%d")),
+        None => String::new(),
+    };
+    vec![CheckName::Token.passed(seen + &data_access), of_scopes(&facts.scopes)]
 }
 
 fn of_scopes(scopes: &[String]) -> Check {

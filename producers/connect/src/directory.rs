@@ -2,9 +2,9 @@
 
 use std::sync::Mutex;
 
-use accounts::{FoundAdAccount, Origin, Tenant};
-use chrono::{DateTime, NaiveDate, Utc};
-use meta_api::{Access, App, Error, MetaApi, Progress};
+use accounts::{Expiry, FoundAdAccount, KnownToken, Origin, Tenant};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use meta_api::{Access, AccessToken, App, Error, MetaApi, Progress};
 use secrecy::SecretString;
 
 /// Who answers.
@@ -26,8 +26,8 @@ pub struct TokenFacts {
     pub problem: Option<String>,
     /// Such as `ads_read`.
     pub scopes: Vec<String>,
-    /// `None` where it never expires, or where nobody says: [`told_by`](Self::told_by) tells these apart.
-    pub expires_at: Option<DateTime<Utc>>,
+    /// Whose it is, and when it ends.
+    pub known: KnownToken,
     pub told_by: ToldBy,
 }
 
@@ -42,6 +42,10 @@ pub enum ToldBy {
     OtherApp,
     Stub,
 }
+
+/// A token that ends sooner is exchanged for a longer-lived one, where Meta gives one. Those that people find in Meta's tools
+/// last for an hour or two.
+const SHORT: TimeDelta = TimeDelta::days(10);
 
 /// The ad accounts that a token sees.
 #[derive(Debug, Clone, Default)]
@@ -62,35 +66,72 @@ impl<'a> Directory<'a> {
 
     /// Whether a token is good, and for what. One that is refused is an answer too.
     pub async fn token(&self, token: &SecretString) -> Result<TokenFacts, Error> {
-        let (api, app) = match *self {
-            Directory::Meta { api, app } => (api, app),
-            Directory::Stub => {
-                let scopes = vec!["ads_read".to_owned()];
-                let (is_valid, problem, expires_at) = (true, None, None);
-                return Ok(TokenFacts { is_valid, problem, scopes, expires_at, told_by: ToldBy::Stub });
+        let Directory::Meta { api, app } = *self else {
+            let (scopes, known) = (vec!["ads_read".to_owned()], KnownToken::default());
+            return Ok(TokenFacts { is_valid: true, problem: None, scopes, known, told_by: ToldBy::Stub });
+        };
+        let facts = api.token_facts(app, token).await?;
+        let told_by = match facts.told_by {
+            meta_api::ToldBy::App => ToldBy::App,
+            meta_api::ToldBy::NoApp => ToldBy::NoApp,
+            meta_api::ToldBy::OtherApp => ToldBy::OtherApp,
+        };
+        let problem = facts.trouble("the token").filter(|_| !facts.is_valid).map(|error| error.to_string());
+        let expiry = match facts.expires_at {
+            Some(at) => Expiry::At(at),
+            None if facts.never_expires => Expiry::Never,
+            None => Expiry::Unknown,
+        };
+        let data_access_expires_at = facts.data_access_expires_at;
+        let known = KnownToken { app_id: facts.app_id, expiry, data_access_expires_at };
+        Ok(TokenFacts { is_valid: facts.is_valid, problem, scopes: facts.scopes, known, told_by })
+    }
+
+    /// A longer-lived token in the place of one of our own app that ends soon, with what is known of it; `None` where there is
+    /// none to be had: then the one that was brought is as good as it was.
+    pub async fn prolonged(
+        &self,
+        token: &SecretString,
+        facts: &TokenFacts,
+        now: DateTime<Utc>,
+    ) -> Option<(SecretString, TokenFacts)> {
+        let Directory::Meta { api, app: Some(app) } = *self else { return None };
+        let Expiry::At(end) = facts.known.expiry else { return None };
+        if facts.told_by != ToldBy::App || !facts.is_valid || end - now > SHORT {
+            return None;
+        }
+        let exchanged = async {
+            let granted = api.long_lived(app, token).await?;
+            let facts = self.token(&granted.token).await?;
+            Ok::<_, Error>((granted.token, facts))
+        };
+        match exchanged.await {
+            Ok((token, facts)) => {
+                let is_later = match facts.known.expiry {
+                    Expiry::At(at) => at > end,
+                    Expiry::Never => true,
+                    Expiry::Unknown => false,
+                };
+                (facts.is_valid && is_later).then_some((token, facts))
             }
+            Err(error) => {
+                tracing::warn!(%error, "a token was not exchanged for a longer-lived one; the one that was brought is kept");
+                None
+            }
+        }
+    }
+
+    /// The token as it is sent: with the proof of our app's secret, where it is the app's.
+    pub fn access(&self, token: &SecretString, app_id: Option<&str>) -> AccessToken {
+        let app = match *self {
+            Directory::Meta { app, .. } => app,
+            Directory::Stub => None,
         };
-        let told_by = match app {
-            None => ToldBy::NoApp,
-            Some(app) => match api.debug_token(app, token).await {
-                Ok(facts) => {
-                    let meta_api::TokenFacts { is_valid, expires_at, scopes, problem, .. } = facts;
-                    return Ok(TokenFacts { is_valid, problem, scopes, expires_at, told_by: ToldBy::App });
-                }
-                Err(Error::OtherApp { .. }) => ToldBy::OtherApp,
-                Err(error) => return Err(error),
-            },
-        };
-        let (is_valid, problem, scopes) = match api.permissions(token).await {
-            Ok(scopes) => (true, None, scopes),
-            Err(error @ Error::Token { .. }) => (false, Some(error.to_string()), Vec::new()),
-            Err(error) => return Err(error),
-        };
-        Ok(TokenFacts { is_valid, problem, scopes, expires_at: None, told_by })
+        AccessToken::of(token.clone(), app_id, app)
     }
 
     /// Every ad account that the token sees, to its last page.
-    pub async fn list(&self, token: &SecretString, tenant: &Tenant) -> Result<Listing, Error> {
+    pub async fn list(&self, token: &AccessToken, tenant: &Tenant) -> Result<Listing, Error> {
         let Directory::Meta { api, .. } = *self else {
             return Ok(Listing {
                 ad_accounts: STUBS.iter().map(|stub| stub.found(tenant)).collect(),
@@ -113,7 +154,7 @@ impl<'a> Directory<'a> {
     /// One ad account. The stub has one of every id, and it fits the tenant unless [`list`](Self::list) says otherwise.
     pub async fn ad_account(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         tenant: &Tenant,
     ) -> Result<FoundAdAccount, Error> {
@@ -133,7 +174,7 @@ impl<'a> Directory<'a> {
     /// Proves with one day that results can be read.
     pub async fn insights_readable(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         date: NaiveDate,
     ) -> Result<(), Error> {

@@ -19,7 +19,7 @@ use accounts::Tenant;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 pub use self::disconnecting::end as disconnect;
@@ -59,6 +59,8 @@ struct Ground {
     tenant: Tenant,
     /// That the checks ask results of.
     date: NaiveDate,
+    /// PostgreSQL's time.
+    now: DateTime<Utc>,
 }
 
 impl Ground {
@@ -66,7 +68,8 @@ impl Ground {
         let mut tx = scope(session, account_id).begin(&web.pool).await?;
         let tenant = accounts::tenant(&mut *tx, account_id).await?;
         let date = day_to_ask_of(&mut *tx).await?;
-        Ok(Ground { tenant, date })
+        let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&mut *tx).await?;
+        Ok(Ground { tenant, date, now })
     }
 }
 

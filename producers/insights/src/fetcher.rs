@@ -5,6 +5,7 @@ use std::time::Duration;
 use accounts::KeyRing;
 use chrono::NaiveDate;
 use jetstream::{BATCH_BYTES, Delivery, Disposition, META_SYNC, Puller, Wire, WireError};
+use meta_api::App;
 use runs::{Ending, Lease, LeaseError};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ pub struct Fetcher {
     pub wire: Wire,
     pub sources: Sources,
     pub keys: KeyRing,
+    /// Whose tokens go along with the proof of its secret.
+    pub app: Option<App>,
     pub clock: Clock,
     pub asked: Asked,
     /// How long a run is this worker's without a sign of life.

@@ -53,17 +53,15 @@ impl Gate {
     pub(crate) fn new(
         pool: &PgPool,
         heard: &Heard,
-        external_id: &str,
-        token: &SecretString,
+        (ad_account, app): (ThrottleKey, ThrottleKey),
         max_backoff: Duration,
         answer_within: Duration,
     ) -> Self {
-        let key = |scope, key| ThrottleKey { scope, key };
         Gate {
             pool: pool.clone(),
             heard: heard.clone(),
-            ad_account: key(ThrottleScope::AdAccount, external_id.to_owned()),
-            app: key(ThrottleScope::App, app_of(token)),
+            ad_account,
+            app,
             max_backoff,
             answer_within,
             was_blocked: AtomicBool::new(false),
@@ -213,8 +211,15 @@ fn pause(percent: u32, longest: Duration) -> Duration {
     longest.mul_f64(beyond.powi(3))
 }
 
-/// What stands for the app of a token whose app nobody knows.
-fn app_of(token: &SecretString) -> String {
+/// Whom a throttle stops: the ad account, and the app of the token. Where nobody knows the app, a hash of the token stands for
+/// it: all who use that token are of one app.
+pub(crate) fn keys(external_id: &str, app_id: Option<&str>, token: &SecretString) -> (ThrottleKey, ThrottleKey) {
+    let app = app_id.map_or_else(|| hash_of(token), str::to_owned);
+    let key = |scope, key| ThrottleKey { scope, key };
+    (key(ThrottleScope::AdAccount, external_id.to_owned()), key(ThrottleScope::App, app))
+}
+
+fn hash_of(token: &SecretString) -> String {
     let mut key = "token:".to_owned();
     for byte in &Sha256::digest(token.expose_secret())[..16] {
         // Writing into a String does not fail.

@@ -2,8 +2,8 @@
 //!
 //! Read [`plan`] for which days a job asks for, `ladder` for how many of them one question asks for, and how, `gate` for when it
 //! may leave, [`source`] for who is asked (Meta, or the stub in `stub`), `translate` for how an answer becomes the data of one
-//! event, [`Fetcher`] for who takes which run, `work` for the order in which one is done, and [`Scheduler`] for the runs that
-//! nobody has to ask for. What must not live here: SQL (that is `accounts` and `runs`), HTTP (`meta-api`), or what a number
+//! event, [`Fetcher`] for who takes which run, `work` for the order in which one is done, [`Scheduler`] for the runs that
+//! nobody has to ask for, and [`TokenWatch`] for the tokens that are asked about. What must not live here: SQL (that is `accounts` and `runs`), HTTP (`meta-api`), or what a number
 //! means.
 //!
 //! **What a crash costs.** A day's event is published first and the day is written down second. A worker that dies in
@@ -19,6 +19,7 @@ pub mod plan;
 mod schedule;
 pub mod source;
 mod stub;
+mod token_watch;
 mod translate;
 mod work;
 
@@ -27,3 +28,4 @@ pub use fetcher::{DURABLE, FetchError, Fetcher, Step};
 pub use gate::Heard;
 pub use schedule::Scheduler;
 pub use source::Sources;
+pub use token_watch::TokenWatch;

@@ -6,15 +6,14 @@ use std::time::Duration;
 use accounts::{Integration, Status, VersionError};
 use chrono_tz::Tz;
 use jetstream::{LogRoom, PublishError, Verdict};
-use meta_api::Access;
+use meta_api::{Access, AccessToken};
 use runs::{JobType, Lease, Throttled, WaitReason, Window};
-use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::day::{Brought, DayError, Fetch};
 use crate::fetcher::FetchError;
-use crate::gate::Gate;
+use crate::gate::{self, Gate};
 use crate::ladder::{Bottom, Ladder};
 use crate::{Fetcher, plan, translate};
 
@@ -70,7 +69,7 @@ impl Fetcher {
             );
             return Err(give_up("takeovers", &message));
         }
-        let (integration, token) = self.integration(lease).await?;
+        let (integration, token, app_id) = self.integration(lease).await?;
         let Ok(zone) = integration.timezone_name.parse::<Tz>() else {
             let message = format!(
                 "time zone {:?} is not known to this version of adledger: run a newer one",
@@ -86,7 +85,8 @@ impl Fetcher {
             return Err(give_up("wrong_request", "a backfill needs a range: --since and --until"));
         };
         *window = Some(planned);
-        let gate = Gate::new(&self.pool, &self.heard, &integration.external_id, &token, self.max_backoff, self.lease);
+        let keys = gate::keys(&integration.external_id, app_id.as_deref(), &token);
+        let gate = Gate::new(&self.pool, &self.heard, keys, self.max_backoff, self.lease);
         let access =
             Access { token: &token, external_id: &integration.external_id, gate: Some(&gate), observer: &|_| () };
         let fetch = Fetch { fetcher: self, lease, integration: &integration, access, today };
@@ -220,8 +220,8 @@ impl Fetcher {
         }
     }
 
-    /// The integration and its token, if its jobs may run.
-    async fn integration(&self, lease: &Lease) -> Result<(Integration, SecretString), Stop> {
+    /// The integration, its token, and the app that this was made for where that is known; if its jobs may run.
+    async fn integration(&self, lease: &Lease) -> Result<(Integration, AccessToken, Option<String>), Stop> {
         let found = self.answered(accounts::integration(&self.pool, lease.integration_id)).await?;
         let Some(integration) = found else {
             return Err(give_up("disconnected", "the integration is gone"));
@@ -234,7 +234,10 @@ impl Fetcher {
             ));
         }
         match self.answered(accounts::token(&self.pool, &self.keys, &integration)).await? {
-            Some(Ok(token)) => Ok((integration, token)),
+            Some(Ok(kept)) => {
+                let token = AccessToken::of(kept.token, kept.app_id.as_deref(), self.app.as_ref());
+                Ok((integration, token, kept.app_id))
+            }
             Some(Err(error)) => Err(give_up("token", &error.to_string())),
             None => Err(give_up("token", "the integration has no token: connect it again")),
         }

@@ -1,7 +1,5 @@
 use std::collections::HashSet;
 
-use secrecy::SecretString;
-
 use crate::account::AdAccount;
 use crate::authorization::Authorization;
 use crate::client::{MetaApi, check_ad_account_id};
@@ -9,6 +7,7 @@ use crate::errors::Error;
 use crate::json::Object;
 use crate::list::List;
 use crate::patience::{Observer, Progress};
+use crate::proof::AccessToken;
 
 /// Ad accounts a page, and what is asked for where Meta finds that too much; 25 is what Meta takes itself.
 const PAGE_LIMITS: [u32; 2] = [100, 25];
@@ -21,7 +20,7 @@ impl MetaApi {
     /// One that cannot be connected for what Meta says of it (no currency, no time zone, no sound id) is left out, and
     /// told as [`Progress::LeftOut`] and in the log: the others are good. An entry that moves between two pages comes
     /// once; one that moves out of sight is missing until somebody asks again.
-    pub async fn ad_accounts(&self, token: &SecretString, observer: Observer<'_>) -> Result<Vec<AdAccount>, Error> {
+    pub async fn ad_accounts(&self, token: &AccessToken, observer: Observer<'_>) -> Result<Vec<AdAccount>, Error> {
         let about = "the token's ad accounts";
         let auth = Authorization::new(token, about)?;
         let mut patience = self.short_patience(about.into(), observer);

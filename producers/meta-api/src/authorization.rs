@@ -2,21 +2,29 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::errors::{Error, Refusal};
+use crate::proof::AccessToken;
 use crate::secrets::Secrets;
 
-/// The token as a header, and the means to take it out of whatever Meta says.
+/// The token as a header, its proof as a parameter, and the means to take both out of whatever Meta says.
 pub(crate) struct Authorization {
     header: HeaderValue,
+    proof: Option<SecretString>,
     pub(crate) secrets: Secrets,
 }
 
 impl Authorization {
-    pub(crate) fn new(token: &SecretString, about: &str) -> Result<Self, Error> {
-        let header = bearer(token).map_err(|problem| Error::Token {
-            about: about.into(),
-            refusal: Box::new(Refusal { message: format!("the token {problem}"), ..Refusal::default() }),
-        })?;
-        Ok(Authorization { header, secrets: Secrets::new([(token, "[token]")]) })
+    pub(crate) fn new(token: &AccessToken, about: &str) -> Result<Self, Error> {
+        let header = check(token, about)?;
+        let proof = token.proof().cloned();
+        let secrets: &SecretString = token;
+        let secrets = [(secrets, "[token]")].into_iter().chain(proof.iter().map(|proof| (proof, "[proof]")));
+        let secrets = Secrets::new(secrets);
+        Ok(Authorization { header, proof, secrets })
+    }
+
+    /// The parameters that every call with this token has, whatever it asks for.
+    pub(crate) fn parameters(&self) -> Option<(&'static str, &str)> {
+        self.proof.as_ref().map(|proof| ("appsecret_proof", proof.expose_secret()))
     }
 
     pub(crate) fn header(&self) -> HeaderValue {
@@ -27,6 +35,14 @@ impl Authorization {
     pub(crate) fn clean(&self, text: &str) -> String {
         self.secrets.clean(text)
     }
+}
+
+/// The header of a token; else that it is refused before anything is sent.
+pub(crate) fn check(token: &SecretString, about: &str) -> Result<HeaderValue, Error> {
+    bearer(token).map_err(|problem| Error::Token {
+        about: about.into(),
+        refusal: Box::new(Refusal { message: format!("the token {problem}"), ..Refusal::default() }),
+    })
 }
 
 /// The header of a token; else what is wrong with the token, in words that follow its name.

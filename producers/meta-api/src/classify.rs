@@ -77,18 +77,8 @@ fn by_code(said: &Said<'_>) -> Option<(Class, &'static str)> {
         }
         (1, _) if reduces() => (TooMuchData, "it is asked for in smaller parts, by itself"),
 
-        (190, Some(463)) => (Token, "the access token has expired: connect again with a new one"),
-        (190, Some(460)) => {
-            (Token, "its user has changed the password, which ends the access token: connect again with a new one")
-        }
-        (190, Some(458)) => (Token, "its user has removed the Meta app: connect again, and let it read ads"),
-        (190, Some(493)) => (Token, "its user's consent of 90 days is over: that user must connect again"),
-        (190 | 102, _) => (Token, "the access token is good for nothing any more: connect again with a new token"),
-        (10 | 200..=299, _) | (100, Some(3_191_001)) => (
-            Permission,
-            "the token needs the permission ads_read, which its user grants by connecting again, and the user a role on the \
-             ad account, which an admin of it gives",
-        ),
+        (190 | 102, _) => (Token, renewal(said.code, said.subcode)),
+        (10 | 200..=299, _) | (100, Some(3_191_001)) => (Permission, consent(said.code, said.subcode)),
         (2, Some(1_504_041)) => (WrongRequest, "these fields and windows do not go together: ask for others"),
         (2, Some(1_504_042)) => (WrongRequest, "such a combination of fields is not answered: ask for fewer of them"),
         (3018, _) => (WrongRequest, "Meta keeps 37 months, ask for a later day"),
@@ -118,12 +108,58 @@ fn by_status(said: &Said<'_>) -> (Class, &'static str) {
         _ if said.status.is_some_and(|status| status >= 500 || status == 408) => (Transient, passes),
         // A page for people, or half an answer, with a status that says nothing: what stands in front of Meta is ill.
         (None, _) if said.status.is_some_and(|status| status < 300) => (Transient, passes),
-        (None, _) if said.status == Some(401) => (Token, "connect again with a new token"),
-        (None, _) if said.status == Some(403) => {
-            (Permission, "the token's user needs a role on the ad account, which an admin of it gives")
-        }
+        (None, _) if said.status == Some(401) => (Token, renewal(None, None)),
+        (None, _) if said.status == Some(403) => (Permission, consent(None, None)),
         (None, _) => (WrongRequest, "check META_API_BASE_URL"),
         _ => (WrongRequest, "it would be refused again: look the code up in Meta's documents, and report it"),
+    }
+}
+
+/// Who must do what about a token that is worth nothing any more.
+pub(crate) fn renewal(code: Option<i64>, subcode: Option<i64>) -> &'static str {
+    match (code, subcode) {
+        (Some(190), Some(463)) => {
+            "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad account must connect again \
+             with a new token"
+        }
+        (Some(190), Some(460)) => {
+            "the password of the person it belongs to was changed, which ends every token of theirs, so they must connect again \
+             with a new token"
+        }
+        (Some(190), Some(458)) => {
+            "the person it belongs to has removed the app from their Facebook account, so they must connect again with a new \
+             token, and leave the app in"
+        }
+        (Some(190), Some(459 | 464)) => {
+            "Facebook wants something confirmed by the person it belongs to, so they must sign in at facebook.com first, and then \
+             connect again with a new token"
+        }
+        (Some(190), Some(493)) => {
+            "the person it belongs to was not there for 90 days, which ends its access to data, so they must connect again with a \
+             new token"
+        }
+        (Some(190), Some(467)) | (Some(102), _) => {
+            "its session was ended, as by a logout, so somebody with a role on the ad account must connect again with a new token"
+        }
+        _ => "somebody with a role on the ad account must connect again with a new token",
+    }
+}
+
+/// Who must do what about a token that is good and may not read this.
+pub(crate) fn consent(code: Option<i64>, subcode: Option<i64>) -> &'static str {
+    match (code, subcode) {
+        (Some(100), Some(3_191_001)) | (Some(272..=275), _) => {
+            "the person it belongs to has no role on the ad account, so an admin of the ad account must give them one in Meta's \
+             Business settings, and then somebody must connect again"
+        }
+        (Some(10), _) => {
+            "the person it belongs to must connect again and leave the permission ads_read on; if it stays so, an admin of the Meta \
+             app must see that the app has access to the Marketing API"
+        }
+        _ => {
+            "it needs the permission ads_read, which the person it belongs to grants by connecting again, and that person a role \
+             on the ad account, which an admin of it gives in Meta's Business settings before they connect again"
+        }
     }
 }
 
@@ -245,11 +281,7 @@ mod tests {
             classify(&Said { status: Some(400), code: Some(code), subcode, is_transient: false, body: "" }).sentence
         };
         for (code, subcode, said) in [
-            (190, Some(463), "has expired: connect again"),
-            (190, Some(460), "changed the password"),
-            (190, Some(458), "removed the Meta app"),
-            (190, Some(493), "90 days"),
-            (190, Some(467), "connect again with a new token"),
+            (190, Some(463), "has expired"),
             (200, None, "ads_read"),
             (613, None, "limits against abuse"),
             (4, Some(1_504_022), "whole Meta app"),

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::authorization::Authorization;
 use crate::config::{ClientConfig, ConfigError};
 use crate::errors::Error;
 use crate::patience::{Observer, Patience};
+use crate::proof::AccessToken;
 use crate::transport::{Answer, Transport};
 
 /// The client. One serves any number of tokens and ad accounts at once, and keeps connections open.
@@ -84,7 +83,7 @@ impl MetaApi {
 const SHORT_WAIT: Duration = Duration::from_secs(15);
 
 /// What every question about an ad account begins with: the id, checked, for it becomes a part of the path.
-pub(crate) fn authorize(token: &SecretString, external_id: &str, about: &str) -> Result<Authorization, Error> {
+pub(crate) fn authorize(token: &AccessToken, external_id: &str, about: &str) -> Result<Authorization, Error> {
     check_ad_account_id(external_id)?;
     Authorization::new(token, about)
 }

@@ -48,7 +48,7 @@ impl Default for ClientConfig {
             max_total_wait: Duration::from_secs(30 * 60),
             page_limit: 500,
             max_pages: 2_000,
-            report_stuck_after: Duration::from_secs(10 * 60),
+            report_stuck_after: Duration::from_secs(5 * 60),
             report_within: Duration::from_secs(2 * 3600),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(120),

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::classify::Class;
+use crate::classify::{Class, consent, renewal};
 
 /// What Meta said when it refused: its own words, with every secret taken out, on one line, and cut at 300 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,9 +41,10 @@ impl fmt::Display for Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The integration needs a new token; its jobs stop.
-    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", advice(refusal))]
+    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", renewal(refusal.code, refusal.subcode))]
     Token { about: String, refusal: Box<Refusal> },
-    #[error("Meta does not let this token read {about} ({refusal}): {}", advice(refusal))]
+    /// The integration needs somebody's consent; its jobs stop.
+    #[error("Meta does not let this token read {about} ({refusal}): {}", consent(refusal.code, refusal.subcode))]
     Permission { about: String, refusal: Box<Refusal> },
     /// Gave up waiting. `retry_after` is what the headers asked for at last, not capped: the run may wait that long.
     #[error(
@@ -165,5 +166,55 @@ impl Error {
 }
 
 fn advice(refusal: &Refusal) -> &'static str {
-    if refusal.sentence.is_empty() { "connect again with a new token" } else { refusal.sentence }
+    refusal.sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_says_who_must_do_what() {
+        for (code, subcode, said) in [
+            (
+                Some(190),
+                Some(463),
+                "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad",
+            ),
+            (Some(190), Some(460), "the password of the person it belongs to was changed"),
+            (Some(190), Some(458), "has removed the app from their Facebook account, so they must connect again"),
+            (Some(190), Some(459), "they must sign in at facebook.com first"),
+            (Some(190), Some(464), "they must sign in at facebook.com first"),
+            (Some(190), Some(467), "its session was ended"),
+            (Some(190), Some(493), "was not there for 90 days"),
+            (Some(190), None, "somebody with a role on the ad account must connect again"),
+            (Some(190), Some(1), "somebody with a role on the ad account must connect again"),
+            (Some(102), None, "its session was ended"),
+            (None, None, "somebody with a role on the ad account must connect again"),
+        ] {
+            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let error = Error::Token { about: "ad account act_1".into(), refusal }.to_string();
+            assert!(error.starts_with("Meta refuses the access token when asked for ad account act_1"), "{error}");
+            assert!(error.contains(said) && error.contains("with a new token"), "{code:?}/{subcode:?}: {error}");
+            assert!(!error.contains("  "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_says_who_must_do_what() {
+        for (code, subcode, said) in [
+            (Some(10), None, "the person it belongs to must connect again and leave the permission ads_read on"),
+            (Some(100), Some(3_191_001), "an admin of the ad account must give them one in Meta's Business settings"),
+            (Some(273), None, "an admin of the ad account must give them one in Meta's Business settings"),
+            (Some(200), None, "ads_read, which the person it belongs to grants by connecting again"),
+            (Some(294), None, "a role on the ad account, which an admin of it gives"),
+            (None, None, "a role on the ad account, which an admin of it gives"),
+        ] {
+            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let error = Error::Permission { about: "ad account act_1".into(), refusal }.to_string();
+            assert!(error.starts_with("Meta does not let this token read ad account act_1 ("), "{error}");
+            assert!(error.contains(said) && error.contains("connect"), "{code:?}/{subcode:?}: {error}");
+            assert!(!error.contains("  "), "{error}");
+        }
+    }
 }

@@ -3,7 +3,6 @@ use std::ops::RangeInclusive;
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
-use secrecy::SecretString;
 
 use crate::client::{MetaApi, authorize};
 use crate::errors::Error;
@@ -12,6 +11,7 @@ use crate::json::{Object, unquoted};
 use crate::list::{Page, Problem};
 use crate::paging::{self, Doubles, Question};
 use crate::patience::{Observer, Progress};
+use crate::proof::AccessToken;
 use crate::report;
 use crate::rows::Rows;
 
@@ -32,7 +32,7 @@ pub struct InsightsQuery {
 /// Who asks about which ad account.
 #[derive(Clone, Copy)]
 pub struct Access<'a> {
-    pub token: &'a SecretString,
+    pub token: &'a AccessToken,
     /// `act_…`.
     pub external_id: &'a str,
     /// Who lets the requests out; without one each call has its own patience.
@@ -187,7 +187,7 @@ impl MetaApi {
     /// without delivery proves it too.
     pub async fn insights_readable(
         &self,
-        token: &SecretString,
+        token: &AccessToken,
         external_id: &str,
         date: NaiveDate,
     ) -> Result<(), Error> {

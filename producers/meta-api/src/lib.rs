@@ -8,8 +8,8 @@
 //!
 //! Reading order: `insights.rs` (a window of days of one ad account), `client.rs` (one question, asked until it is answered),
 //! `classify.rs` (what an error means), `gate.rs` (who lets requests out), `patience.rs` (how long to wait where nobody
-//! does). For the connect flow: `oauth.rs`,
-//! `token.rs`, `ad_accounts.rs`.
+//! does). For the connect flow: `oauth.rs`, `token.rs`, `proof.rs` (what goes along with a token of our own app),
+//! `ad_accounts.rs`.
 
 mod account;
 mod ad_accounts;
@@ -25,6 +25,7 @@ mod list;
 mod oauth;
 mod paging;
 mod patience;
+mod proof;
 mod report;
 mod rows;
 mod secrets;
@@ -41,5 +42,6 @@ pub use gate::{Closed, Gate, Passing, Quota, Throttle};
 pub use insights::{Access, ControlTotal, DayAnswer, InsightsQuery, Shape, Totals, Way};
 pub use oauth::{App, GrantedToken, dialog_refusal};
 pub use patience::{Observer, Progress};
+pub use proof::AccessToken;
 pub use rows::Rows;
-pub use token::TokenFacts;
+pub use token::{TokenFacts, ToldBy};

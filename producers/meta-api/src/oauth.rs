@@ -4,7 +4,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::authorization::{Authorization, bearer};
+use crate::authorization::{bearer, check};
 use crate::classify::Class;
 use crate::client::MetaApi;
 use crate::config::META_HOST;
@@ -102,7 +102,7 @@ impl MetaApi {
         let mut patience = self.short_patience("a long-lived token".into(), &|_| ());
         app.check()?;
         // For what it refuses: nothing is sent in a header here.
-        Authorization::new(token, &patience.about)?;
+        check(token, &patience.about)?;
         let secrets = Secrets::new([(token, "[token]"), (&app.app_secret, "[app secret]")]);
         let form = [
             ("grant_type", "fb_exchange_token"),

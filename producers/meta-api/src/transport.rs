@@ -120,7 +120,8 @@ impl Transport {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        let request = self.http.get(self.url(path)).query(query).header(AUTHORIZATION, auth.header());
+        let request = self.http.get(self.url(path)).query(query).query(&auth.parameters().as_slice());
+        let request = request.header(AUTHORIZATION, auth.header());
         self.traced(&auth.secrets, path, request, self.max_body_bytes).await
     }
 
@@ -131,7 +132,9 @@ impl Transport {
         path: &str,
         form: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        let request = self.http.post(self.url(path)).form(form).header(AUTHORIZATION, auth.header());
+        let form = form.iter().map(|(key, value)| (*key, value.as_str())).chain(auth.parameters());
+        let request = self.http.post(self.url(path)).form(&form.collect::<Vec<_>>());
+        let request = request.header(AUTHORIZATION, auth.header());
         self.traced(&auth.secrets, path, request, self.max_body_bytes).await
     }
 

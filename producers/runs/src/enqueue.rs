@@ -56,6 +56,9 @@ pub struct FillEvent<'a> {
 }
 
 /// Asks for the fill that follows from an event, once an event; `None` when that was done before.
+///
+/// Where the integration was fetched before, days may have been missed that are older than the fill's: then the fresh days
+/// are asked for too, because they bring all that is owed.
 pub async fn enqueue_fill(
     pool: &PgPool,
     account_id: Uuid,
@@ -87,6 +90,16 @@ pub async fn enqueue_fill(
     if first.rows_affected() == 0 {
         tx.rollback().await?;
         return Ok(None);
+    }
+    let was_fetched = sqlx::query_scalar!(
+        r#"select exists (select from sync_cursors where account_id = $1 and integration_id = $2)
+               or exists (select from sync_days where account_id = $1 and integration_id = $2 and state <> 'published')
+               as "was_fetched!""#,
+        account_id,
+        integration_id,
+    );
+    if was_fetched.fetch_one(&mut *tx).await? {
+        enqueue_within(&mut tx, integration_id, JobType::Fresh, "connect", None).await?;
     }
     tx.commit().await?;
     Ok(Some(enqueued))

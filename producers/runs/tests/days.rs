@@ -29,7 +29,7 @@ async fn planned(pool: &PgPool, tenant: &Tenant, job: JobType, days: &[NaiveDate
 
 async fn publish(pool: &PgPool, lease: &Lease, date: NaiveDate) -> Result<Uuid> {
     let event_id = Uuid::new_v4();
-    lease.day_published(pool, &PublishedDay { date, event_id, fetched_at: now(), rows: 1 }).await?;
+    lease.days_published(pool, &[PublishedDay { date, event_id, fetched_at: now(), rows: 1 }]).await?;
     Ok(event_id)
 }
 
@@ -138,5 +138,33 @@ async fn a_published_day_that_is_not_folded_is_owed_after_a_while() -> Result<()
     assert_eq!(runs::unfolded_days(&pool, 5).await?.len(), 2, "but somebody should look");
     let figures = runs::figures(&mut *pool.acquire().await?).await?;
     assert_eq!((figures.days_owed, figures.days_failed), (3, 1));
+    Ok(())
+}
+
+/// While nothing could be fetched, days were missed that are older than the window of the run that comes next.
+#[tokio::test]
+async fn the_cursor_passes_no_day_that_was_missed_before_a_window() -> Result<()> {
+    let pool = testkit::database().await?.pool;
+    let tenant = Tenant::insert(&pool).await?;
+    let cursor = async || runs::sync_cursor(&pool, tenant.account_id, tenant.integration_id).await;
+    let run = async |job, since, until| {
+        let days: Vec<NaiveDate> = (until..=since).rev().map(days_ago).collect();
+        let lease = planned(&pool, &tenant, job, &days).await?;
+        for day in &days {
+            publish(&pool, &lease, *day).await?;
+        }
+        let window = Window { since: days[0], until: days[days.len() - 1] };
+        lease.finish(&pool, Some(window), &Ending::Through).await?;
+        anyhow::Ok(())
+    };
+    run(JobType::SevenDayFill, 19, 13).await?;
+    assert_eq!(cursor().await?, Some(days_ago(13)), "without a cursor the window's own days count");
+    run(JobType::SevenDayFill, 7, 1).await?;
+    assert_eq!(cursor().await?, Some(days_ago(13)), "five days are between them");
+    run(JobType::Settle, 12, 9).await?;
+    run(JobType::SevenDayFill, 7, 1).await?;
+    assert_eq!(cursor().await?, Some(days_ago(9)), "one is");
+    run(JobType::Fresh, 8, 1).await?;
+    assert_eq!(cursor().await?, Some(days_ago(1)));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{NaiveDate, Utc};
-use runs::{Ending, JobType, Lease, LeaseError, PublishedDay, WaitReason, Window};
+use runs::{Ending, JobType, Lease, LeaseError, PublishedDay, Throttled, WaitReason, Window};
 use sqlx::PgPool;
 use testkit::Tenant;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ async fn who_slept_past_the_lease_changes_nothing() -> Result<()> {
     let days = [day(1), day(2), day(3)];
     let sleeper = claimed(&pool, MINUTE).await?;
     assert_eq!(sleeper.plan(&pool, window(1, 3), &days).await?, days);
-    sleeper.day_published(&pool, &published(day(1))).await?;
+    sleeper.days_published(&pool, &[published(day(1))]).await?;
     expire(&pool).await?;
     let successor = claimed(&pool, MINUTE).await?;
     assert_eq!((successor.run_id, successor.attempts, successor.takeovers), (run_id, 2, 1));
@@ -66,9 +66,10 @@ async fn who_slept_past_the_lease_changes_nothing() -> Result<()> {
         |outcome: Result<(), LeaseError>| matches!(outcome, Err(LeaseError::Lost { run_id: lost }) if lost == run_id);
     ensure!(gone(sleeper.keep(&pool).await), "keep");
     ensure!(gone(sleeper.plan(&pool, window(1, 3), &days).await.map(drop)), "plan");
-    ensure!(gone(sleeper.day_published(&pool, &published(day(2))).await), "day_published");
+    ensure!(gone(sleeper.days_published(&pool, &[published(day(2))]).await), "days_published");
     ensure!(gone(sleeper.day_failed(&pool, day(2), "no").await), "day_failed");
-    ensure!(gone(sleeper.throttled(&pool, 1, 1).await), "throttled");
+    let throttled = Throttled { count: 1, wait_ms: 1, until: None };
+    ensure!(gone(sleeper.throttled(&pool, &throttled).await), "throttled");
     ensure!(gone(sleeper.wait(&pool, WaitReason::LogFull, MINUTE, "no").await), "wait");
     ensure!(gone(sleeper.give_back(&pool).await), "give_back");
     ensure!(gone(sleeper.give_way(&pool).await), "give_way");
@@ -77,12 +78,12 @@ async fn who_slept_past_the_lease_changes_nothing() -> Result<()> {
 
     // The successor goes on behind the day that was written down, and a day brought makes the deaths before it forgotten.
     assert_eq!(successor.plan(&pool, window(1, 3), &days).await?, days[1..]);
-    successor.day_published(&pool, &published(day(2))).await?;
+    successor.days_published(&pool, &[published(day(2))]).await?;
     expire(&pool).await?;
     let third = claimed(&pool, MINUTE).await?;
     assert_eq!(third.takeovers, 1);
     assert_eq!(third.plan(&pool, window(1, 3), &days).await?, days[2..]);
-    third.day_published(&pool, &published(day(3))).await?;
+    third.days_published(&pool, &[published(day(3))]).await?;
     third.finish(&pool, Some(window(1, 3)), &Ending::Through).await?;
     let run = run_of(&pool, run_id).await?;
     assert_eq!((run.status.as_str(), run.days_done, run.days_total), ("succeeded", 3, 3));
@@ -140,19 +141,19 @@ async fn a_day_that_failed_is_not_tried_again_by_its_own_run() -> Result<()> {
     let lease = claimed(&pool, MINUTE).await?;
     lease.plan(&pool, window(1, 4), &days).await?;
     lease.day_failed(&pool, day(1), "Meta refuses it").await?;
-    lease.day_published(&pool, &published(day(2))).await?;
+    lease.days_published(&pool, &[published(day(2))]).await?;
     lease.give_way(&pool).await?;
     // Meanwhile somebody else brings the third.
     asked(&pool, &tenant, JobType::Fresh, None).await?;
     let fresh = claimed(&pool, MINUTE).await?;
     assert_eq!(fresh.plan(&pool, window(3, 3), &[day(3)]).await?, [day(3)]);
-    fresh.day_published(&pool, &published(day(3))).await?;
+    fresh.days_published(&pool, &[published(day(3))]).await?;
     fresh.finish(&pool, Some(window(3, 3)), &Ending::Through).await?;
     assert_eq!(runs::sync_cursor(&pool, tenant.account_id, tenant.integration_id).await?, Some(day(3)));
 
     let lease = claimed(&pool, MINUTE).await?;
     assert_eq!(lease.plan(&pool, window(1, 4), &days).await?, [day(4)]);
-    lease.day_published(&pool, &published(day(4))).await?;
+    lease.days_published(&pool, &[published(day(4))]).await?;
     lease.finish(&pool, Some(window(1, 4)), &Ending::Through).await?;
     let run = run_of(&pool, run_id).await?;
     assert_eq!((run.status.as_str(), run.days_done, run.days_total), ("partial", 3, 4));

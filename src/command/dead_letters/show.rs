@@ -105,7 +105,7 @@ fn read(original: &Original) -> Result<Value, String> {
     let codec = headers.iter().find(|(name, _)| carries(name, DATACODEC));
     let codec = codec.map_or("plain", |(_, value)| value.as_str()).parse().map_err(said)?;
     let json = payload::decode(codec, &original.payload, MOST_BYTES).map_err(said)?;
-    serde_json::from_slice(&json).map_err(|error| format!("payload is not JSON: {error}"))
+    serde_json::from_str(&payload::text(&json)).map_err(|error| format!("payload is not JSON: {error}"))
 }
 
 fn said(error: payload::PayloadError) -> String {

@@ -182,7 +182,7 @@ impl Throttle {
 
 impl Hint {
     /// Whether a client can know from it when the block ends.
-    pub(super) fn tells_end(self) -> bool {
+    pub fn tells_end(self) -> bool {
         matches!(self, Hint::AdAccountUsage | Hint::RetryAfter | Hint::BusinessUseCaseUsage)
     }
 

@@ -3,11 +3,13 @@
 //!
 //! A [`World`] says what is true of the ad accounts; [`Graph`] answers questions about it as Meta does, traps included:
 //! ids that no float holds, names that no `jsonb` holds, bare numbers, overlapping action types, `paging.next` with the
-//! token in it, error messages that quote the token. People grant access in its dialog, and codes become tokens. A
-//! [`Failure`] makes it answer badly for a while, and every question is [`Recorded`]. What must not live here: anything
-//! that knows our tables or events.
+//! token in it, error messages that quote the token, reports that call themselves completed too early. People grant access
+//! in its dialog, and codes become tokens. A [`Failure`] makes it answer badly for a while, [`Faults`] by chance, a
+//! [`Quota`] whoever asks too much; [`Limits`] say what is too large for one call. Every question is [`Recorded`], and
+//! [`Counts`] say which of them were needed. What must not live here: anything that knows our tables or events.
 //!
-//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, one answer), `failure.rs`.
+//! Reading order: `world.rs`, `access.rs` (who may ask), `respond.rs` (one question, what befalls it), `answer.rs` (a good
+//! answer), `reports.rs`, `failure.rs`, `faults.rs`, `blocks.rs`, `counts.rs`.
 
 mod access;
 mod answer;
@@ -22,6 +24,7 @@ mod dialog;
 mod failure;
 mod faults;
 mod limits;
+mod long_names;
 mod name;
 mod oauth;
 mod pages;
@@ -134,6 +137,34 @@ impl Graph {
         let mut world = lock(&self.inside.world);
         lock(&self.inside.rendered).clear();
         change(&mut world)
+    }
+
+    /// Renders the answer to a question, but for every day of every ad account, so that a
+    /// [`cached`](World::cached) world answers it without work, also for windows of several days. The question is the
+    /// query of a call, decoded or not; `time_range`, `limit` and whatever is missing do not matter. Returns how many
+    /// rows that are.
+    ///
+    /// # Errors
+    /// When Meta would refuse the question.
+    pub fn warm(&self, query: &str) -> Result<usize> {
+        let is_kept = |b: u8| b.is_ascii_alphanumeric() || b"-._~%&=+,".contains(&b);
+        let encoded: String =
+            query.bytes().map(|b| if is_kept(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+        let uri: Uri = format!("/?{encoded}").parse().context("the query")?;
+        let Query(mut query) = Query::<Vec<(String, String)>>::try_from_uri(&uri).context("the query")?;
+        query.retain(|(key, _)| !["level", "time_range", "time_increment"].contains(&key.as_str()));
+        for (key, value) in
+            [("level", "ad"), ("time_increment", "1"), ("time_range", r#"{"since":"2026-01-01","until":"2026-01-01"}"#)]
+        {
+            query.push((key.into(), value.into()));
+        }
+        let mut world = lock(&self.inside.world);
+        // The day stands for every other one: how old it is does not matter.
+        let today = world.today.take();
+        let ask = ask::parse(query.iter(), &world);
+        world.today = today;
+        let (ask, _) = ask.map_err(|refusal| anyhow::anyhow!("the query is refused: {}", refusal.message))?;
+        Ok(lock(&self.inside.rendered).warm(&world, &ask))
     }
 
     /// Answers the dialog at this address as a person would, without a browser: returns where that would be sent, which

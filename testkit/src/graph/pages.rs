@@ -91,7 +91,7 @@ pub(super) fn report_rows(
     let Report { external_id, ask, .. } = report;
     let rows = rendered.rows(world, external_id, ask);
     if readable == Readable::Half {
-        let half = RowSet::new((0..rows.len() / 2).map(|i| rows.row(i)));
+        let half: RowSet = (0..rows.len() / 2).map(|i| rows.row(i)).collect();
         return Ok((page(&half, &paging, turn)?.0, None));
     }
     let (body, is_last) = page(&rows, &paging, turn)?;
@@ -103,7 +103,7 @@ pub(super) fn report_rows(
 /// The answer about a list that hangs on the token; the rows are made for the fields that are asked for.
 pub(super) fn list(turn: &Turn<'_>, rows: impl FnOnce(&str) -> Result<Vec<String>, Refusal>) -> Result<Bytes, Refusal> {
     let (fields, paging) = list_parameters(turn)?;
-    Ok(page(&RowSet::new(rows(fields)?), &paging, turn)?.0)
+    Ok(page(&rows(fields)?.into_iter().collect(), &paging, turn)?.0)
 }
 
 /// The fields and the page that a list is asked for.

@@ -1,7 +1,6 @@
 //! Rows as JSON text. Text, because names can hold what no JSON value of Rust's does, and because tests compare bytes.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::NaiveDate;
@@ -26,28 +25,34 @@ impl World {
         (0..rows.len()).map(|i| rows.row(i).to_vec()).collect()
     }
 
+    /// The rows of the whole window, in their order.
     pub(super) fn row_set(&self, external_id: &str, ask: &Ask) -> RowSet {
-        let Some(account) = self.ad_accounts.get(external_id) else { return RowSet::default() };
-        let days = dates(&(ask.since..=ask.until));
-        let mut found: Vec<Found<'_>> = days.flat_map(|date| self.found(external_id, date, ask)).collect();
+        let days = dates(&(ask.since..=ask.until)).map(|date| self.rows_of_day(external_id, date, ask));
+        RowSet::of_window(&days.collect::<Vec<_>>(), self.mixed_days)
+    }
+
+    /// The rows of one day, in their order.
+    pub(super) fn rows_of_day(&self, external_id: &str, date: NaiveDate, ask: &Ask) -> RowSet {
+        let mut rows = RowSet::default();
+        let Some(account) = self.ad_accounts.get(external_id) else { return rows };
+        let mut found = self.found(external_id, date, ask);
         // A stable sort: what one ad has on one day twice stays in its order.
-        match self.mixed_days {
-            true => found.sort_by_key(|row| row.place),
-            false => found.sort_by_key(|row| (row.date, row.place)),
-        }
-        let mut by_day = BTreeMap::new();
-        for row in &found {
-            *by_day.entry(row.date).or_default() += 1;
-        }
-        let rows = found.iter().map(|Found { date, what, .. }| {
+        found.sort_by_key(|row| row.place);
+        let mut json = String::new();
+        for Found { place, what } in &found {
             let (ad, delivery) = match what {
-                What::Raw(row) => return Cow::Borrowed(row.as_slice()),
+                What::Raw(row) => {
+                    rows.push(*place, row);
+                    continue;
+                }
                 What::Ad(ad, delivery) => (Some(*ad), *delivery),
                 What::Account(sum) => (None, sum),
             };
-            Cow::Owned(Subject { external_id, account, ad, date: *date, delivery }.row(ask).into_bytes())
-        });
-        RowSet::new(rows).with_days(by_day)
+            json.clear();
+            Subject { external_id, account, ad, date, delivery }.write(ask, &mut json);
+            rows.push(*place, json.as_bytes());
+        }
+        rows.all_of(date)
     }
 
     /// How many rows answer the question, without making them.
@@ -66,21 +71,18 @@ impl World {
                 sum += delivery;
                 sum
             });
-            let row = sum.has_row().then(|| Found { place: place(None, date), date, what: What::Account(sum) });
+            let row = sum.has_row().then(|| Found { place: place(None, date), what: What::Account(sum) });
             return row.into_iter().collect();
         }
         let raw = self.raw_rows.get(&(external_id.to_owned(), date));
         let is_raw = |ad: &Ad| raw.is_some_and(|raw| raw.iter().any(|row| row.ad_id == ad.id));
-        let made = delivered.filter(|(ad, _)| !is_raw(ad)).map(|(ad, delivery)| Found {
-            place: place(Some(&ad.id), date),
-            date,
-            what: What::Ad(ad, delivery),
-        });
-        let raw = raw.into_iter().flatten().map(|RawRow { ad_id, json }| Found {
-            place: place(Some(ad_id), date),
-            date,
-            what: What::Raw(json),
-        });
+        let made = delivered
+            .filter(|(ad, _)| !is_raw(ad))
+            .map(|(ad, delivery)| Found { place: place(Some(&ad.id), date), what: What::Ad(ad, delivery) });
+        let raw = raw
+            .into_iter()
+            .flatten()
+            .map(|RawRow { ad_id, json }| Found { place: place(Some(ad_id), date), what: What::Raw(json) });
         made.chain(raw).collect()
     }
 }
@@ -89,7 +91,6 @@ impl World {
 struct Found<'a> {
     /// Where it comes among the others.
     place: u64,
-    date: NaiveDate,
     what: What<'a>,
 }
 
@@ -114,59 +115,69 @@ struct Subject<'a> {
     delivery: &'a Delivery,
 }
 
+// Writing to a String cannot fail.
 impl Subject<'_> {
-    fn row(&self, ask: &Ask) -> String {
-        let fields =
-            ask.fields.iter().map(String::as_str).filter(|field| !matches!(*field, "date_start" | "date_stop"));
-        let mut members: Vec<String> =
-            fields.filter_map(|field| Some(format!(r#""{field}":{}"#, self.field(field, &ask.windows)?))).collect();
-        members.push(format!(r#""date_start":"{0}","date_stop":"{0}""#, self.date));
-        format!("{{{}}}", members.join(","))
-    }
-
-    /// The JSON of a field; `None` where Meta leaves it out.
-    fn field(&self, field: &str, windows: &[String]) -> Option<String> {
-        let of_ad = |value: fn(&Ad) -> &str| self.ad.map(|ad| value(ad).to_owned());
-        let quoted = |text: String| format!(r#""{text}""#);
-        match field {
-            "account_id" => Some(quoted(self.external_id.trim_start_matches("act_").into())),
-            "account_name" => Some(self.account.name.json().into()),
-            "account_currency" => Some(quoted(self.account.currency.clone())),
-            "campaign_id" => of_ad(|ad| &ad.campaign_id).map(quoted),
-            "campaign_name" => of_ad(|ad| ad.campaign_name.json()),
-            "adset_id" => of_ad(|ad| &ad.adset_id).map(quoted),
-            "adset_name" => of_ad(|ad| ad.adset_name.json()),
-            "ad_id" => of_ad(|ad| &ad.id).map(quoted),
-            "ad_name" => of_ad(|ad| ad.name.json()),
-            "attribution_setting" => self.ad.map(|_| quoted("7d_click_1d_view".into())),
-            "spend" => Some(quoted(self.delivery.spend.to_string())),
-            "impressions" => Some(self.count(self.delivery.impressions)),
-            "reach" => self.metric(self.delivery.reach),
-            "clicks" => self.metric(self.delivery.clicks),
-            "inline_link_clicks" => self.metric(self.delivery.link_clicks),
-            "actions" => self.actions(windows, |sales| Decimal::from(sales.count), true),
-            "action_values" => self.actions(windows, |sales| sales.value, false),
-            _ => None,
+    fn write(&self, ask: &Ask, out: &mut String) {
+        out.push('{');
+        for field in ask.fields.iter().filter(|field| !matches!(field.as_str(), "date_start" | "date_stop")) {
+            let start = out.len();
+            let _ = write!(out, r#""{field}":"#);
+            if self.write_field(field, &ask.windows, out) {
+                out.push(',');
+            } else {
+                out.truncate(start);
+            }
         }
+        let _ = write!(out, r#""date_start":"{0}","date_stop":"{0}"}}"#, self.date);
     }
 
-    fn count(&self, count: u64) -> String {
-        if self.ad.is_some_and(|ad| ad.bare_numbers) { count.to_string() } else { format!(r#""{count}""#) }
+    /// The JSON of a field; false where Meta leaves it out.
+    fn write_field(&self, field: &str, windows: &[String], out: &mut String) -> bool {
+        let delivery = self.delivery;
+        let quoted = |text: &str, out: &mut String| out.extend(["\"", text, "\""]);
+        match (field, self.ad) {
+            ("account_id", _) => quoted(self.external_id.trim_start_matches("act_"), out),
+            ("account_name", _) => out.push_str(self.account.name.json()),
+            ("account_currency", _) => quoted(&self.account.currency, out),
+            ("campaign_id", Some(ad)) => quoted(&ad.campaign_id, out),
+            ("campaign_name", Some(ad)) => out.push_str(ad.campaign_name.json()),
+            ("adset_id", Some(ad)) => quoted(&ad.adset_id, out),
+            ("adset_name", Some(ad)) => out.push_str(ad.adset_name.json()),
+            ("ad_id", Some(ad)) => quoted(&ad.id, out),
+            ("ad_name", Some(ad)) => out.push_str(ad.name.json()),
+            ("attribution_setting", Some(_)) => quoted("7d_click_1d_view", out),
+            ("spend", _) => drop(write!(out, r#""{}""#, delivery.spend)),
+            ("impressions", _) => self.write_count(delivery.impressions, out),
+            ("reach", _) if delivery.reach > 0 => self.write_count(delivery.reach, out),
+            ("clicks", _) if delivery.clicks > 0 => self.write_count(delivery.clicks, out),
+            ("inline_link_clicks", _) if delivery.link_clicks > 0 => self.write_count(delivery.link_clicks, out),
+            ("actions", _) => return self.write_actions(windows, |sales| sales.count.into(), true, out),
+            ("action_values", _) => return self.write_actions(windows, |sales| sales.value, false, out),
+            _ => return false,
+        }
+        true
     }
 
-    fn metric(&self, count: u64) -> Option<String> {
-        (count > 0).then(|| self.count(count))
+    fn write_count(&self, count: u64, out: &mut String) {
+        let quote = if self.ad.is_some_and(|ad| ad.bare_numbers) { "" } else { "\"" };
+        let _ = write!(out, "{quote}{count}{quote}");
     }
 
-    /// A list of overlapping action types; `None` when it is empty.
-    fn actions(&self, windows: &[String], of: impl Fn(Sales) -> Decimal, with_clicks: bool) -> Option<String> {
-        let mut entries = Vec::new();
+    /// A list of overlapping action types; false when it is empty.
+    fn write_actions(
+        &self,
+        windows: &[String],
+        of: impl Fn(Sales) -> Decimal,
+        with_clicks: bool,
+        out: &mut String,
+    ) -> bool {
+        let start = out.len();
         let clicks = self.delivery.link_clicks;
         if with_clicks && clicks > 0 {
             // Clicks happen at once: the same in every click window.
             for action_type in ["link_click", "post_engagement"] {
                 let within = |window: &str| window.contains("click").then(|| clicks.into());
-                entries.push(entry(action_type, clicks.into(), windows, within));
+                write_entry(action_type, clicks.into(), windows, within, out);
             }
         }
         let purchases = &self.delivery.purchases;
@@ -184,21 +195,34 @@ impl Subject<'_> {
             let value = of(part.of(purchases.unified()));
             if value > Decimal::ZERO {
                 let within = |window: &str| purchases.within(window).map(|sales| of(part.of(sales)));
-                entries.push(entry(action_type, value, windows, within));
+                write_entry(action_type, value, windows, within, out);
             }
         }
-        (!entries.is_empty()).then(|| format!("[{}]", entries.join(",")))
+        let has_any = out.len() > start;
+        if has_any {
+            // The first comma becomes the bracket.
+            out.replace_range(start..=start, "[");
+            out.push(']');
+        }
+        has_any
     }
 }
 
-fn entry(action_type: &str, value: Decimal, windows: &[String], within: impl Fn(&str) -> Option<Decimal>) -> String {
-    let mut json = format!(r#"{{"action_type":"{action_type}","value":"{}""#, value.normalize());
+/// With a comma before it.
+fn write_entry(
+    action_type: &str,
+    value: Decimal,
+    windows: &[String],
+    within: impl Fn(&str) -> Option<Decimal>,
+    out: &mut String,
+) {
+    let _ = write!(out, r#",{{"action_type":"{action_type}","value":"{}""#, value.normalize());
     for window in windows {
         if let Some(value) = within(window).filter(|value| *value > Decimal::ZERO) {
-            json += &format!(r#","{window}":"{}""#, value.normalize());
+            let _ = write!(out, r#","{window}":"{}""#, value.normalize());
         }
     }
-    json + "}"
+    out.push('}');
 }
 
 /// The share of an action type in all purchases: every third is made on Meta itself.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use events::Claim;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -11,7 +12,10 @@ use uuid::Uuid;
 pub(crate) struct InStream {
     pub event_id: Uuid,
     pub sequence: u64,
+    /// Of its payload, wherever that is; empty where it is not to be had.
     pub sha256: Vec<u8>,
+    /// Where its payload is, if not in the message.
+    pub claim: Option<Claim>,
     pub headers: BTreeMap<String, String>,
     /// Headers and payload.
     pub bytes: u64,
@@ -184,7 +188,7 @@ mod tests {
     /// A message that carries these bytes.
     fn message(id: u128, sequence: u64, bytes: u8) -> InStream {
         let headers = BTreeMap::from([("ce-id".to_owned(), id.to_string())]);
-        InStream { event_id: Uuid::from_u128(id), sequence, sha256: vec![bytes], headers, bytes: 1 }
+        InStream { event_id: Uuid::from_u128(id), sequence, sha256: vec![bytes], claim: None, headers, bytes: 1 }
     }
 
     /// A row that was written with one content and has another now.

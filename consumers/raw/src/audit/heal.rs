@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use events::subject::AccountDay;
-use jetstream::{Message, PUBLISH_WITHIN, PublishError};
+use jetstream::{ClaimError, Message, PUBLISH_WITHIN, PublishError};
 
 use super::compare::{Compared, Difference, InStream, Kind};
 use super::{Audit, AuditError, read};
@@ -66,15 +66,44 @@ impl Audit<'_> {
     ) -> Result<(), AuditError> {
         let (mut found, mut messages) = (Vec::new(), Vec::new());
         for difference in differences {
-            if let Some(message) = self.message(difference).await? {
+            let Some(message) = self.message(difference).await? else { continue };
+            if message.claim().is_some() {
+                self.append_large(difference, message, refused).await?;
+            } else {
                 found.push(*difference);
                 messages.push(message);
             }
         }
-        let appended = append_each(self.pool, self.log.incarnation(), &messages).await?;
-        for (difference, outcome) in found.into_iter().zip(appended) {
+        self.append_messages(&found, &messages, refused).await
+    }
+
+    /// Appends one whose payload is beside it, by itself: memory holds one such.
+    async fn append_large(
+        &self,
+        difference: &Difference,
+        message: Message,
+        refused: &mut Vec<(Difference, String)>,
+    ) -> Result<(), AuditError> {
+        match self.log.whole(message).await {
+            Ok(message) => self.append_messages(&[difference], &[message], refused).await,
+            Err(ClaimError::Wire(error)) => Err(error.into()),
+            Err(lost) => {
+                refused.push((difference.clone(), lost.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn append_messages(
+        &self,
+        differences: &[&Difference],
+        messages: &[Message],
+        refused: &mut Vec<(Difference, String)>,
+    ) -> Result<(), AuditError> {
+        let appended = append_each(self.pool, self.log.incarnation(), messages).await?;
+        for (difference, outcome) in differences.iter().zip(appended) {
             if let Appended::Refused(reason) = outcome {
-                refused.push((difference.clone(), reason));
+                refused.push(((*difference).clone(), reason));
             }
         }
         Ok(())

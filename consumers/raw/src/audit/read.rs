@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::open_insights;
 use events::subject::AccountDay;
-use jetstream::{Log, Message};
+use jetstream::{ClaimError, Log, Message};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub(super) async fn stream(log: &Log, day: AccountDay) -> Result<(Vec<InStream>,
     while let Some(message) = log.next(&subject, sequence).await? {
         sequence = message.sequence + 1;
         match event_id(&message) {
-            Some(event_id) => events.push(in_stream(event_id, &message)),
+            Some(event_id) => events.push(in_stream(log, event_id, &message).await?),
             None => no_events += 1,
         }
     }
@@ -34,16 +34,22 @@ fn event_id(message: &Message) -> Option<Uuid> {
     Some(open_insights(&message.attributes().ok()?).ok()?.event_id)
 }
 
-fn in_stream(event_id: Uuid, message: &Message) -> InStream {
+/// A payload that travelled beside its event is hashed where it is; one that is not to be had, or is not what it is named by,
+/// has no hash, and so is none that anybody recorded.
+async fn in_stream(log: &Log, event_id: Uuid, message: &Message) -> Result<InStream, AuditError> {
     let headers: BTreeMap<_, _> = message.event_header_pairs().into_iter().collect();
     let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    InStream {
-        event_id,
-        sequence: message.sequence,
-        sha256: Sha256::digest(&message.payload).to_vec(),
-        headers,
-        bytes: (header_bytes + message.payload.len()) as u64,
-    }
+    let claim = message.claim();
+    let (sha256, payload_bytes) = match &claim {
+        None => (Sha256::digest(&message.payload).to_vec(), message.payload.len() as u64),
+        Some(claim) => match log.prove(claim).await {
+            Ok(bytes) => (claim.sha256().to_vec(), bytes),
+            Err(ClaimError::Lost { .. }) => (Vec::new(), 0),
+            Err(ClaimError::Wire(error)) => return Err(error.into()),
+        },
+    };
+    let bytes = header_bytes as u64 + payload_bytes;
+    Ok(InStream { event_id, sequence: message.sequence, sha256, claim, headers, bytes })
 }
 
 /// A day's rows. PostgreSQL hashes the bytes, so that they need not travel.

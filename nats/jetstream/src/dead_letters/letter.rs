@@ -1,5 +1,5 @@
 use chrono::{DateTime, Utc};
-use events::subject;
+use events::{Claim, subject};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub struct Letter {
     pub reason: Option<String>,
     /// `None` where the letter does not say: something else than adledger wrote it.
     pub origin: Option<Origin>,
-    /// The size of the message's payload; `None` where the letter does not say and does not hold it.
+    /// The size of the message's payload; `None` where the letter does not hold it and does not say.
     pub bytes: Option<usize>,
     /// Whether the letter holds the message's headers and bytes; otherwise they are where it came from, if anywhere.
     pub is_whole: bool,
@@ -52,6 +52,7 @@ impl Letter {
         let (stream, consumer) = subject::of_dead_letter(&message.subject).unwrap_or_default();
         let is_whole = header(park::LEFT_OUT).is_none();
         let bytes = match is_whole {
+            true if message.claim().is_some() => None,
             true => Some(message.payload.len()),
             false => header(park::BYTES).and_then(|text| text.parse().ok()),
         };
@@ -76,6 +77,11 @@ impl Letter {
     /// The CloudEvents attributes of the message, where it has any.
     pub fn attributes(&self) -> Result<cloudevents::Event, events::headers::HeaderError> {
         self.message.attributes()
+    }
+
+    /// The claim of the message's payload, where that travelled beside it.
+    pub fn claim(&self) -> Option<Claim> {
+        self.message.claim()
     }
 
     pub(super) fn origin(&self) -> Result<&Origin, LetterError> {

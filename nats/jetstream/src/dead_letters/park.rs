@@ -33,7 +33,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 impl Wire {
     /// Copies `message` to the dead letters, once however often it is parked: its place in the stream is the copy's
     /// message id. A message that does not fit any more leaves its place instead of its bytes, and at worst instead of its
-    /// headers too.
+    /// headers too. A payload that travelled beside the message stays where it is: the letter has its claim.
     pub(crate) async fn park(
         &self,
         stream: &str,
@@ -66,7 +66,7 @@ impl Wire {
             if let Some(left_out) = left_out {
                 headers.insert(LEFT_OUT, left_out);
             }
-            outcome = self.publish_headers(&subject, &id, headers, payload, PUBLISH_WITHIN).await.map(drop);
+            outcome = self.publish_message(&subject, &id, headers, payload, PUBLISH_WITHIN).await.map(drop);
             // JetStream refuses headers of more than 64 kB in words of its own.
             if !matches!(outcome, Err(PublishError::TooLarge { .. } | PublishError::Refused { .. })) {
                 break;

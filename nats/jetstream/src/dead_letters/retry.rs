@@ -2,7 +2,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use super::{DeadLetters, Letter, park};
-use crate::{Message, PUBLISH_WITHIN, PublishError, Published, WireError};
+use crate::{ClaimError, Message, PUBLISH_WITHIN, PublishError, Published, WireError};
 
 /// A message as its publisher sent it.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub enum LetterError {
         "the message of letter {id} did not fit into it, and message {sequence} of {stream}, which it was, is not there any more"
     )]
     Gone { id: u64, stream: String, sequence: u64 },
+    #[error("the message of letter {id} cannot be read in full")]
+    Payload { id: u64, source: ClaimError },
     #[error("the message of letter {id} could not be published again, and the letter stays")]
     Publish { id: u64, source: PublishError },
     #[error(
@@ -43,7 +45,10 @@ impl LetterError {
             }
             LetterError::Wire(WireError::NoStream { .. }) => false,
             LetterError::Wire(_) | LetterError::Stays { .. } => true,
-            LetterError::NoOrigin { .. } | LetterError::Elsewhere { .. } | LetterError::Gone { .. } => false,
+            LetterError::NoOrigin { .. }
+            | LetterError::Elsewhere { .. }
+            | LetterError::Gone { .. }
+            | LetterError::Payload { .. } => false,
         }
     }
 }
@@ -54,17 +59,20 @@ impl DeadLetters {
     /// A sequence alone names no message, because a stream that was made anew counts again: the message must have been
     /// stored at the instant that the letter says.
     pub async fn original(&self, letter: &Letter) -> Result<Original, LetterError> {
-        let of = |message: &Message| Original {
-            payload: message.payload.clone(),
-            headers: message.event_headers(park::is_ours),
+        let of = async |message: Message| match self.wire.whole(message).await {
+            Ok(message) => {
+                Ok(Original { payload: message.payload.clone(), headers: message.event_headers(park::is_ours) })
+            }
+            Err(ClaimError::Wire(error)) => Err(error.into()),
+            Err(source @ ClaimError::Lost { .. }) => Err(LetterError::Payload { id: letter.id, source }),
         };
         if letter.is_whole {
-            return Ok(of(&letter.message));
+            return of(letter.message.clone()).await;
         }
         let origin = letter.origin()?;
         let found = self.wire.log(&letter.stream).await?.at(origin.sequence).await?;
         match found.filter(|found| found.stored_at == origin.stored_at && found.subject == origin.subject) {
-            Some(found) => Ok(of(&found)),
+            Some(found) => of(found).await,
             None => Err(LetterError::Gone { id: letter.id, stream: letter.stream.clone(), sequence: origin.sequence }),
         }
     }

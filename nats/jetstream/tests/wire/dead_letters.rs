@@ -7,7 +7,7 @@ use events::subject::dead_letter;
 use jetstream::{DEAD_LETTERS, Delivery, Disposition, META_INSIGHTS, Message, Puller, Which};
 use testkit::wait::until;
 
-use crate::event::{day, publish};
+use crate::event::{day, publish, publish_largest};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -87,13 +87,7 @@ async fn a_message_is_parked_once_however_often_it_comes() -> Result<()> {
 async fn a_message_that_does_not_fit_with_its_reason_leaves_its_place() -> Result<()> {
     let nats = testkit::nats().await?;
     let day = day(1)?;
-    // The largest message the publisher lets through: with the headers of the parking added it is too large.
-    let limit = nats.wire.max_payload_bytes();
-    let mut below = 200;
-    while publish(&nats.wire, 1, &day, vec![b'x'; limit - below]).await.is_err() {
-        below += 50;
-        anyhow::ensure!(below < 2_000, "headers are not that large");
-    }
+    publish_largest(&nats, 1, &day).await?;
     let puller = nats.wire.puller(META_INSIGHTS, "raw").await?;
     puller.settle(&one(&puller).await?, Disposition::Park { reason: "too deep".to_owned() }).await;
     let log = nats.wire.log(DEAD_LETTERS).await?;

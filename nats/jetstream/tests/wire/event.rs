@@ -7,6 +7,7 @@ use cloudevents::Event;
 use events::subject::AccountDay;
 use events::{AdAccount, InsightsData, InsightsFetched, Request};
 use jetstream::{PublishError, Published, Wire};
+use testkit::Nats;
 use uuid::Uuid;
 
 /// A day of ad account 2 of tenant 1 in February 2026.
@@ -48,6 +49,18 @@ pub async fn publish(
 ) -> Result<Published, PublishError> {
     let attributes = attributes(id, day).map_err(|_| PublishError::Header)?;
     wire.publish(&day.subject(), &attributes, payload.into()).await
+}
+
+/// Publishes the largest message that the server takes, with the headers of that event: with any other header added it is too
+/// large. Returns the size of its payload.
+pub async fn publish_largest(nats: &Nats, id: u128, day: &AccountDay) -> Result<usize> {
+    let (limit, headers) = (nats.wire.max_payload_bytes(), events::headers::to_pairs(&attributes(id, day)?));
+    let mut below = 200;
+    while nats.publish_foreign(&day.subject(), &headers, &vec![b'x'; limit - below]).await.is_err() {
+        below += 20;
+        anyhow::ensure!(below < 2_000, "headers are not that large");
+    }
+    Ok(limit - below)
 }
 
 /// The server as somebody else with a NATS client sees it. That client takes credentials from its options only.

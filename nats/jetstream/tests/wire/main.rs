@@ -7,6 +7,7 @@ mod dead_letters;
 mod event;
 mod lag;
 mod log;
+mod objects;
 mod old_server;
 mod permissions;
 mod publish;

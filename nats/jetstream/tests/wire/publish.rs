@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use jetstream::topology::{self, Limits};
-use jetstream::{META_INSIGHTS, PublishError};
+use jetstream::{META_INSIGHTS, OBJ_META_PAYLOADS, PUBLISH_WITHIN, PublishError};
 
 use crate::event::{attributes, day, publish};
 
@@ -73,37 +73,22 @@ async fn a_full_log_says_so_and_keeps_what_it_acknowledged() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_event_too_large_for_the_server_is_refused_before_it_is_sent() -> Result<()> {
+async fn an_event_that_can_travel_nowhere_is_refused_before_anything_is_stored() -> Result<()> {
     let nats = testkit::nats().await?;
-    let day = day(1)?;
-    let limit = nats.wire.max_payload_bytes();
+    let (day, limit) = (day(1)?, nats.wire.max_payload_bytes());
     assert_eq!(limit, 8 << 20, "the shared server.conf is in force");
-    match publish(&nats.wire, 1, &day, vec![0; limit]).await {
-        Err(PublishError::TooLarge { bytes, limit_bytes }) => assert!(bytes > limit && limit_bytes == limit),
-        other => panic!("{other:?}"),
-    }
-    // The refusal leaves the connection whole, and an event just below the limit is none.
-    publish(&nats.wire, 1, &day, vec![0; limit - 2_000]).await?;
-    assert_eq!(nats.wire.log(META_INSIGHTS).await?.level().await?.messages, 1);
-    Ok(())
-}
-
-#[tokio::test]
-async fn every_size_up_to_the_limit_is_either_stored_or_refused_at_once() -> Result<()> {
-    let nats = testkit::nats().await?;
-    let day = day(1)?;
-    let limit = nats.wire.max_payload_bytes();
-    let mut stored = 0;
-    for (id, below) in [300, 400, 500, 600, 700, 800, 900].into_iter().enumerate() {
-        match publish(&nats.wire, id as u128 + 1, &day, vec![0; limit - below]).await {
-            Ok(_) => stored += 1,
-            Err(PublishError::TooLarge { .. }) => {
-                assert_eq!(stored, 0, "a smaller one fitted not, {below} bytes below")
-            }
-            Err(error) => return Err(error.into()),
+    let headers = [("ce-note".to_owned(), "x".repeat(limit))];
+    for (headers, payload) in [(&headers[..], vec![0; 10]), (&headers[..], vec![0; limit]), (&[], vec![0; 97 << 20])] {
+        match nats.wire.publish_pairs(&day.subject(), "1", headers, payload.into(), PUBLISH_WITHIN).await {
+            Err(PublishError::TooLarge { bytes, limit_bytes }) => assert!(bytes > limit_bytes && limit_bytes >= limit),
+            other => panic!("{other:?}"),
         }
     }
-    assert!(stored > 0, "headers take no more than 900 bytes");
+    // The refusal leaves the connection whole.
+    publish(&nats.wire, 1, &day, vec![0; limit - 2_000]).await?;
+    for (stream, messages) in [(META_INSIGHTS, 1), (OBJ_META_PAYLOADS, 0)] {
+        assert_eq!(nats.wire.log(stream).await?.level().await?.messages, messages, "{stream}");
+    }
     Ok(())
 }
 

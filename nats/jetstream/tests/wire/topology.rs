@@ -25,9 +25,11 @@ async fn an_empty_server_lacks_everything() -> Result<()> {
         wanted: "exists".to_owned(),
         found: "missing".to_owned(),
     };
-    let streams = ["stream META_INSIGHTS", "stream META_CONNECT", "stream META_SYNC", "stream DEAD_LETTERS"];
-    let consumers = ["consumer raw", "consumer projector", "consumer initial-fill", "consumer fetch"];
-    assert_eq!(found, [streams, consumers].concat().into_iter().map(missing).collect::<Vec<_>>());
+    let streams = ["META_INSIGHTS", "OBJ_META_PAYLOADS", "META_CONNECT", "META_SYNC", "DEAD_LETTERS"];
+    let consumers = ["raw", "projector", "initial-fill", "fetch"];
+    let objects = streams.map(|name| format!("stream {name}")).into_iter();
+    let objects = objects.chain(consumers.map(|name| format!("consumer {name}")));
+    assert_eq!(found, objects.map(|object| missing(&object)).collect::<Vec<_>>());
     assert!(matches!(nats.wire.log(META_INSIGHTS).await, Err(WireError::NoStream { .. })), "a check makes nothing");
     Ok(())
 }

@@ -40,6 +40,8 @@ pub(crate) struct SyncRun {
     rate_limited: bool,
     throttle_count: i32,
     throttle_wait_ms: i64,
+    /// Until when the newest throttle lasts, or lasted.
+    throttled_until: Option<DateTime<Utc>>,
     /// What it waits for: `throttled`, `log_full`, `log_unreachable`.
     wait_reason: Option<String>,
     not_before: Option<DateTime<Utc>>,
@@ -68,6 +70,7 @@ impl From<Run> for SyncRun {
             rate_limited: run.rate_limited,
             throttle_count: run.throttle_count,
             throttle_wait_ms: run.throttle_wait_ms,
+            throttled_until: run.throttled_until,
             wait_reason: run.wait_reason,
             not_before: run.not_before,
             attempts: run.attempts,
@@ -140,7 +143,7 @@ pub(crate) async fn list(
             "integration_id": "0192f0c1-5a5e-7d3a-9c1d-0a4f5d1c2b3a",
             "job_type": "meta_fresh", "trigger": "api", "status": "succeeded",
             "window_since": "2026-11-04", "window_until": "2026-11-09", "days_total": 6, "days_done": 6,
-            "rows_fetched": 132, "rate_limited": false, "throttle_count": 0, "throttle_wait_ms": 0,
+            "rows_fetched": 132, "rate_limited": false, "throttle_count": 0, "throttle_wait_ms": 0, "throttled_until": null,
             "wait_reason": null, "not_before": null, "attempts": 1, "error_code": null, "error_message": null,
             "requested_at": "2026-11-10T08:00:00Z", "started_at": "2026-11-10T08:00:01Z",
             "finished_at": "2026-11-10T08:00:09Z",

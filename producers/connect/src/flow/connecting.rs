@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use accounts::{ConnectError, Connected, Tenant};
+use accounts::{ConnectError, Connected, Expiry, KnownToken, Tenant};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -79,7 +79,7 @@ pub(super) async fn connect(
     let Some(draft) = draft::open(&web, session, account_id).await? else {
         return Ok(back_to_start(Ending::NoDraft));
     };
-    let Ground { tenant, date } = Ground::of(&web, session, account_id).await?;
+    let Ground { tenant, date, .. } = Ground::of(&web, session, account_id).await?;
     let deadline = Instant::now() + WITHIN;
     let examination = Examination { directory: web.directory(), tenant: &tenant, token: &draft.token, date };
     let Ok(known) = timeout_at(deadline, examination.token()).await else {
@@ -113,11 +113,19 @@ async fn connect_one(web: &Web, chosen: &Chosen, draft: &Draft, known: &Known, e
     let Some(found) = examined.passed() else {
         return Outcome { examined, connected: None, refused: None };
     };
-    let expires_at = known.as_ref().ok().and_then(|facts| facts.expires_at).or(draft.token_expires_at);
+    let token = match known {
+        Ok(facts) => facts.known.clone(),
+        Err(_) => KnownToken::default(),
+    };
+    // What Meta's dialog, or an earlier answer, said where there is none now.
+    let expiry = match (token.expiry, draft.token_expires_at) {
+        (Expiry::Unknown, Some(at)) => Expiry::At(at),
+        (expiry, _) => expiry,
+    };
+    let token = KnownToken { app_id: token.app_id.or_else(|| draft.app_id.clone()), expiry, ..token };
     let connected: Result<Connected, ConnectError> = async {
         let mut tx = scope(&chosen.session, chosen.account_id).begin(&web.pool).await?;
-        let connected =
-            accounts::connect(&mut *tx, &web.keys, chosen.account_id, found, &draft.token, expires_at).await?;
+        let connected = accounts::connect(&mut *tx, &web.keys, chosen.account_id, found, &draft.token, &token).await?;
         tx.commit().await?;
         Ok(connected)
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use accounts::{Owner, Sealed};
+use accounts::{KnownToken, Owner, Sealed};
 use chrono::{DateTime, Utc};
+use meta_api::AccessToken;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -18,7 +19,9 @@ const ABOUT: &str = "connect_draft";
 /// A draft, opened.
 pub(super) struct Draft {
     pub(super) id: Uuid,
-    pub(super) token: SecretString,
+    pub(super) token: AccessToken,
+    /// The Meta app that it was made for, where that is known.
+    pub(super) app_id: Option<String>,
     /// `None` where it never expires, or nobody said when.
     pub(super) token_expires_at: Option<DateTime<Utc>>,
     /// The token ends within a day: nobody gave a longer one.
@@ -33,14 +36,33 @@ pub(super) struct Expiry {
     pub(super) within: Option<Duration>,
 }
 
+/// What is kept of a token beside itself.
+#[derive(Default)]
+pub(super) struct KeptFacts {
+    pub(super) expiry: Expiry,
+    /// The Meta app that it was made for.
+    pub(super) app_id: Option<String>,
+}
+
+impl KeptFacts {
+    pub(super) fn of(known: KnownToken) -> KeptFacts {
+        let at = match known.expiry {
+            accounts::Expiry::At(at) => Some(at),
+            accounts::Expiry::Never | accounts::Expiry::Unknown => None,
+        };
+        KeptFacts { expiry: Expiry { at, within: None }, app_id: known.app_id }
+    }
+}
+
 /// Keeps a token, in the place of the one that the session had for this tenant.
 pub(super) async fn keep(
     web: &Web,
     session: &Session,
     account_id: Uuid,
     token: &SecretString,
-    expiry: Expiry,
+    facts: KeptFacts,
 ) -> Result<(), Problem> {
+    let KeptFacts { expiry, app_id } = facts;
     let id = Uuid::now_v7();
     let sealed = web.keys.seal(&Owner { account_id, holder_id: id, about: ABOUT }, token).map_err(|error| {
         tracing::error!(%error, "a draft cannot be sealed");
@@ -60,8 +82,8 @@ pub(super) async fn keep(
     .execute(&mut *tx)
     .await?;
     sqlx::query!(
-        "insert into connect_drafts (account_id, session_sha256, id, kid, nonce, ciphertext, token_expires_at)
-         values ($1, $2, $3, $4, $5, $6, coalesce($7, now() + make_interval(secs => $8)))",
+        "insert into connect_drafts (account_id, session_sha256, id, kid, nonce, ciphertext, token_expires_at, app_id)
+         values ($1, $2, $3, $4, $5, $6, coalesce($7, now() + make_interval(secs => $8)), $9)",
         account_id,
         session.sha256.as_slice(),
         id,
@@ -70,6 +92,7 @@ pub(super) async fn keep(
         sealed.ciphertext,
         expiry.at,
         expiry.within.map(|within| within.as_secs_f64()),
+        app_id,
     )
     .execute(&mut *tx)
     .await?;
@@ -81,7 +104,7 @@ pub(super) async fn keep(
 pub(super) async fn open(web: &Web, session: &Session, account_id: Uuid) -> Result<Option<Draft>, Problem> {
     let mut tx = scope(session, account_id).begin(&web.pool).await?;
     let row = sqlx::query!(
-        r#"select id, kid, nonce, ciphertext, token_expires_at,
+        r#"select id, kid, nonce, ciphertext, token_expires_at, app_id,
                   coalesce(token_expires_at < now() + interval '1 day', false) as "ends_soon!"
            from connect_drafts
            where account_id = $1 and session_sha256 = $2 and created_at > now() - interval '30 minutes'"#,
@@ -94,8 +117,9 @@ pub(super) async fn open(web: &Web, session: &Session, account_id: Uuid) -> Resu
     let sealed = Sealed { kid: row.kid, nonce: row.nonce, ciphertext: row.ciphertext };
     match web.keys.open(&Owner { account_id, holder_id: row.id, about: ABOUT }, &sealed) {
         Ok(token) => {
-            let (id, token_expires_at, ends_soon) = (row.id, row.token_expires_at, row.ends_soon);
-            Ok(Some(Draft { id, token, token_expires_at, ends_soon }))
+            let (id, app_id, token_expires_at, ends_soon) = (row.id, row.app_id, row.token_expires_at, row.ends_soon);
+            let token = web.directory().access(&token, app_id.as_deref());
+            Ok(Some(Draft { id, token, app_id, token_expires_at, ends_soon }))
         }
         // Somebody took its key out of the ring: the token has to be brought again.
         Err(error) => {

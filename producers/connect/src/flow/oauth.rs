@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::draft::{self, Expiry};
+use super::draft::{self, KeptFacts};
 use super::start::{Ending, Start};
 use super::{back_to_start, trip};
 use crate::access::session::Session;
@@ -119,8 +119,11 @@ async fn arrive(web: &Web, jar: &CookieJar, uri: &Uri) -> Result<Option<Uuid>, E
     if let Some(failed) = checks.iter().find(|check| check.state == CheckState::Failed) {
         return Err(Ending::of_check(failed.name));
     }
-    let expiry = Expiry { at: known.ok().and_then(|facts| facts.expires_at), within: granted.expires_in };
-    let kept = draft::keep(web, &session, trip.account_id, &granted.token, expiry).await;
+    let mut facts = known.map(|facts| KeptFacts::of(facts.known)).unwrap_or_default();
+    facts.expiry.within = granted.expires_in;
+    // Also where Meta was silent: it is the app that the dialog was opened for.
+    facts.app_id = Some(app.app_id.clone());
+    let kept = draft::keep(web, &session, trip.account_id, &granted.token, facts).await;
     kept.map_err(|_| Ending::Database)?;
     Ok(trip.reconnect)
 }

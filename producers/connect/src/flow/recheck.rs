@@ -55,7 +55,7 @@ pub(super) async fn recheck(
         }
         return Ok(back);
     };
-    let Ground { tenant, date } = Ground::of(&web, &chosen.session, account_id).await?;
+    let Ground { tenant, date, .. } = Ground::of(&web, &chosen.session, account_id).await?;
     let examination = Examination { directory: web.directory(), tenant: &tenant, token: &draft.token, date };
     let check = examination.one(&external_id, name).await;
     let frame = Page::of_tenant(&web, &chosen, &tenant, "Checks");

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::draft::{self, Expiry};
+use super::draft::{self, KeptFacts};
 use super::{Ground, check_tenant, oauth, scope};
 use crate::access::posted::Posted;
 use crate::access::session::Chosen;
@@ -224,8 +224,15 @@ pub(super) async fn token(
     if let Some(failed) = checks.iter().find(|check| check.state == CheckState::Failed) {
         return refuse(format!("The token was not kept. {}", failed.sentence)).await;
     }
-    let expiry = Expiry { at: known.ok().and_then(|facts| facts.expires_at), within: None };
-    draft::keep(&web, &chosen.session, chosen.account_id, &token, expiry).await?;
+    let (mut token, mut facts) = (token, known.ok());
+    if let Some(brought) = &facts {
+        let now = Ground::of(&web, &chosen.session, chosen.account_id).await?.now;
+        if let Some((longer, known)) = web.directory().prolonged(&token, brought, now).await {
+            (token, facts) = (longer, Some(known));
+        }
+    }
+    let kept = facts.map(|facts| KeptFacts::of(facts.known)).unwrap_or_default();
+    draft::keep(&web, &chosen.session, chosen.account_id, &token, kept).await?;
     let query = reconnect.map(|id| format!("?reconnect={id}")).unwrap_or_default();
     Ok(Redirect::to(&format!("/connect/meta/accounts{query}")).into_response())
 }

@@ -7,6 +7,8 @@ use super::words::Level;
 pub(crate) enum Who {
     /// Whoever looks at the page.
     You,
+    /// Whom the token belongs to.
+    TokensUser,
     AdAccountAdmin,
     Operator,
     Meta,
@@ -17,6 +19,7 @@ impl Who {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Who::You => "You",
+            Who::TokensUser => "The person whom the token belongs to",
             Who::AdAccountAdmin => "An admin of the ad account, in Meta's Business settings",
             Who::Operator => "Whoever runs this service",
             Who::Meta => "Nobody here, it is up to Meta",
@@ -94,6 +97,14 @@ fn meaning(code: &str, message: &str) -> Meaning {
             "The stored token cannot be used",
             Who::You,
             "Reconnect with a new token. If its key is missing here, whoever runs the service can bring the key back.",
+            STOPPED,
+        ),
+        // A status that a missing permission led to: its reason begins as the error does.
+        "needs_reconnect" if message.starts_with("Meta does not let") => says(
+            Bad,
+            "The token may not read this ad account",
+            Who::AdAccountAdmin,
+            "They give the token's user a role on the ad account; then you reconnect, and grant ads_read.",
             STOPPED,
         ),
         "token" | "needs_reconnect" => says(

@@ -1,6 +1,6 @@
 //! How an integration stands, as the view `web_freshness` says, and in words.
 
-use accounts::Origin;
+use accounts::{EndOf, Expiry, KnownToken, Origin};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -36,6 +36,9 @@ pub(crate) struct Freshness {
     pub(crate) days_unfolded: i64,
     pub(crate) has_token: bool,
     pub(crate) token_expires_at: Option<DateTime<Utc>>,
+    pub(crate) token_never_expires: bool,
+    /// From when on Meta gives no data to the token.
+    pub(crate) data_access_expires_at: Option<DateTime<Utc>>,
     pub(crate) runs_waiting_for_log: i64,
     pub(crate) log_wait_reason: Option<String>,
 }
@@ -49,8 +52,9 @@ pub(crate) async fn read(db: impl PgExecutor<'_>, id: Option<Uuid>) -> Result<Ve
                   currency as "currency!", timezone_name as "timezone_name!", sync_cursor, newest_day, newest_fetched_at,
                   days_owed as "days_owed!", days_failed as "days_failed!", last_error,
                   days_unfolded as "days_unfolded!", has_token as "has_token!", token_expires_at,
+                  coalesce(t.never_expires, false) as "token_never_expires!", t.data_access_expires_at,
                   runs_waiting_for_log as "runs_waiting_for_log!", log_wait_reason
-           from web_freshness
+           from web_freshness left join web_tokens t using (account_id, integration_id)
            where $1::uuid is null or integration_id = $1
            order by status = 'disconnected', status = 'connected', name, integration_id limit $2"#,
         id,
@@ -115,7 +119,17 @@ impl Freshness {
         if self.status == "needs_reconnect" {
             return say(Level::Bad, "Cannot be used any more");
         }
-        token(self.has_token, &self.source, self.token_expires_at, now)
+        token(self.has_token, &self.source, &self.known_token(), now)
+    }
+
+    /// What is known of the token's end.
+    pub(crate) fn known_token(&self) -> KnownToken {
+        let expiry = match self.token_expires_at {
+            Some(at) => Expiry::At(at),
+            None if self.token_never_expires => Expiry::Never,
+            None => Expiry::Unknown,
+        };
+        KnownToken { app_id: None, expiry, data_access_expires_at: self.data_access_expires_at }
     }
 }
 
@@ -129,22 +143,27 @@ pub(crate) fn fresh(newest: Option<NaiveDate>, yesterday: NaiveDate) -> Said {
     }
 }
 
-fn token(has_token: bool, source: &str, expires_at: Option<DateTime<Utc>>, now: &Now) -> Said {
-    let Some(expires_at) = expires_at.filter(|_| has_token) else {
-        return match (has_token, source) {
-            (_, "stub") => say(Level::Calm, "Made-up data: the stub takes any token"),
-            (true, _) => say(Level::Good, "Never expires, as far as Meta said"),
-            (false, _) => say(Level::Calm, "No token is kept"),
+fn token(has_token: bool, source: &str, known: &KnownToken, now: &Now) -> Said {
+    let Some(end) = known.end().filter(|_| has_token) else {
+        return match (has_token, source, known.expiry) {
+            (_, "stub", _) => say(Level::Calm, "Made-up data: the stub takes any token"),
+            (true, _, Expiry::Never) => say(Level::Good, "Never expires, as Meta says"),
+            (true, ..) => say(Level::Calm, "Good; nobody here is told when it expires"),
+            (false, ..) => say(Level::Calm, "No token is kept"),
         };
     };
-    let left = expires_at - now.at;
-    let when = now.moment(expires_at).text;
-    match left.num_days() {
-        _ if left.num_seconds() <= 0 => say(Level::Bad, format!("Expired {when}")),
-        0 => say(Level::Bad, format!("Expires today or tomorrow ({when})")),
-        days @ ..=EXPIRES_SOON_DAYS => say(Level::Warn, format!("{} left ({when})", count(days, "day", "days"))),
-        days => say(Level::Good, format!("{} left ({when})", count(days, "day", "days"))),
-    }
+    let (left, when) = (end.at - now.at, now.moment(end.at).text);
+    let of = match end.of {
+        EndOf::Token => "",
+        EndOf::DataAccess => ", then Meta gives it no more data",
+    };
+    let (level, words) = match left.num_days() {
+        _ if left.num_seconds() <= 0 => (Level::Bad, format!("Expired {when}")),
+        0 => (Level::Bad, format!("Expires today or tomorrow ({when})")),
+        days @ ..=EXPIRES_SOON_DAYS => (Level::Warn, format!("{} left ({when})", count(days, "day", "days"))),
+        days => (Level::Good, format!("{} left ({when})", count(days, "day", "days"))),
+    };
+    say(level, words + of)
 }
 
 #[cfg(test)]
@@ -175,17 +194,41 @@ pub(super) mod tests {
 
     #[test]
     fn a_token_says_how_long_it_lasts() {
-        for (has_token, source, expires_at, level, words) in [
-            (true, "meta", None, Level::Good, "Never expires, as far as Meta said"),
-            (false, "meta", None, Level::Calm, "No token is kept"),
-            (true, "stub", None, Level::Calm, "Made-up data: the stub takes any token"),
-            (true, "meta", Some("2026-11-25T12:00:00Z"), Level::Bad, "Expired 12:00 UTC"),
-            (true, "meta", Some("2026-11-26T01:00:00Z"), Level::Bad, "Expires today or tomorrow (26 Nov, 01:00 UTC)"),
-            (true, "meta", Some("2026-12-09T14:00:00Z"), Level::Warn, "14 days left (9 Dec, 14:00 UTC)"),
-            (true, "meta", Some("2026-12-10T14:00:00Z"), Level::Good, "15 days left (10 Dec, 14:00 UTC)"),
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let until = |text: &str| Expiry::At(at(text));
+        let known =
+            |expiry, data: Option<&str>| KnownToken { app_id: None, expiry, data_access_expires_at: data.map(at) };
+        let unknown = || known(Expiry::Unknown, None);
+        for (has_token, source, known, level, words) in [
+            (true, "meta", known(Expiry::Never, None), Level::Good, "Never expires, as Meta says"),
+            (true, "meta", unknown(), Level::Calm, "Good; nobody here is told when it expires"),
+            (false, "meta", unknown(), Level::Calm, "No token is kept"),
+            (true, "stub", unknown(), Level::Calm, "Made-up data: the stub takes any token"),
+            (true, "meta", known(until("2026-11-25T12:00:00Z"), None), Level::Bad, "Expired 12:00 UTC"),
+            (
+                true,
+                "meta",
+                known(until("2026-11-26T01:00:00Z"), None),
+                Level::Bad,
+                "Expires today or tomorrow (26 Nov, 01:00 UTC)",
+            ),
+            (true, "meta", known(until("2026-12-09T14:00:00Z"), None), Level::Warn, "14 days left (9 Dec, 14:00 UTC)"),
+            (
+                true,
+                "meta",
+                known(until("2026-12-10T14:00:00Z"), Some("2027-01-10T14:00:00Z")),
+                Level::Good,
+                "15 days left (10 Dec, 14:00 UTC)",
+            ),
+            (
+                true,
+                "meta",
+                known(Expiry::Never, Some("2026-12-01T14:00:00Z")),
+                Level::Warn,
+                "6 days left (1 Dec, 14:00 UTC), then Meta gives it no more data",
+            ),
         ] {
-            let expires_at = expires_at.map(|text| text.parse().unwrap());
-            assert_eq!(token(has_token, source, expires_at, &now()), say(level, words));
+            assert_eq!(token(has_token, source, &known, &now()), say(level, words));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What needs a person, and which one.
 
+use accounts::EndOf;
+
 use super::card::{self, Who};
 use super::freshness::Freshness;
 use super::words::{Level, Now, count};
@@ -33,8 +35,16 @@ pub(crate) fn needs(of: &Freshness, now: &Now) -> Vec<Need> {
         if !of.is_made_up() && !of.has_token {
             need(Level::Bad, "There is no token".to_owned(), Who::You, "Reconnect with one.", true);
         } else if token.level >= Level::Warn {
-            let to_do = "Reconnect before that: a token that has expired cannot be prolonged.";
-            need(token.level, format!("Its token: {}", lower(&token.words)), Who::You, to_do, true);
+            let (who, to_do) = match of.known_token().end().map(|end| end.of) {
+                Some(EndOf::DataAccess) => {
+                    (Who::TokensUser, "They sign in and reconnect before that. A system user's token needs nobody.")
+                }
+                _ => (
+                    Who::You,
+                    "Reconnect before that: a token that has expired cannot be prolonged. A system user's token need not expire.",
+                ),
+            };
+            need(token.level, format!("Its token: {}", lower(&token.words)), who, to_do, true);
         }
     }
     if of.runs_waiting_for_log > 0 {
@@ -94,6 +104,8 @@ pub(super) mod tests {
             days_unfolded: 0,
             has_token: true,
             token_expires_at: None,
+            token_never_expires: true,
+            data_access_expires_at: None,
             runs_waiting_for_log: 0,
             log_wait_reason: None,
         }
@@ -107,10 +119,23 @@ pub(super) mod tests {
             ("well", connected(), vec![]),
             ("a stub", Freshness { source: "stub".into(), has_token: false, ..connected() }, vec![]),
             ("refused", status("needs_reconnect"), vec![Who::You]),
+            (
+                "not allowed",
+                Freshness {
+                    status_reason: Some("Meta does not let this token read ad account act_1 (code 200)".into()),
+                    ..status("needs_reconnect")
+                },
+                vec![Who::AdAccountAdmin],
+            ),
             ("changed", status("blocked"), vec![Who::AdAccountAdmin]),
             ("ended", Freshness { days_failed: 3, days_unfolded: 1, ..status("disconnected") }, vec![]),
             ("no token", Freshness { has_token: false, ..connected() }, vec![Who::You]),
             ("soon", Freshness { token_expires_at: at("2026-12-01T00:00:00Z"), ..connected() }, vec![Who::You]),
+            (
+                "unseen",
+                Freshness { data_access_expires_at: at("2026-12-01T00:00:00Z"), ..connected() },
+                vec![Who::TokensUser],
+            ),
             ("late", Freshness { token_expires_at: at("2027-01-24T00:00:00Z"), ..connected() }, vec![]),
             ("failed", Freshness { days_failed: 2, ..connected() }, vec![Who::Nobody]),
             ("failed and refused", Freshness { days_failed: 2, ..status("needs_reconnect") }, vec![Who::You]),

@@ -186,6 +186,7 @@ mod tests {
             rate_limited: true,
             throttle_count: 3,
             throttle_wait_ms: 130_000,
+            throttled_until: None,
             wait_reason: (status == "waiting").then(|| "throttled".into()),
             not_before: (status == "waiting").then(|| at("2026-11-25T13:04:00Z")),
             attempts: 1,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use testkit::graph::Failure;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::{APP_SECRET, Scene, TOKEN, VERIFIER, date, shown};
+use crate::{APP_SECRET, PROOF, Scene, TOKEN, VERIFIER, date, shown};
 
 /// Whatever the server quotes, and wherever, no text that leaves the crate holds the token.
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn the_token_is_in_no_error_no_debug_text_and_no_log() {
     let log = log().text();
     for text in texts.iter().map(String::as_str).chain(log.lines()) {
         // The middle of the token is in none of the names and texts of these tests.
-        for part in [TOKEN, percent, lower, "aB-cD_eF"] {
+        for part in [TOKEN, percent, lower, "aB-cD_eF", PROOF] {
             assert!(!text.contains(part), "{part} is in {text}");
         }
     }
@@ -120,7 +120,7 @@ async fn no_secret_of_the_connect_flow_is_in_an_error_a_debug_text_or_a_log() {
     ];
     let scene = Scene::with(3, |config| (config.page_limit, config.max_attempts) = (1, 2)).await;
     let mut texts = Vec::new();
-    let mut secrets: Vec<String> = [TOKEN, APP_SECRET, VERIFIER].map(str::to_owned).into();
+    let mut secrets: Vec<String> = [TOKEN, APP_SECRET, VERIFIER, PROOF].map(str::to_owned).into();
     for failure in failures {
         scene.graph.fail(failure.header("x-ad-api-version-warning", all));
         for (call, result) in scene.every_call().await {
@@ -130,7 +130,7 @@ async fn no_secret_of_the_connect_flow_is_in_an_error_a_debug_text_or_a_log() {
         }
         // What is no error may hold what the server quotes, too.
         texts.push(format!("{:?}", scene.api.debug_token(&crate::app(), &crate::token()).await));
-        texts.push(format!("{:?}", scene.api.permissions(&crate::token()).await));
+        texts.push(format!("{:?}", scene.api.permissions(&crate::own_token()).await));
         scene.graph.heal();
         let granted = scene.api.long_lived(&crate::app(), &crate::token()).await.unwrap();
         texts.push(format!("{granted:?} {:?}", crate::app()));

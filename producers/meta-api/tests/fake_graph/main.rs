@@ -9,6 +9,8 @@ mod leaks;
 mod pages;
 mod questions;
 mod refusals;
+mod reports;
+mod strange;
 mod throttles;
 mod tokens;
 
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use meta_api::{
-    Access, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi, Progress, Shape, Way,
+    Access, AccessToken, AdAccount, App, ClientConfig, ControlTotal, DayAnswer, Error, InsightsQuery, MetaApi,
+    Progress, Shape, Way,
 };
 use secrecy::{ExposeSecret, SecretString};
 use testkit::graph::{Ask, Decision, Graph, Level, World, code_challenge};
@@ -30,6 +33,8 @@ const ACCOUNT: &str = "act_1234567890";
 const APP_ID: &str = "424242424242";
 /// These look different in a URL, too.
 const APP_SECRET: &str = "0f~sEcReT/of+the=app*";
+/// Of [`TOKEN`], with [`APP_SECRET`]; made with another program.
+const PROOF: &str = "556b68f570411e6044ed4ed9065ec797b3ccee974f3cab1a90599ae5f96952c6";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFO~EjXk";
 const REDIRECT_URI: &str = "http://127.0.0.1:8080/connect/meta/oauth/callback?a=b";
 
@@ -99,7 +104,7 @@ impl Scene {
         self.account_of(&token(), ACCOUNT).await
     }
 
-    async fn account_of(&self, token: &SecretString, external_id: &str) -> Result<AdAccount, Error> {
+    async fn account_of(&self, token: &AccessToken, external_id: &str) -> Result<AdAccount, Error> {
         let access = Access { token, external_id, gate: None, observer: &|_| () };
         self.api.ad_account(&access).await
     }
@@ -123,17 +128,21 @@ impl Scene {
         self.api.exchange_code(&app(), REDIRECT_URI, code, &verifier).await.map(|granted| granted.token)
     }
 
-    /// One call of each kind, by name; the token is that of every test.
+    /// One call of each kind, by name; the token is that of every test, with its proof.
     async fn every_call(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        let (token, hear) = (own_token(), |progress| self.hear(progress));
+        let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
+        let (window, shape) = (date()..=date(), |way| Shape { page_limit: self.page_limit, way });
         vec![
-            ("day", self.day().await.map(drop)),
-            ("control_total", self.control_total(date()).await.map(drop)),
-            ("ad_account", self.ad_account().await.map(drop)),
-            ("ad_accounts", self.ad_accounts().await.map(drop)),
-            ("permissions", self.api.permissions(&token()).await.map(drop)),
-            ("insights_readable", self.api.insights_readable(&token(), ACCOUNT, date()).await),
-            ("debug_token", self.api.debug_token(&app(), &token()).await.map(drop)),
-            ("long_lived", self.api.long_lived(&app(), &token()).await.map(drop)),
+            ("day", self.api.insights(&access, window.clone(), &query(), shape(Way::Pages)).await.map(drop)),
+            ("report", self.api.insights(&access, window.clone(), &query(), shape(Way::Report)).await.map(drop)),
+            ("control_total", self.api.control_totals(&access, window).await.map(drop)),
+            ("ad_account", self.api.ad_account(&access).await.map(drop)),
+            ("ad_accounts", self.api.ad_accounts(&token, &hear).await.map(drop)),
+            ("permissions", self.api.permissions(&token).await.map(drop)),
+            ("insights_readable", self.api.insights_readable(&token, ACCOUNT, date()).await),
+            ("debug_token", self.api.debug_token(&app(), &token).await.map(drop)),
+            ("long_lived", self.api.long_lived(&app(), &token).await.map(drop)),
             ("exchange_code", self.exchange(&self.code()).await.map(drop)),
         ]
     }
@@ -175,8 +184,13 @@ fn text(row: &[u8]) -> &str {
     std::str::from_utf8(row).expect("the fake writes ASCII")
 }
 
-fn token() -> SecretString {
-    SecretString::from(TOKEN.to_owned())
+fn token() -> AccessToken {
+    TOKEN.to_owned().into()
+}
+
+/// With its proof, as every call of a token of our own app has it.
+fn own_token() -> AccessToken {
+    AccessToken::of(TOKEN.to_owned().into(), Some(APP_ID), Some(&app()))
 }
 
 fn app() -> App {

@@ -12,8 +12,9 @@ async fn refusals_have_their_class_and_are_not_repeated() {
         (Failure::refusal(401, 190, Some(460), "password changed"), "token", "code 190/460"),
         (Failure::refusal(400, 102, None, "session"), "token", "code 102"),
         (Failure::no_permission(), "permission", "permission ads_read"),
-        (Failure::refusal(403, 272, None, "no"), "permission", "permission ads_read"),
-        (Failure::refusal(400, 100, Some(3_191_001), "no"), "permission", "permission ads_read"),
+        (Failure::refusal(403, 200, None, "no"), "permission", "permission ads_read"),
+        (Failure::refusal(403, 272, None, "no"), "permission", "an admin of the ad account must give them one"),
+        (Failure::refusal(400, 100, Some(3_191_001), "no"), "permission", "no role on the ad account"),
         (Failure::refusal(400, 100, None, "bad field"), "wrong_request", "it would be refused again"),
         (Failure::refusal(400, 3018, None, "too old"), "wrong_request", "Meta keeps 37 months"),
         (Failure::refusal(404, 803, None, "no such alias"), "wrong_request", "HTTP 404, code 803"),
@@ -125,7 +126,7 @@ async fn a_redirect_is_not_followed_by_any_kind_of_call() {
             assert_eq!(error.class(), "wrong_request", "{call}: {error}");
             assert!(error.to_string().contains("a redirect to another address, which is not followed"), "{error}");
         }
-        assert_eq!(scene.graph.requests().len(), 9, "{status}");
+        assert_eq!(scene.graph.requests().len(), 10, "{status}");
         scene.graph.heal();
     }
     assert_eq!(elsewhere.requests(), []);

@@ -1,26 +1,32 @@
 //! What a token is and may do.
 
-use meta_api::{App, Error};
+use meta_api::{App, Error, ToldBy};
+use secrecy::SecretString;
 use testkit::graph::{Failure, Token};
 
-use crate::{ACCOUNT, APP_ID, APP_SECRET, Scene, TOKEN, app, date, now, token};
+use crate::{ACCOUNT, APP_ID, APP_SECRET, PROOF, Scene, TOKEN, app, date, now, token};
 
 #[tokio::test]
 async fn what_meta_knows_of_a_token() {
     let scene = Scene::new(3).await;
     let never = scene.api.debug_token(&app(), &token()).await.unwrap();
-    assert_eq!((never.is_valid, never.expires_at), (true, None));
+    assert_eq!((never.is_valid, never.expires_at, never.never_expires), (true, None, true));
     assert_eq!(never.scopes, ["ads_read", "public_profile"]);
 
     scene.graph.edit(|world| world.token(TOKEN).expires_at = Some(now()));
     let expired = scene.api.debug_token(&app(), &token()).await.unwrap();
     assert_eq!((expired.is_valid, expired.expires_at, expired.scopes.len()), (false, Some(now()), 0));
-    assert!(expired.problem.unwrap().contains("Session has expired"));
+    let problem = expired.problem.clone().unwrap();
+    assert!(problem.message.contains("Session has expired"), "{problem}");
+    assert_eq!((problem.code, problem.subcode), (Some(190), Some(463)));
+    let said = expired.trouble("ad account act_1").unwrap().to_string();
+    assert!(said.contains("it has expired") && said.contains("must connect again"), "{said}");
 
     scene.graph.edit(|world| world.revoke(TOKEN));
     let revoked = scene.api.debug_token(&app(), &token()).await.unwrap();
     let problem = "Error validating access token: the session was ended (token [token])";
-    assert_eq!((revoked.is_valid, revoked.problem.as_deref()), (false, Some(problem)));
+    let said = revoked.problem.unwrap();
+    assert_eq!((revoked.is_valid, said.message.as_str(), said.subcode), (false, problem, Some(460)));
 
     let unknown = scene.api.debug_token(&app(), &"EAAB-unknown".to_owned().into()).await.unwrap();
     assert_eq!((unknown.is_valid, unknown.app_id), (false, None));
@@ -30,11 +36,15 @@ async fn what_meta_knows_of_a_token() {
 async fn a_token_of_another_app_is_no_fault_of_the_token() {
     let scene = Scene::new(3).await;
     scene.graph.edit(|world| world.tokens.insert("EAAB-pasted".into(), Token::default()));
-    let pasted = "EAAB-pasted".to_owned().into();
+    let pasted: SecretString = "EAAB-pasted".to_owned().into();
     let error = scene.api.debug_token(&app(), &pasted).await.unwrap_err();
     assert!(matches!(&error, Error::OtherApp { app_id, .. } if app_id == APP_ID), "{error}");
     assert_eq!(error.class(), "other_app");
-    assert_eq!(scene.api.permissions(&pasted).await.unwrap(), ["ads_read", "public_profile"]);
+    let granted = scene.api.permissions(&pasted.clone().into()).await.unwrap();
+    assert_eq!(granted, ["ads_read", "public_profile"]);
+    let facts = scene.api.token_facts(Some(&app()), &pasted).await.unwrap();
+    assert_eq!((facts.told_by, facts.is_valid, facts.app_id), (ToldBy::OtherApp, true, None));
+    assert!(facts.expires_at.is_none() && !facts.never_expires, "nobody said when it expires");
     let error = scene.api.long_lived(&app(), &pasted).await.unwrap_err();
     assert_eq!(error.class(), "token", "{error}");
 }
@@ -115,4 +125,50 @@ async fn one_cheap_question_proves_that_insights_can_be_read() {
     scene.graph.fail(Failure::body(200, r#"{"data":"none"}"#));
     let error = scene.api.insights_readable(&token(), ACCOUNT, date()).await.unwrap_err();
     assert_eq!(error.class(), "unreadable", "{error}");
+}
+
+/// Every call that a token goes along with has the proof of it, and one of a token that is not the app's own has none.
+#[tokio::test]
+async fn the_proof_goes_along_with_every_call() {
+    let scene = Scene::new(3).await;
+    for (_, result) in scene.every_call().await {
+        result.unwrap();
+    }
+    let (mut with, mut without) = (0, 0);
+    for question in scene.graph.requests() {
+        match question.parameter("appsecret_proof") {
+            Some(proof) => {
+                assert_eq!(proof, PROOF, "{}", question.path);
+                with += 1;
+            }
+            None => {
+                assert!(["/oauth/access_token", "/debug_token"].iter().any(|end| question.path.ends_with(end)));
+                without += 1;
+            }
+        }
+    }
+    assert!(with >= 6 && without >= 3, "{with} questions with a proof, {without} without");
+
+    scene.graph.edit(|world| world.insert_token("EAAB-of-another"));
+    scene.graph.forget_requests();
+    scene.api.permissions(&"EAAB-of-another".to_owned().into()).await.unwrap();
+    assert!(scene.graph.requests().iter().all(|question| question.parameter("appsecret_proof").is_none()));
+}
+
+#[tokio::test]
+async fn who_used_the_token_without_its_app_knows_whether_it_is_good() {
+    let scene = Scene::new(3).await;
+    let facts = scene.api.token_facts(None, &token()).await.unwrap();
+    assert_eq!((facts.told_by, facts.is_valid, facts.never_expires), (ToldBy::NoApp, true, false));
+    scene.graph.edit(|world| world.token(TOKEN).scopes = ["public_profile".to_owned()].into());
+    for app in [None, Some(app())] {
+        let facts = scene.api.token_facts(app.as_ref(), &token()).await.unwrap();
+        assert_eq!(facts.trouble("x").unwrap().class(), "permission", "{facts:?}");
+    }
+    scene.graph.edit(|world| world.revoke(TOKEN));
+    for app in [None, Some(app())] {
+        let facts = scene.api.token_facts(app.as_ref(), &token()).await.unwrap();
+        let said = facts.trouble("x").unwrap().to_string();
+        assert!(!facts.is_valid && said.contains("the password"), "{said}");
+    }
 }

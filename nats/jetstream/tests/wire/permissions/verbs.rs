@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use jetstream::topology::{Durable, durables};
+use jetstream::{META_INSIGHTS, OBJ_META_PAYLOADS};
 
 /// Roles of services, each with a file of its own.
 pub const SERVICES: [&str; 7] = ["fetch", "raw", "project", "fill", "relay", "schedule", "web"];
@@ -14,7 +15,7 @@ pub const OPERATOR: &str = "operator";
 /// Who publishes events to a stream. Letters are parked, each consumer's under its own name.
 fn publishers(stream: &str) -> &'static [&'static str] {
     match stream {
-        "META_INSIGHTS" => &["fetch", OPERATOR],
+        "META_INSIGHTS" | OBJ_META_PAYLOADS => &["fetch", OPERATOR],
         "META_CONNECT" | "META_SYNC" => &["relay", OPERATOR],
         "DEAD_LETTERS" => &[],
         new => panic!("stream {new}: say here who publishes to it, and in nats/topology/permissions"),
@@ -54,6 +55,8 @@ enum For {
     Lag,
     /// Replay, audit, and what is parked.
     Reading,
+    /// Payloads that fitted into no message; whoever puts one looks first.
+    Loading,
     MakingTopology,
     Trimming,
     DroppingLetters,
@@ -90,6 +93,7 @@ impl Verb {
             For::Checking => true,
             For::Storage => ["fetch", "web", OPERATOR].contains(&role),
             For::Lag => ["web", OPERATOR].contains(&role),
+            For::Loading => ["fetch", "raw", "project", OPERATOR].contains(&role),
             For::Reading | For::MakingTopology | For::Trimming | For::DroppingLetters => role == OPERATOR,
             For::Hearing { role: of } => of == role,
             For::Nothing => false,
@@ -146,20 +150,23 @@ fn of_stream(stream: &str, subjects: &[String], has_consumers: bool, verbs: &mut
             format!("{subject}.more"),
             if filter.ends_with('>') { publishing() } else { For::Nothing },
         ));
-        verbs.push(Verb::says(format!("$JS.API.DIRECT.GET.{stream}.{subject}"), For::Nothing));
+        let is_description = stream == OBJ_META_PAYLOADS && subject.contains(".M.");
+        let reading = if is_description { For::Loading } else { For::Nothing };
+        verbs.push(Verb::says(format!("$JS.API.DIRECT.GET.{stream}.{subject}"), reading));
         for queue in [None, Some("queue")] {
             verbs.push(Verb { hears: Some(queue), ..Verb::says(filter, For::Nothing) });
             verbs.push(Verb { hears: Some(queue), ..Verb::says(&subject, For::Nothing) });
         }
     }
-    verbs.push(Verb::says(format!("$JS.API.DIRECT.GET.{stream}"), For::Reading));
+    let reading = if stream == OBJ_META_PAYLOADS { For::Loading } else { For::Reading };
+    verbs.push(Verb::says(format!("$JS.API.DIRECT.GET.{stream}"), reading));
     let is_letters = stream == jetstream::DEAD_LETTERS;
     for (verb, is_for) in [
         ("INFO", For::Checking),
         ("CREATE", For::MakingTopology),
         ("UPDATE", For::MakingTopology),
         ("DELETE", For::Nothing),
-        ("PURGE", if stream == jetstream::META_INSIGHTS { For::Trimming } else { For::Nothing }),
+        ("PURGE", if [META_INSIGHTS, OBJ_META_PAYLOADS].contains(&stream) { For::Trimming } else { For::Nothing }),
         ("MSG.GET", if has_consumers { For::Lag } else { For::Nothing }),
         ("MSG.DELETE", if is_letters { For::DroppingLetters } else { For::Nothing }),
         ("SNAPSHOT", For::Nothing),
