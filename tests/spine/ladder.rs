@@ -86,8 +86,11 @@ async fn where_no_page_is_small_enough_meta_makes_a_report() -> Result<()> {
     let ran = shop.sync("meta_7d_fill").await?;
     assert_eq!(ran.code, 0, "{ran:?}");
     shop.check_sums(days_ago(7), days_ago(1)).await?;
-    let limits: Vec<_> =
-        shop.asked(Endpoint::AdRows).iter().filter_map(|question| question.parameter("limit").map(str::to_owned)).collect();
+    let limits: Vec<_> = shop
+        .asked(Endpoint::AdRows)
+        .iter()
+        .filter_map(|question| question.parameter("limit").map(str::to_owned))
+        .collect();
     assert_eq!(limits, ["500", "200", "50", "25"], "each step is taken once, on the first day");
     assert!(shop.asked(Endpoint::ReportStart).len() >= 3);
 

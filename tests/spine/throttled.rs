@@ -45,7 +45,8 @@ async fn open() -> Result<Shops> {
 impl Shops {
     async fn sync(&self, integration: Uuid, seconds: &str) -> Result<Ran> {
         let integration = integration.to_string();
-        let job = ["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", seconds];
+        let job =
+            ["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", seconds];
         self.shop.run(&job).await
     }
 
