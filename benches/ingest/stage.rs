@@ -25,6 +25,7 @@ pub struct Stage {
     /// Of each job's ad accounts, in their order.
     integrations: Vec<(Job, Vec<String>)>,
     graph_url: String,
+    binary: PathBuf,
 }
 
 /// What one run has for itself.
@@ -39,14 +40,14 @@ pub struct Scene {
 
 impl Stage {
     /// Starts PostgreSQL and connects the ad accounts of all jobs, each job's to a tenant of its own.
-    pub async fn set(fake: &Fake) -> Result<Stage> {
+    pub async fn set(fake: &Fake, binary: PathBuf) -> Result<Stage> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut options = testkit::options(folder.path());
         options.postgres = true;
         let postgres = Servers::start(options).await?;
         let postgres_pid = usage::child_named("postgres", &[])?;
         let graph_url = fake.url.clone();
-        let mut stage = Stage { postgres, postgres_pid, folder, integrations: Vec::new(), graph_url };
+        let mut stage = Stage { postgres, postgres_pid, folder, integrations: Vec::new(), graph_url, binary };
         stage.sql(&format!("create database {TEMPLATE}")).await?;
         let url = stage.url(TEMPLATE)?;
         stage.adledger(&url, None, &["migrate"], None).await?;
@@ -99,7 +100,7 @@ impl Stage {
 
     /// The binary, in an environment of nothing but these settings.
     pub fn command(&self, database_url: &str, nats_url: Option<&str>, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_adledger"));
+        let mut command = Command::new(&self.binary);
         command.args(arguments).env_clear().kill_on_drop(true).current_dir(self.folder.path());
         command
             .env("DATABASE_URL", database_url)
