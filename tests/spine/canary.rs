@@ -39,7 +39,7 @@ async fn the_token_is_sealed_and_nowhere_else() -> Result<()> {
     said.push(traced(&shop, &collector, &["--job", "meta_7d_fill"]).await?);
     shop.spoil(days_ago(1));
     let parked = traced(&shop, &collector, &["--job", "meta_fresh"]).await?;
-    ensure!(parked.code == 1 && parked.stderr.contains("of the event: ad 7: spend"), "{}", end(&parked));
+    ensure!(parked.code == 1 && parked.stderr.contains("of the event: ad 1: spend"), "{}", end(&parked));
     said.push(parked);
     shop.mend();
     shop.graph.heal();

@@ -181,7 +181,7 @@ async fn a_day_that_cannot_be_folded_is_owed_until_a_better_answer_comes() -> Re
     let ran = shop.sync("meta_7d_fill").await?;
     let said = format!("were parked, {date} first: row ");
     assert!(ran.code == 1 && ran.stderr.contains(&said), "{ran:?}");
-    assert!(ran.stderr.contains("of the event: ad 7: spend \"12,34\" is not a number"), "{ran:?}");
+    assert!(ran.stderr.contains("of the event: ad 1: spend \"12,34\" is not a number"), "{ran:?}");
     let run = newest_run(&shop).await?;
     assert_eq!((run.status.as_str(), run.error_code.as_deref()), ("partial", Some("parked")));
     assert_eq!(runs::days_owed(&shop.database.pool, shop.account_id, shop.integration_id).await?, [date]);

@@ -96,9 +96,9 @@ impl Shop {
     /// Meta has a row for this day that cannot be read.
     pub fn spoil(&self, date: NaiveDate) {
         let row = format!(
-            r#"{{"ad_id":"7","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}"#
+            r#"{{"ad_id":"1","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}"#
         );
-        self.graph.edit(|world| world.raw_row(AD_ACCOUNT, "7", date, row));
+        self.graph.edit(|world| world.raw_row(AD_ACCOUNT, "1", date, row));
     }
 
     /// And has it no more.
