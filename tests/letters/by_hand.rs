@@ -52,7 +52,7 @@ async fn letters_are_listed_and_shown() -> Result<()> {
     let ran = letters(&shop, &["list"]).await?;
     ensure!(ran.code == 0 && ran.stderr.is_empty(), "{ran:?}");
     for words in
-        [" raw ", " projector ", META_INSIGHTS, &account, "ad 7: spend \"12,34\" is not a number", "ce-specversion"]
+        [" raw ", " projector ", META_INSIGHTS, &account, "ad 1: spend \"12,34\" is not a number", "ce-specversion"]
     {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
