@@ -244,6 +244,7 @@ fn client() -> Result<ClientConfig, String> {
         any_base_url: flag("META_API_UNSAFE_BASE_URL")?,
         api_version: variable("META_API_VERSION")?.unwrap_or(default.api_version),
         max_backoff: Duration::from_secs(number("META_MAX_BACKOFF_SECONDS", 60, 1..=3600)?),
+        report_stuck_after: Duration::from_secs(number("META_REPORT_STUCK_SECONDS", 300, 5..=7200)?),
         ..ClientConfig::default()
     })
 }

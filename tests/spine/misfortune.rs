@@ -53,6 +53,42 @@ async fn the_cursor_stops_before_a_failed_day_and_fresh_catches_up() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_meta_is_away_a_run_waits_and_asks_little() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.forget_requests();
+    // The ad account and the first day are answered; then Meta goes away.
+    shop.graph.fail(Failure::html(503).on_date(days_ago(6)));
+    shop.graph.fail(Failure::slow(std::time::Duration::ZERO).on(Endpoint::AdAccount).times(1));
+    shop.graph.fail(Failure::html(503).on(Endpoint::AdAccount));
+    let integration = shop.integration_id.to_string();
+    let job = ["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", "15"];
+    let ran = shop.run(&job).await?;
+    assert!(ran.code == 1 && ran.stderr.contains("waiting") && ran.stderr.contains("meta_unreachable"), "{ran:?}");
+    let run = newest_run(&shop).await?;
+    assert_eq!((run.status.as_str(), run.days_done), ("waiting", 1), "{run:?}");
+    // Three for what is answered, four tries for the window, four to see that it is not the window alone.
+    assert_eq!(shop.graph.requests().len(), 11);
+
+    shop.graph.heal();
+    sqlx::query("update sync_runs set not_before = now()").execute(&shop.database.pool).await?;
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    assert_eq!(newest_run(&shop).await?.id, run.id);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_that_meta_cannot_answer_is_asked_for_twice_and_then_day_by_day() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.fail(Failure::html(500).on(Endpoint::AdRows).on_date(days_ago(6)));
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert!(ran.code == 1 && ran.stderr.contains("the run partial with 6 of 7 days: no usable answer"), "{ran:?}");
+    let requests = shop.graph.requests();
+    let of_day = requests.iter().filter(|q| q.endpoint() == Endpoint::AdRows && q.since() == Some(days_ago(6)));
+    assert_eq!(of_day.count(), 3 * 4, "the window twice, then the day alone");
+    shop.check_sums(days_ago(5), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_token_stops_the_jobs_until_somebody_connects_again() -> Result<()> {
     let shop = Shop::open().await?;
     shop.graph.fail(Failure::token_expired());

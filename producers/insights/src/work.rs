@@ -21,6 +21,8 @@ use crate::{Fetcher, plan, translate};
 const CHECKED_FOR: Duration = Duration::from_secs(5 * 60);
 const LOG_FULL_PAUSE: Duration = Duration::from_secs(30);
 const LOG_UNREACHABLE_PAUSE: Duration = Duration::from_secs(10);
+/// Before it is seen whether Meta is back.
+const META_UNREACHABLE_PAUSE: Duration = Duration::from_secs(60);
 /// A run that was given back for throttles this often is given up; its days stay owed.
 const MAX_ATTEMPTS: i32 = 100;
 /// A run of which so many holders in a row died without bringing a day is given up: it may be what they die of.
@@ -130,6 +132,8 @@ impl Fetcher {
         let (mut at, mut failures_in_a_row) = (0, 0);
         // Days of a window that failed as a whole, each of which is asked for by itself.
         let mut alone = 0_usize;
+        // The first day of the window that was last asked for twice, because Meta gave no usable answer.
+        let mut twice = None;
         while at < due.len() {
             if at >= gives_way_after {
                 return Err(Stop::GiveWay);
@@ -154,6 +158,15 @@ impl Fetcher {
             {
                 tracing::info!(%error, next = ?ladder.question(), "too much data: asking for less");
                 self.remember(fetch, ladder, true).await?;
+                continue;
+            }
+            if let DayError::Meta(meta_api::Error::Unreachable { .. }) = &error
+                && twice != Some(due[at])
+            {
+                // Either Meta is away, or it is this window that it cannot answer. Its answer about the ad account tells, and
+                // while it is away the run waits; day by day would be many questions to nobody.
+                tracing::info!(%error, "no usable answer: seeing whether Meta is there, and asking again");
+                (twice, checked_at) = (Some(due[at]), None);
                 continue;
             }
             let (message, code) = (error.to_string(), error.code());
@@ -195,6 +208,10 @@ impl Fetcher {
         *checked_at = Some(Instant::now());
         match checked? {
             Ok(()) => Ok(()),
+            Err(error @ DayError::Meta(meta_api::Error::Unreachable { .. })) => {
+                let (reason, pause) = (WaitReason::MetaUnreachable, META_UNREACHABLE_PAUSE);
+                Err(Stop::Wait { reason, pause, message: error.to_string() })
+            }
             Err(error) => match self.judge(fetch.lease, fetch.integration, error).await? {
                 Some(stop) => Err(stop),
                 None => Ok(()),

@@ -16,7 +16,7 @@ pub struct Lease {
     pub job: JobType,
     /// The window that was asked for, or that an earlier attempt planned.
     pub window: Option<Window>,
-    /// How often the run was begun, this time included; waits for the log and orderly stops do not count.
+    /// How often the run was begun, this time included; waits for the log or for Meta's return and orderly stops do not count.
     pub attempts: i32,
     /// How many holders in a row let the lease run out without bringing a single day.
     pub takeovers: i32,
@@ -60,6 +60,7 @@ pub struct Throttled {
 pub enum WaitReason {
     LogFull,
     LogUnreachable,
+    MetaUnreachable,
     Throttled,
 }
 
@@ -68,6 +69,7 @@ impl WaitReason {
         match self {
             WaitReason::LogFull => "log_full",
             WaitReason::LogUnreachable => "log_unreachable",
+            WaitReason::MetaUnreachable => "meta_unreachable",
             WaitReason::Throttled => "throttled",
         }
     }
@@ -249,7 +251,7 @@ impl Lease {
             reason.as_str(),
             pause.as_secs_f64(),
             message,
-            // That the log is full or away is nothing that the run did.
+            // That the log is full, or somebody is away, is nothing that the run did.
             i32::from(reason != WaitReason::Throttled),
             reason == WaitReason::Throttled,
         )

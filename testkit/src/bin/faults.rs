@@ -1,12 +1,12 @@
 //! The trial by faults, for as long as wanted: seeded histories of real processes under misfortunes, each judged.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
 use futures_util::future::try_join_all;
 use testkit::faults::{self, Figures, Kind, Plan, Postgres, Told};
@@ -44,7 +44,7 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let binary = match &arguments.binary {
         Some(binary) => binary.canonicalize().with_context(|| format!("find {}", binary.display()))?,
-        None => build()?,
+        None => testkit::build_adledger()?,
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults");
     faults::remove_abandoned(&root);
@@ -106,23 +106,6 @@ impl Trial {
             self.arguments.histories.map_or_else(|| Instant::now() < self.until, |histories| number < histories);
         (wanted && !self.is_over.load(Ordering::Relaxed)).then(|| self.arguments.seed + number)
     }
-}
-
-/// Builds the binary as this one was built, and says where it is.
-#[expect(clippy::disallowed_methods, reason = "cargo says in the environment which cargo it is")]
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let this = std::env::current_exe()?;
-    let folder = this.parent().context("a program is in a folder")?;
-    let mut command = Command::new(cargo);
-    command
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .args(["build", "--quiet", "--bin", "adledger"]);
-    if folder.ends_with("release") {
-        command.arg("--release");
-    }
-    ensure!(command.status()?.success(), "adledger cannot be built");
-    Ok(folder.join("adledger"))
 }
 
 fn say(told: &Told, kinds: &[Kind]) {

@@ -12,7 +12,7 @@ mod judge;
 mod log;
 mod plan;
 mod postgres;
-mod process;
+pub(crate) mod process;
 mod proxy;
 mod reading;
 pub mod steps;

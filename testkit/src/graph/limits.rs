@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_rows_of: BTreeMap<String, usize>,
     /// The largest `limit` of a page, in rows.
     pub max_page_rows: Option<usize>,
+    /// The same for single ad accounts, by external id; it counts instead of the other.
+    pub max_page_rows_of: BTreeMap<String, usize>,
     pub wording: TooMuch,
 }
 
@@ -37,8 +39,9 @@ impl Limits {
         (ask, paging): (&Ask, &Paging),
     ) -> Result<(), Refusal> {
         let rows = self.max_rows_of.get(external_id).copied().or(self.max_rows_a_call);
+        let page_rows = self.max_page_rows_of.get(external_id).copied().or(self.max_page_rows);
         let is_large = ask.level == Level::Ad
-            && (self.max_page_rows.is_some_and(|most| paging.limit > most)
+            && (page_rows.is_some_and(|most| paging.limit > most)
                 || rows.is_some_and(|most| world.count_rows(external_id, ask) > most));
         if !is_large {
             return Ok(());
@@ -74,6 +77,7 @@ mod tests {
         let of_account = Limits { max_rows_of: [(ACCOUNT.to_owned(), rows - 1)].into(), ..rows_a_call(rows) };
         let of_another = Limits { max_rows_of: [("act_2".to_owned(), 1)].into(), ..Limits::default() };
         let page = |most| Limits { max_page_rows: Some(most), ..Limits::default() };
+        let page_of = |id: &str, most| Limits { max_page_rows_of: [(id.to_owned(), most)].into(), ..page(5) };
         let in_words = |limits| Limits { wording: TooMuch::Words, ..limits };
         let refused = Some((400, 100, Some(1_487_534)));
         for (limits, days, limit, wanted) in [
@@ -85,6 +89,8 @@ mod tests {
             (of_another, 3, 5, None),
             (page(5), 3, 5, None),
             (page(4), 3, 5, refused),
+            (page_of(ACCOUNT, 4), 3, 5, refused),
+            (page_of("act_2", 4), 3, 5, None),
             (in_words(page(4)), 3, 5, Some((500, 1, None))),
             (in_words(rows_a_call(rows - 1)), 3, 5, Some((500, 1, None))),
         ] {

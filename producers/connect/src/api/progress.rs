@@ -23,7 +23,7 @@ pub(crate) struct Progress {
     /// How often Meta throttled the run.
     pub(crate) throttle_count: u64,
     pub(crate) throttle_wait_ms: u64,
-    /// What the run waits for: `throttled`, `log_full`, `log_unreachable`.
+    /// What the run waits for: `throttled`, `log_full`, `log_unreachable`, `meta_unreachable`.
     pub(crate) wait_reason: Option<String>,
     pub(crate) not_before: Option<DateTime<Utc>>,
     pub(crate) error_code: Option<String>,

@@ -42,7 +42,7 @@ pub(crate) struct SyncRun {
     throttle_wait_ms: i64,
     /// Until when the newest throttle lasts, or lasted.
     throttled_until: Option<DateTime<Utc>>,
-    /// What it waits for: `throttled`, `log_full`, `log_unreachable`.
+    /// What it waits for: `throttled`, `log_full`, `log_unreachable`, `meta_unreachable`.
     wait_reason: Option<String>,
     not_before: Option<DateTime<Utc>>,
     attempts: i32,

@@ -198,6 +198,13 @@ fn meaning(code: &str, message: &str) -> Meaning {
             "If it stays so, see that this machine reaches Meta (and META_API_BASE_URL).",
             RETRIED,
         ),
+        "meta_unreachable" => says(
+            Warn,
+            "Meta gave no usable answer",
+            Who::Operator,
+            "If it stays so, see that this machine reaches Meta (and META_API_BASE_URL).",
+            "The run asks again every minute and goes on when Meta is back. Nothing is lost.",
+        ),
         "publish" => says(
             Bad,
             "The event log refused a day",
@@ -328,8 +335,12 @@ mod tests {
 
     #[test]
     fn waits_and_statuses_have_cards() {
-        for (reason, who) in [("throttled", Who::Meta), ("log_full", Who::Operator), ("log_unreachable", Who::Operator)]
-        {
+        for (reason, who) in [
+            ("throttled", Who::Meta),
+            ("log_full", Who::Operator),
+            ("log_unreachable", Who::Operator),
+            ("meta_unreachable", Who::Operator),
+        ] {
             assert_eq!(of_wait(reason, "").who, who, "{reason}");
             assert_eq!(of_wait(reason, "").message, "");
         }
