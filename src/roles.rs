@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use insights::{Fetcher, Heard, Scheduler, TokenWatch};
+use insights::{Fetcher, Scheduler, Shared, TokenWatch};
 use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
@@ -135,7 +135,7 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
         asked: settings.asked.clone(),
         lease: settings.lease,
         max_backoff: settings.max_backoff(),
-        heard: Heard::default(),
+        shared: Shared::default(),
         observe: Arc::new(|_| {}),
     })
 }
