@@ -26,7 +26,7 @@ impl Default for BatchLimits {
 
 /// What a batch is to hold, if its messages are as large as those before: each batch is in memory several times over while
 /// it is handled. Many small messages a transaction are worth having; of large ones, a few are as good.
-const USUAL_BATCH_BYTES: usize = 512 << 10;
+const USUAL_BATCH_BYTES: usize = 256 << 10;
 /// Messages of the first batch, before anything is known of them.
 const FIRST_BATCH: usize = 4;
 /// How long an idle pull waits for the first message before it looks whether it should stop.
@@ -246,8 +246,8 @@ mod tests {
     fn a_batch_has_as_many_messages_as_fit_by_the_size_of_those_before() {
         for (messages, bytes, next) in [
             (0, 0, None),
-            (4, 4 * 128 * 1024, Some(4)),
-            (1, 1024, Some(512)),
+            (4, 4 * 64 * 1024, Some(4)),
+            (1, 1024, Some(256)),
             (1, 6 << 20, Some(1)),
             // Payloads that travel beside their events.
             (3, 0, Some(USUAL_BATCH_BYTES)),
