@@ -166,7 +166,7 @@ impl Fetcher {
                 // Either Meta is away, or it is this window that it cannot answer. Its answer about the ad account tells, and
                 // while it is away the run waits; day by day would be many questions to nobody.
                 tracing::info!(%error, "no usable answer: seeing whether Meta is there, and asking again");
-                (twice, checked_at) = (Some(due[at]), None);
+                (twice, *checked_at) = (Some(due[at]), None);
                 continue;
             }
             let (message, code) = (error.to_string(), error.code());
