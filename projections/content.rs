@@ -25,6 +25,7 @@ pub(crate) struct Content {
     pub head: Head,
     pub rows: Rows,
     pub sums: Sums,
+    pub superseded: Vec<String>,
     /// Of the decompressed data, as it came.
     pub sha256: ContentHash,
 }
@@ -88,8 +89,8 @@ fn at_once(
     let json = payload::text(&bytes);
     let (data, rows) = data::read(json.as_bytes(), day, rule)?;
     let head = Head::of(&data, rule);
-    let (rows, sums) = encode(&head.currency, rows, head.purchases_known)?;
-    Ok(Content { head, rows, sums, sha256: Sha256::digest(&bytes).into() })
+    let (rows, sums, superseded) = encode(&head.currency, rows, head.purchases_known)?;
+    Ok(Content { head, rows, sums, superseded, sha256: Sha256::digest(&bytes).into() })
 }
 
 /// Why a part is not read.
@@ -116,8 +117,8 @@ impl Large<'_> {
         match self.read_but(&HashSet::new()) {
             // Rare, and read again for it: an ad stands twice, or a row cannot be used, which matters only if none replaces it.
             Ok((_, true)) | Err(PartError::Unfoldable(Unfoldable::Row { .. })) => {
-                let replaced = self.replaced()?;
-                self.read_but(&replaced).map(|(content, _)| content)
+                let (replaced, superseded) = self.replaced()?;
+                self.read_but(&replaced).map(|(content, _)| Content { superseded, ..content })
             }
             read => read.map(|(content, _)| content),
         }
@@ -131,7 +132,7 @@ impl Large<'_> {
             let rows = (before..).zip(rows).filter(|(number, _)| !replaced.contains(number)).map(|(_, row)| row);
             let head = Head::of(&data, self.rule);
             let encoded = encode(&head.currency, rows.collect(), head.purchases_known);
-            let (rows, sums) = encoded.map_err(|reason| match reason {
+            let (rows, sums, superseded) = encoded.map_err(|reason| match reason {
                 Unfoldable::Row { number, reason } => Unfoldable::Row { number: before + number, reason },
                 other => other,
             })?;
@@ -139,10 +140,11 @@ impl Large<'_> {
                 twice |= !ads.insert(ad_id.to_owned());
             }
             match &mut content {
-                None => content = Some(Content { head, rows, sums, sha256: ContentHash::default() }),
+                None => content = Some(Content { head, rows, sums, superseded, sha256: ContentHash::default() }),
                 Some(content) => {
                     content.rows.append(rows);
                     content.sums.add(&sums);
+                    content.superseded.extend(superseded);
                 }
             }
             Ok(())
@@ -152,16 +154,20 @@ impl Large<'_> {
         Ok((Content { sha256, ..content }, twice))
     }
 
-    /// The numbers, from 0, of rows whose ad has a later one.
-    fn replaced(self) -> Result<HashSet<usize>, PartError> {
-        let (mut latest, mut replaced) = (HashMap::new(), HashSet::new());
+    /// The numbers, from 0, of rows whose ad has a later one, and their ads.
+    fn replaced(self) -> Result<(HashSet<usize>, Vec<String>), PartError> {
+        let (mut latest, mut replaced, mut superseded) = (HashMap::new(), HashSet::new(), Vec::new());
         self.each(|before, _, rows| {
             for (number, (ad_id, _)) in (before..).zip(rows) {
-                replaced.extend(latest.insert(ad_id.into_owned(), number));
+                let ad_id = ad_id.into_owned();
+                if let Some(earlier) = latest.insert(ad_id.clone(), number) {
+                    replaced.insert(earlier);
+                    superseded.push(ad_id);
+                }
             }
             Ok(())
         })?;
-        Ok(replaced)
+        Ok((replaced, superseded))
     }
 
     /// Hands out the data of each part with its rows, and how many rows came before; returns the sha256 of all the data.
@@ -217,9 +223,10 @@ mod tests {
     /// What is read, in words; the same in parts and at once.
     fn said(read: Result<Content, Unfoldable>) -> String {
         match read {
-            Ok(Content { head, rows, sums, sha256 }) => {
+            Ok(Content { head, rows, sums, mut superseded, sha256 }) => {
                 let rows: Vec<_> = rows.iter().collect();
-                format!("{head:?} {sums:?} {sha256:?} {rows:?}")
+                superseded.sort();
+                format!("{head:?} {sums:?} {superseded:?} {sha256:?} {rows:?}")
             }
             Err(reason) => reason.to_string(),
         }

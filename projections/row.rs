@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -39,14 +38,23 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    /// The field as Meta calls it, for messages; those whose numbers can be wrong.
+    /// The field as Meta calls it, for messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Field::AdId => "ad_id",
+            Field::AdsetId => "adset_id",
+            Field::CampaignId => "campaign_id",
+            Field::AdName => "ad_name",
+            Field::AdsetName => "adset_name",
+            Field::CampaignName => "campaign_name",
+            Field::AccountCurrency => "account_currency",
             Field::Spend => "spend",
             Field::Impressions => "impressions",
             Field::Clicks => "clicks",
             Field::InlineLinkClicks => "inline_link_clicks",
-            _ => "a field",
+            Field::Actions => "actions",
+            Field::ActionValues => "action_values",
+            Field::Other => "a field",
         }
     }
 }
@@ -94,7 +102,7 @@ impl<'de> Visitor<'de> for OfRow<'_> {
                 kept => fields[kept as usize].replace(row.next_value()?).is_some(),
             };
             if again {
-                return Err(A::Error::custom(format_args!("field {field:?} stands twice in the row")));
+                return Err(A::Error::custom(format_args!("{} stands twice in the row", field.name())));
             }
         }
         let purchases = self.0.choose(&counts.unwrap_or_default(), &values.unwrap_or_default());
@@ -102,26 +110,55 @@ impl<'de> Visitor<'de> for OfRow<'_> {
     }
 }
 
-/// A number as Meta sends it: a string, or bare.
-pub(crate) fn decimal(raw: &RawValue) -> Result<Decimal, String> {
+/// What a number of Meta's may come to: sums of a million of them are still exact, in PostgreSQL and here. No amount of money
+/// and no count of a day comes near.
+const MOST: i64 = 1_000_000_000_000_000;
+const MOST_COUNT: i64 = 1_000_000_000_000;
+
+/// A number as Meta sends it: a string, or bare. An empty string says nothing, as a field that is left out. Never rounded: a
+/// number with more digits than can be kept is refused.
+pub(crate) fn decimal(raw: &RawValue) -> Result<Option<Decimal>, String> {
     let text = raw.get().trim_matches('"');
-    Decimal::from_str_exact(text)
-        .or_else(|_| Decimal::from_scientific(text))
-        .map_err(|_| format!("{} is not a number this version can hold", raw.get()))
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let refuse = || format!("{} is not a number this version can hold", short(raw));
+    let (base, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(base, exponent)| (base, Some(exponent)));
+    // Underscores, which are no part of a number in JSON, would be read over.
+    let exact = Decimal::from_str_exact(base).ok().filter(|_| !base.contains('_')).ok_or_else(refuse)?;
+    let number = match exponent {
+        None => exact,
+        Some(_) => Decimal::from_scientific(text).map_err(|_| refuse())?,
+    };
+    if number.abs() >= Decimal::from(MOST) {
+        return Err(format!("{} is larger than any amount", short(raw)));
+    }
+    Ok(Some(number))
 }
 
 /// A whole number, as a string or bare.
-pub(crate) fn whole(raw: &RawValue) -> Result<i64, String> {
-    let text = raw.get().trim_matches('"');
-    i64::from_str(text).or_else(|_| {
-        let number = decimal(raw)?;
-        let whole = number.trunc();
-        if whole == number {
-            i64::try_from(whole).map_err(|_| format!("{} is larger than any count", raw.get()))
-        } else {
-            Err(format!("{} is not whole", raw.get()))
-        }
-    })
+pub(crate) fn whole(raw: &RawValue) -> Result<Option<i64>, String> {
+    let Some(number) = decimal(raw)? else { return Ok(None) };
+    if number.trunc() != number {
+        return Err(format!("{} is not whole", short(raw)));
+    }
+    let count = i64::try_from(number.trunc()).ok().filter(|count| count.abs() < MOST_COUNT);
+    count.map(Some).ok_or_else(|| format!("{} is larger than any count", short(raw)))
+}
+
+/// A value for a message, which is read by people.
+fn short(raw: &RawValue) -> Cow<'_, str> {
+    const MOST_CHARS: usize = 60;
+    match raw.get().char_indices().nth(MOST_CHARS) {
+        None => Cow::Borrowed(raw.get()),
+        Some((end, _)) => Cow::Owned(format!("{}…", &raw.get()[..end])),
+    }
+}
+
+/// A name, or an id that nothing is found by. What should be a text and is none stands as the JSON it is: a day is not lost
+/// for it.
+pub(crate) fn name(raw: &RawValue) -> Cow<'_, str> {
+    text(raw).unwrap_or(Cow::Borrowed(raw.get()))
 }
 
 /// A text or id. PostgreSQL's text takes neither `\u0000` nor lone surrogates, both of which Meta can send in a name:
@@ -132,7 +169,7 @@ pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
         return if json.starts_with(|c: char| c.is_ascii_digit()) {
             Ok(Cow::Borrowed(json))
         } else {
-            Err(format!("{json} is not a text"))
+            Err(format!("{} is not a text", short(raw)))
         };
     };
     if !inner.contains('\\') {
@@ -179,7 +216,7 @@ impl<'de> Visitor<'de> for OfRule<'_> {
         while let Some(action) = list.next_element_seed(Action(self.0))? {
             let Some((place, number)) = action else { continue };
             found[place] = match number {
-                Some(number) => Some(decimal(number).map_err(A::Error::custom)?),
+                Some(number) => decimal(number).map_err(A::Error::custom)?.or(found[place]),
                 None => found[place].or(self.0.left_out()),
             };
         }
@@ -255,7 +292,8 @@ struct PlaceOf<'r>(&'r PurchaseRule);
 impl<'de> DeserializeSeed<'de> for PlaceOf<'_> {
     type Value = Option<usize>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes, because of lone surrogates, which no type of a rule has.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -264,7 +302,7 @@ impl Visitor<'_> for PlaceOf<'_> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an action type")
     }
-    fn visit_str<E>(self, action_type: &str) -> Result<Self::Value, E> {
-        Ok(self.0.index(action_type))
+    fn visit_bytes<E>(self, action_type: &[u8]) -> Result<Self::Value, E> {
+        Ok(std::str::from_utf8(action_type).ok().and_then(|action_type| self.0.index(action_type)))
     }
 }

@@ -22,6 +22,9 @@ pub type ContentHash = [u8; 32];
 /// An event's clock may be this far ahead of the stream's before the event counts as one from the future.
 const FUTURE: Duration = Duration::minutes(2);
 
+/// A control total may be that of a million of the largest rows, and those of years can still be summed.
+const MOST_CONTROL: Decimal = Decimal::from_parts(0, 0, 54, false, 0);
+
 /// An event that can never be folded, with the reason in words.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfoldable {
@@ -59,8 +62,10 @@ pub struct Snapshot {
     /// Whether the rule's window was asked for: nothing is known of its purchases otherwise.
     pub purchases_known: bool,
     pub sums: Sums,
-    /// How many rows the event has; `rows` may hold fewer, see [`push_trimmed`].
+    /// How many ads the event has rows of; `rows` may hold fewer, see [`push_trimmed`].
     pub row_count: usize,
+    /// Ads of which the event has another row before the one that counts, once for each.
+    pub superseded: Vec<String>,
     pub rows: Rows,
 }
 
@@ -165,7 +170,7 @@ impl Snapshot {
         if fetched_at > stored_at + FUTURE {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
-        let Content { head, sums, rows, sha256 } =
+        let Content { head, sums, rows, superseded, sha256 } =
             content::read(circumstances.codec, payload, &day, rule, limit_bytes)?;
         let zone: Tz = head.timezone_name.parse().map_err(|_| Unfoldable::Timezone(head.timezone_name.clone()))?;
         let age = fetched_at.with_timezone(&zone).date_naive() - day.date;
@@ -175,6 +180,9 @@ impl Snapshot {
             .map(|c| Decimal::from_str_exact(&c.spend).map(|spend| (spend, c.impressions)))
             .transpose()
             .map_err(|e| Unfoldable::Control(format!("spend is not a number: {e}")))?;
+        if control.is_some_and(|(spend, _)| spend.abs() >= MOST_CONTROL) {
+            return Err(Unfoldable::Control("spend is larger than any amount".to_owned()));
+        }
         Ok(Snapshot {
             day,
             version: circumstances.version(),
@@ -188,6 +196,7 @@ impl Snapshot {
             rule: rule.clone(),
             sums,
             row_count: rows.len(),
+            superseded,
             rows,
         })
     }
@@ -218,12 +227,16 @@ pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
     day.push(new);
 }
 
-/// Rows in the form of COPY, and what they sum to.
+/// Longer, an ad's id is none: PostgreSQL could not find a row by it.
+const MOST_ID_BYTES: usize = 200;
+
+/// Rows in the form of COPY, and what they sum to; of an ad that stands more than once the last one, and its id for each
+/// other.
 pub(crate) fn encode(
     event_currency: &str,
     parsed: Vec<Parsed<'_>>,
     purchases_known: bool,
-) -> Result<(Rows, Sums), Unfoldable> {
+) -> Result<(Rows, Sums, Vec<String>), Unfoldable> {
     let zero = parsed.is_empty();
     let none = Purchases::default();
     let mut sums = Sums {
@@ -232,22 +245,25 @@ pub(crate) fn encode(
         purchases: (zero && purchases_known).then_some(Decimal::ZERO),
         purchase_value: (zero && purchases_known).then_some(Decimal::ZERO),
     };
-    // Meta's paging can show an ad twice when rows move between pages; the later answer counts.
+    // Two rows of one ad are there only where Meta insisted on both, and nobody but Meta could say which is right. Adding them
+    // could count one thing twice; so one counts, always the same, and the control total shows what the other had.
     let latest: HashMap<Cow<'_, str>, usize> = parsed.iter().map(|(ad_id, _)| ad_id.clone()).zip(1..).collect();
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());
+    let mut superseded = Vec::new();
     for (number, (ad_id, row)) in (1..).zip(parsed) {
         let refuse = |reason: String| Unfoldable::Row { number, reason: format!("ad {ad_id}: {reason}") };
         if latest.get(&ad_id) != Some(&number) {
+            superseded.push(ad_id.into_owned());
             continue;
         }
-        if ad_id.is_empty() || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        if ad_id.is_empty() || ad_id.len() > MOST_ID_BYTES || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(refuse(format!("ad_id {ad_id:?} is not an id")));
         }
         let row = row.map_err(refuse)?;
         if let Some(raw) = row.get(Field::AccountCurrency) {
             let currency = row::text(raw).map_err(refuse)?;
-            if currency != event_currency {
+            if !currency.is_empty() && currency != event_currency {
                 return Err(refuse(format!("its currency {currency} is not the event's {event_currency}")));
             }
         }
@@ -256,13 +272,13 @@ pub(crate) fn encode(
         let ad_id_end = text.len();
         for name in [Field::AdsetId, Field::CampaignId, Field::AdName, Field::AdsetName, Field::CampaignName] {
             match row.get(name) {
-                Some(raw) => push_text(&mut text, &row::text(raw).map_err(refuse)?),
+                Some(raw) => push_text(&mut text, &row::name(raw)),
                 None => text.push_str("\t\\N"),
             }
         }
         let named = |field: Field| move |reason: String| refuse(format!("{} {reason}", field.name()));
-        let whole = |field| row.get(field).map(row::whole).transpose().map_err(named(field));
-        let spend = row.get(Field::Spend).map(row::decimal).transpose().map_err(named(Field::Spend))?;
+        let whole = |field| row.get(field).map_or(Ok(None), row::whole).map_err(named(field));
+        let spend = row.get(Field::Spend).map_or(Ok(None), row::decimal).map_err(named(Field::Spend))?;
         let impressions = whole(Field::Impressions)?;
         let purchases = if purchases_known { &row.purchases } else { &none };
         push_number(&mut text, spend);
@@ -281,7 +297,7 @@ pub(crate) fn encode(
         sums.add(&Sums { spend, impressions, purchases: purchases.count, purchase_value: purchases.value });
     }
     text.shrink_to_fit();
-    Ok((Rows { segments: vec![Segment { text, places }] }, sums))
+    Ok((Rows { segments: vec![Segment { text, places }] }, sums, superseded))
 }
 
 impl Sums {
@@ -299,7 +315,8 @@ impl Sums {
 
 fn add(sum: &mut Option<Decimal>, value: Option<Decimal>) {
     *sum = match (*sum, value) {
-        (Some(a), Some(b)) => Some(a + b),
+        // No row has an amount with which this could overflow; see `row::decimal`.
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
         (a, b) => a.or(b),
     };
 }

@@ -4,6 +4,7 @@
 //! streams are brought up to date. A command joins the process that runs in the data folder already; a service and the
 //! demo want the folder for themselves.
 
+mod heap;
 mod otlp;
 mod place;
 mod postgres;
@@ -13,6 +14,7 @@ mod tracing_setup;
 
 use anyhow::{Context, Result};
 
+pub use heap::give_large_blocks_back;
 pub use otlp::Traces;
 pub use place::Place;
 pub use postgres::{check_tables, migrate, pool_options};

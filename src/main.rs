@@ -58,6 +58,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    boot::give_large_blocks_back();
     let cli = Cli::parse();
     let (manner, nats_role) = match &cli.command {
         Command::Demo(_) => (Manner::Demo, roles::OPERATOR.to_owned()),

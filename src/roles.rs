@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use insights::{Fetcher, Heard, Scheduler, TokenWatch};
+use insights::{Fetcher, Scheduler, Shared, TokenWatch};
 use jetstream::BatchLimits;
 use projections::Folds;
 use projector::Projector;
@@ -37,6 +37,9 @@ pub enum Role {
 /// Who speaks to NATS where no role is played: a command, and the person behind it.
 pub const OPERATOR: &str = "operator";
 
+/// Projectors of one process: one reads the next events while the other's rows are on their way into PostgreSQL.
+const PROJECTORS: usize = 2;
+
 impl Role {
     /// Its name on the command line, which is also that of its permission file (`nats/topology/permissions`).
     pub fn name(self) -> String {
@@ -55,8 +58,10 @@ pub fn spawn(tasks: &mut Tasks, role: Role, boot: &Boot, servers: &Servers) -> R
         tasks.spawn("raw", async move { raw::run(&pool, &wire, BatchLimits::default(), &cancel).await });
     }
     if role.plays(Role::Project) {
-        let (projector, cancel) = (projector(servers), tasks.cancel().clone());
-        tasks.spawn("project", async move { projector.run(&cancel).await });
+        for _ in 0..PROJECTORS {
+            let (projector, cancel) = (projector(servers), tasks.cancel().clone());
+            tasks.spawn("project", async move { projector.run(&cancel).await });
+        }
     }
     if role.plays(Role::Fetch) {
         let fetcher = Arc::new(fetcher(boot, servers)?);
@@ -130,7 +135,7 @@ pub fn fetcher(boot: &Boot, servers: &Servers) -> Result<Fetcher> {
         asked: settings.asked.clone(),
         lease: settings.lease,
         max_backoff: settings.max_backoff(),
-        heard: Heard::default(),
+        shared: Shared::default(),
         observe: Arc::new(|_| {}),
     })
 }

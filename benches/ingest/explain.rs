@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use testkit::Collector;
 
@@ -26,45 +25,40 @@ pub async fn explain(job: Job, stage: &Stage, fake: &Fake) -> Result<()> {
     stage.sql("alter system reset log_min_duration_statement").await?;
     stage.sql("select pg_reload_conf()").await?;
     println!("\nThe {} job, watched: {figures}\n", job.name());
-    println!("{}\n", spans(&collector.spans()));
+    println!(
+        "{}\nOpen: while at least one was. Of messages that come together, each is as long as their batch.\n",
+        spans(&collector.spans())
+    );
     println!("{}", statements(&log[log_before..]));
     Ok(())
 }
 
-/// Spans of many days overlap: their sums are longer than the run.
 fn spans(spans: &[Span]) -> Table {
-    let mut of_name: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut of_name: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
     for span in spans {
-        let seconds = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano) as f64 / 1e9;
-        of_name.entry(&span.name).or_default().push((seconds, busy_seconds(span)));
+        of_name.entry(&span.name).or_default().push((span.start_time_unix_nano, span.end_time_unix_nano));
     }
-    let first = spans.iter().map(|span| span.start_time_unix_nano).min().unwrap_or_default();
-    let mut table = new_table(["span", "number", "seconds together", "of these busy", "mean, ms", "first to last, s"]);
-    for (name, all) in of_name {
-        let of = |pick: fn(&(f64, f64)) -> f64| all.iter().map(pick).sum::<f64>();
-        let named = || spans.iter().filter(|span| span.name == name);
-        let since = named().map(|span| span.start_time_unix_nano).min().unwrap_or(first);
-        let until = named().map(|span| span.end_time_unix_nano).max().unwrap_or(first);
-        let at = |nanoseconds: u64| nanoseconds.saturating_sub(first) as f64 / 1e9;
+    let begin = spans.iter().map(|span| span.start_time_unix_nano).min().unwrap_or_default();
+    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+    let mut table = new_table(["span", "number", "mean, ms", "open, s", "first to last, s"]);
+    for (name, mut all) in of_name {
+        all.sort_unstable();
+        let together: u64 = all.iter().map(|(start, end)| end - start).sum();
+        let (mut open, mut until) = (0, 0);
+        for (start, end) in &all {
+            open += end.saturating_sub(until.max(*start));
+            until = until.max(*end);
+        }
+        let first = all.first().map_or(begin, |(start, _)| *start);
         table.add_row([
             name.to_owned(),
             all.len().to_string(),
-            format!("{:.3}", of(|span| span.0)),
-            format!("{:.3}", of(|span| span.1)),
-            format!("{:.2}", 1e3 * of(|span| span.0) / all.len() as f64),
-            format!("{:.3} - {:.3}", at(since), at(until)),
+            format!("{:.2}", 1e3 * seconds(together) / all.len() as f64),
+            format!("{:.3}", seconds(open)),
+            format!("{:.3} - {:.3}", seconds(first - begin), seconds(until - begin)),
         ]);
     }
     aligned(table)
-}
-
-/// Time that a thread worked within the span.
-fn busy_seconds(span: &Span) -> f64 {
-    let busy = span.attributes.iter().find(|attribute| attribute.key == "busy_ns");
-    match busy.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
-        Some(Value::IntValue(nanoseconds)) => *nanoseconds as f64 / 1e9,
-        _ => 0.0,
-    }
 }
 
 /// What PostgreSQL logged with `log_min_duration_statement = 0`. Of a COPY, that includes waiting for its rows.

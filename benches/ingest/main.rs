@@ -10,8 +10,8 @@
 //!   one `adledger serve` until every day is in the raw log and in all tables.
 //! - *small*: 1 x 7 x 200, from the start of `adledger sync --job meta_7d_fill --wait` to its end.
 //!
-//! `-- --runs N` repeats N times, `-- --large` and `-- --small` leave the other out, and `-- --explain` adds a run of each
-//! of which it prints where its time went.
+//! `-- --runs N` repeats N times, `-- --large` and `-- --small` leave the other out, `-- --explain` adds a run of each of
+//! which it prints where its time went, and `-- --binary PATH` measures another build than this one.
 
 mod explain;
 mod fake;
@@ -19,6 +19,8 @@ mod report;
 mod run;
 mod stage;
 mod usage;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use fake::Fake;
@@ -32,6 +34,7 @@ struct Arguments {
     runs: usize,
     jobs: Vec<Job>,
     explains: bool,
+    binary: PathBuf,
 }
 
 #[tokio::main]
@@ -41,7 +44,7 @@ async fn main() -> Result<()> {
     }
     let arguments = Arguments::read()?;
     let fake = Fake::start().await?;
-    let stage = Stage::set(&fake).await?;
+    let stage = Stage::set(&fake, arguments.binary).await?;
     let mut all: Vec<(Job, Vec<Figures>)> = arguments.jobs.iter().map(|job| (*job, Vec::new())).collect();
     // The first of each renders the fake's pages and counts for nothing.
     for run in 0..=arguments.runs {
@@ -53,8 +56,7 @@ async fn main() -> Result<()> {
             }
         }
     }
-    let copy = run::copy_alone(&stage, &fake).await?;
-    report::print(&stage, &all, copy).await?;
+    report::print(&stage, &all).await?;
     if arguments.explains {
         for job in &arguments.jobs {
             explain::explain(*job, &stage, &fake).await?;
@@ -66,7 +68,8 @@ async fn main() -> Result<()> {
 
 impl Arguments {
     fn read() -> Result<Self> {
-        let mut arguments = Arguments { runs: RUNS, jobs: vec![Job::Large, Job::Small], explains: false };
+        let binary = env!("CARGO_BIN_EXE_adledger").into();
+        let mut arguments = Arguments { runs: RUNS, jobs: Job::ALL.to_vec(), explains: false, binary };
         let mut given = std::env::args().skip(1);
         while let Some(argument) = given.next() {
             match argument.as_str() {
@@ -76,10 +79,11 @@ impl Arguments {
                 }
                 "--large" => arguments.jobs = vec![Job::Large],
                 "--small" => arguments.jobs = vec![Job::Small],
+                "--binary" => arguments.binary = given.next().context("--binary needs a path")?.into(),
                 "--explain" => arguments.explains = true,
                 // Cargo says that this is a benchmark.
                 "--bench" => {}
-                other => anyhow::bail!("{other} is not known: --runs N, --large, --small, --explain"),
+                other => anyhow::bail!("{other} is not known: --runs N, --large, --small, --explain, --binary PATH"),
             }
         }
         ensure!(arguments.runs > 0, "--runs must be 1 or more");

@@ -79,6 +79,8 @@ pub struct Figures {
     pub postgres_cpu_seconds: f64,
     pub nats_cpu_seconds: f64,
     pub fake_cpu_seconds: f64,
+    /// That PostgreSQL alone needs for the same rows, right after the run.
+    pub copy_seconds: f64,
 }
 
 impl fmt::Display for Figures {
@@ -105,8 +107,9 @@ pub async fn measure(job: Job, stage: &Stage, fake: &Fake, collector: Option<&st
     }
     .with_context(|| format!("the {} job", job.name()))?;
     check(job, &scene, fake).await?;
+    let copy_seconds = copy_alone(job, &scene).await?;
     scene.end().await;
-    Ok(figures)
+    Ok(Figures { copy_seconds, ..figures })
 }
 
 /// What has been used so far by everybody.
@@ -129,12 +132,13 @@ impl Before {
         })
     }
 
-    /// `own_cpu_seconds` stays to be said once the process has ended.
+    /// What is not known before the process has ended stays to be said.
     fn until_now(&self, stage: &Stage, scene: &Scene, fake: &Fake) -> Result<Figures> {
         Ok(Figures {
             seconds: self.started.elapsed().as_secs_f64(),
             cpu_seconds: f64::NAN,
             peak_rss_bytes: 0,
+            copy_seconds: f64::NAN,
             postgres_cpu_seconds: usage::cpu_seconds(stage.postgres_pid)? - self.postgres_cpu_seconds,
             nats_cpu_seconds: usage::cpu_seconds(scene.nats_pid)? - self.nats_cpu_seconds,
             fake_cpu_seconds: usage::cpu_seconds(fake.pid)? - self.fake_cpu_seconds,
@@ -234,19 +238,15 @@ async fn check(job: Job, scene: &Scene, fake: &Fake) -> Result<()> {
         }
     }
     let (events, ads): (i64, Option<i64>) =
-        sqlx::query_as("select count(*), sum(row_count)::bigint from meta_insights_raw")
-            .fetch_one(&scene.pool)
-            .await?;
+        sqlx::query_as("select count(*), sum(row_count)::bigint from meta_insights_raw").fetch_one(&scene.pool).await?;
     let wanted = (i64::try_from(job.account_days())?, Some(i64::try_from(job.rows())?));
     ensure!((events, ads) == wanted, "the raw log: {events} events, {ads:?} rows");
     Ok(())
 }
 
-/// Seconds that PostgreSQL alone needs for the large job's rows: COPY of the folded rows, encoded beforehand, into an empty
-/// table with the same columns and keys.
-pub async fn copy_alone(stage: &Stage, fake: &Fake) -> Result<f64> {
-    let scene = stage.scene().await?;
-    serve(stage, fake, &scene, None).await?;
+/// Seconds that PostgreSQL alone needs for the rows: COPY of the folded ones, encoded beforehand, into an empty table with
+/// the same columns and keys.
+async fn copy_alone(job: Job, scene: &Scene) -> Result<f64> {
     let mut connection = scene.pool.acquire().await?;
     let rows: Vec<_> = connection.copy_out_raw("copy fact_meta_daily to stdout").await?.try_collect().await?;
     sqlx::query("create table copy_baseline (like fact_meta_daily including all)").execute(&mut *connection).await?;
@@ -258,8 +258,6 @@ pub async fn copy_alone(stage: &Stage, fake: &Fake) -> Result<f64> {
     }
     let copied = copy.finish().await?;
     let seconds = started.elapsed().as_secs_f64();
-    ensure!(copied == Job::Large.rows() as u64, "{copied} rows");
-    drop(connection);
-    scene.end().await;
+    ensure!(copied == job.rows() as u64, "{copied} rows");
     Ok(seconds)
 }

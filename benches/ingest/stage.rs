@@ -25,6 +25,7 @@ pub struct Stage {
     /// Of each job's ad accounts, in their order.
     integrations: Vec<(Job, Vec<String>)>,
     graph_url: String,
+    binary: PathBuf,
 }
 
 /// What one run has for itself.
@@ -39,14 +40,14 @@ pub struct Scene {
 
 impl Stage {
     /// Starts PostgreSQL and connects the ad accounts of all jobs, each job's to a tenant of its own.
-    pub async fn set(fake: &Fake) -> Result<Stage> {
+    pub async fn set(fake: &Fake, binary: PathBuf) -> Result<Stage> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut options = testkit::options(folder.path());
         options.postgres = true;
         let postgres = Servers::start(options).await?;
         let postgres_pid = usage::child_named("postgres", &[])?;
         let graph_url = fake.url.clone();
-        let mut stage = Stage { postgres, postgres_pid, folder, integrations: Vec::new(), graph_url };
+        let mut stage = Stage { postgres, postgres_pid, folder, integrations: Vec::new(), graph_url, binary };
         stage.sql(&format!("create database {TEMPLATE}")).await?;
         let url = stage.url(TEMPLATE)?;
         stage.adledger(&url, None, &["migrate"], None).await?;
@@ -99,7 +100,7 @@ impl Stage {
 
     /// The binary, in an environment of nothing but these settings.
     pub fn command(&self, database_url: &str, nats_url: Option<&str>, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_adledger"));
+        let mut command = Command::new(&self.binary);
         command.args(arguments).env_clear().kill_on_drop(true).current_dir(self.folder.path());
         command
             .env("DATABASE_URL", database_url)
@@ -154,15 +155,14 @@ impl Stage {
     pub async fn settings(&self) -> Result<String> {
         let mut connection = PgConnection::connect(&self.url("postgres")?).await?;
         let asked = ["server_version", "fsync", "synchronous_commit", "full_page_writes"];
-        let (version, fsync, synchronous_commit, full_page_writes): (String, String, String, String) = sqlx::query_as(
-            "select current_setting($1), current_setting($2), current_setting($3), current_setting($4)",
-        )
-        .bind(asked[0])
-        .bind(asked[1])
-        .bind(asked[2])
-        .bind(asked[3])
-        .fetch_one(&mut connection)
-        .await?;
+        let (version, fsync, synchronous_commit, full_page_writes): (String, String, String, String) =
+            sqlx::query_as("select current_setting($1), current_setting($2), current_setting($3), current_setting($4)")
+                .bind(asked[0])
+                .bind(asked[1])
+                .bind(asked[2])
+                .bind(asked[3])
+                .fetch_one(&mut connection)
+                .await?;
         Ok(format!(
             "PostgreSQL {version} with fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
              {full_page_writes}; nats-server with sync_interval always; {} processors for all. Medians.",

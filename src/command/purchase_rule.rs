@@ -212,21 +212,21 @@ async fn list(pool: &PgPool, only: Option<Uuid>, json: bool) -> Result<Outcome> 
         output::json(&entries)?;
         return Ok(Outcome::Done);
     }
-    let mut table =
-        output::table(&["ad account", "integration", "version", "action types", "window", "set at", "days to refold"]);
-    output::right(&mut table, [2, 6]);
-    for e in entries {
-        table.add_row([
-            e.ad_account,
-            e.integration_id.to_string(),
-            e.version.to_string(),
-            e.action_types.join(", "),
-            e.attribution_window,
-            or_dash(e.created_at.map(output::time)),
-            or_dash(e.days_behind),
-        ]);
+    for integration in &integrations {
+        output::line(&format!("{}, integration {}", integration.external_id, integration.id))?;
+        let mut table = output::table(&["version", "action types", "window", "set at", "days to refold"]);
+        output::right(&mut table, [0, 4]);
+        for e in entries.iter().filter(|e| e.integration_id == integration.id) {
+            table.add_row([
+                e.version.to_string(),
+                e.action_types.join("\n").replace('+', "\n  + "),
+                e.attribution_window.clone(),
+                or_dash(e.created_at.map(output::time)),
+                or_dash(e.days_behind),
+            ]);
+        }
+        output::line(&table.to_string())?;
     }
-    output::line(&table.to_string())?;
     for behind in behind.iter().filter(|b| integrations.iter().any(|i| i.id == b.integration_id)) {
         output::line(&self::behind(behind))?;
     }

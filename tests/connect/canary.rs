@@ -1,6 +1,8 @@
 //! No secret leaves its room: after the whole flow, well and badly, each is looked for in every answer, log line, trace,
 //! table and event.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use testkit::Collector;
 use testkit::graph::{Decision, Endpoint, Failure};
@@ -79,6 +81,10 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     secrets
         .extend(house.graph.edit(|world| world.tokens.keys().chain(world.codes.keys()).cloned().collect::<Vec<_>>()));
     let exchanged = house.graph.requests();
+    let proofs: BTreeSet<_> =
+        exchanged.iter().filter_map(|request| request.parameter("appsecret_proof").map(str::to_owned)).collect();
+    ensure!(!proofs.is_empty(), "the proof went along with a token of the app's own");
+    secrets.extend(proofs);
     secrets.extend(exchanged.iter().filter_map(|request| request.parameter("code_verifier").map(str::to_owned)));
     ensure!(secrets.len() > 20, "{} secrets are looked for", secrets.len());
     house.web.end().await?;

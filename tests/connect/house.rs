@@ -107,6 +107,13 @@ impl House {
         run(command, None).await
     }
 
+    /// A command that reads a token.
+    pub async fn run_with(&self, arguments: &[&str], token: &str) -> Result<Ran> {
+        let mut command = adledger(arguments);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value))).env("HTTP_ADDR", "127.0.0.1:0");
+        run(command, Some(token)).await
+    }
+
     /// Pastes a token in this browser.
     pub async fn paste(&self, browser: &Browser, token: &str) -> Result<Seen> {
         let (csrf, account) = (browser.csrf().await?, self.account_id.to_string());

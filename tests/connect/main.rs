@@ -22,3 +22,4 @@ mod stub;
 #[expect(dead_code, reason = "the spine's tests use all of it")]
 #[path = "../spine/tables.rs"]
 mod tables;
+mod tokens;

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use jetstream::META_INSIGHTS;
 use serde_json::Value;
-use testkit::graph::{Endpoint, Failure};
 use testkit::wait;
 use uuid::Uuid;
 
@@ -17,11 +16,7 @@ async fn with_letters() -> Result<(Shop, u64)> {
     let subject = format!("meta.insights.{}.{}.{}", Uuid::from_u128(1), Uuid::from_u128(2), days_ago(9));
     let note = [("x-note".to_owned(), "a \u{1b}[31mred one".to_owned())];
     shop.nats.publish_foreign(&subject, &note, b"hello\x00").await?;
-    let date = days_ago(3);
-    let row = format!(
-        r#"{{"data":[{{"ad_id":"7","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}]}}"#
-    );
-    shop.graph.fail(Failure::body(200, &row).on(Endpoint::AdRows).on_date(date));
+    shop.spoil(days_ago(3));
     let ran = shop.sync("meta_7d_fill").await?;
     ensure!(ran.code == 1 && ran.stderr.contains("were parked"), "{ran:?}");
     let account = shop.account_id.to_string();
@@ -57,7 +52,7 @@ async fn letters_are_listed_and_shown() -> Result<()> {
     let ran = letters(&shop, &["list"]).await?;
     ensure!(ran.code == 0 && ran.stderr.is_empty(), "{ran:?}");
     for words in
-        [" raw ", " projector ", META_INSIGHTS, &account, "ad 7: spend \"12,34\" is not a number", "ce-specversion"]
+        [" raw ", " projector ", META_INSIGHTS, &account, "ad 1: spend \"12,34\" is not a number", "ce-specversion"]
     {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }

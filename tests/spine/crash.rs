@@ -9,7 +9,7 @@ use std::time::Duration;
 use accounts::KeyRing;
 use anyhow::{Context, Result, ensure};
 use insights::source::Asked;
-use insights::{Clock, Fetcher, Heard, Sources};
+use insights::{Clock, Fetcher, Shared, Sources};
 use jetstream::{BatchLimits, META_INSIGHTS, Wire};
 use meta_api::{ClientConfig, MetaApi};
 use nix::sys::signal::{Signal, kill};
@@ -60,7 +60,7 @@ fn fetcher(pool: PgPool, wire: Wire, graph_url: &str, dies: bool) -> Result<Fetc
         asked: Asked::default(),
         lease: Duration::from_secs(1),
         max_backoff: Duration::from_secs(1),
-        heard: Heard::default(),
+        shared: Shared::default(),
         observe: Arc::new(move |_| {
             if dies {
                 die()

@@ -16,6 +16,7 @@ mod serve;
 #[path = "../watch/service.rs"]
 mod service;
 mod shop;
+mod strange;
 mod tables;
 mod throttled;
 mod two_logs;

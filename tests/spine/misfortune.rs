@@ -107,6 +107,23 @@ async fn an_expired_token_stops_the_jobs_until_somebody_connects_again() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_permission_stops_the_jobs_too_and_says_who_must_do_what() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.graph.fail(Failure::refusal(403, 200, None, "(#200) no").on(Endpoint::AdRows));
+    let ran = shop.sync("meta_7d_fill").await?;
+    assert!(ran.code == 1 && ran.stderr.contains("which an admin of it gives"), "{ran:?}");
+    assert_eq!(status_of(&shop).await?, "needs_reconnect");
+    shop.graph.forget_requests();
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 1);
+    assert_eq!(shop.graph.requests(), [], "nothing is asked until somebody connects again");
+
+    shop.graph.heal();
+    shop.connect(TOKEN).await?;
+    assert_eq!(shop.sync("meta_7d_fill").await?.code, 0);
+    shop.check_sums(days_ago(7), days_ago(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_currency_blocks_the_integration_and_publishes_nothing() -> Result<()> {
     let shop = Shop::open().await?;
     shop.graph.edit(|world| world.ad_account(AD_ACCOUNT).currency = "USD".into());
@@ -196,13 +213,11 @@ async fn a_backfill_beside_another_range_is_refused() -> Result<()> {
 async fn a_day_that_cannot_be_folded_is_owed_until_a_better_answer_comes() -> Result<()> {
     let shop = Shop::open().await?;
     let date = days_ago(3);
-    let row = format!(
-        r#"{{"data":[{{"ad_id":"7","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}]}}"#
-    );
-    shop.graph.fail(Failure::body(200, &row).on(Endpoint::AdRows).on_date(date));
+    shop.spoil(date);
     let ran = shop.sync("meta_7d_fill").await?;
-    let said = format!("were parked, {date} first: row 1 of the event: ad 7: spend \"12,34\" is not a number");
+    let said = format!("were parked, {date} first: row ");
     assert!(ran.code == 1 && ran.stderr.contains(&said), "{ran:?}");
+    assert!(ran.stderr.contains("of the event: ad 1: spend \"12,34\" is not a number"), "{ran:?}");
     let run = newest_run(&shop).await?;
     assert_eq!((run.status.as_str(), run.error_code.as_deref()), ("partial", Some("parked")));
     assert_eq!(runs::days_owed(&shop.database.pool, shop.account_id, shop.integration_id).await?, [date]);
@@ -210,7 +225,7 @@ async fn a_day_that_cannot_be_folded_is_owed_until_a_better_answer_comes() -> Re
     let (since, until) = (days_ago(7).to_string(), days_ago(1).to_string());
     let replayed = shop.run(&["replay", "--since", &since, "--until", &until]).await?;
     assert!(replayed.code == 3 && replayed.stderr.contains("cannot be folded"), "{replayed:?}");
-    shop.graph.heal();
+    shop.mend();
     assert_eq!(shop.sync("meta_fresh").await?.code, 0);
     shop.check_sums(days_ago(7), days_ago(1)).await
 }

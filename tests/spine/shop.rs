@@ -93,6 +93,19 @@ impl Shop {
         self.run(&["sync", "--integration", &integration, "--job", job, "--wait", "--deadline-seconds", "60"]).await
     }
 
+    /// Meta has a row for this day that cannot be read.
+    pub fn spoil(&self, date: NaiveDate) {
+        let row = format!(
+            r#"{{"ad_id":"1","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}"#
+        );
+        self.graph.edit(|world| world.raw_row(AD_ACCOUNT, "1", date, row));
+    }
+
+    /// And has it no more.
+    pub fn mend(&self) {
+        self.graph.edit(|world| world.raw_rows.clear());
+    }
+
     pub async fn cursor(&self) -> Result<Option<NaiveDate>> {
         Ok(runs::sync_cursor(&self.database.pool, self.account_id, self.integration_id).await?)
     }

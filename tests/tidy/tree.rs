@@ -9,6 +9,8 @@ use anyhow::Context as _;
 /// Built, downloaded or generated: at the top of the tree, or (the data folders of servers) anywhere.
 const SKIPPED_AT_THE_TOP: [&str; 3] = ["target", ".git", ".sqlx"];
 const SKIPPED_ANYWHERE: &str = ".adledger";
+/// What fuzzers leave, and the corpus, which is data.
+const SKIPPED_OF_FUZZING: [&str; 4] = ["artifacts", "corpus", "coverage", "target"];
 
 /// A text file; its path is relative to the tree, with forward slashes.
 pub struct TextFile {
@@ -78,7 +80,9 @@ fn walk(folder: &str, found: &mut Vec<TextFile>) -> anyhow::Result<()> {
 }
 
 fn is_skipped(folder: &str, name: &str) -> bool {
-    name == SKIPPED_ANYWHERE || (folder.is_empty() && SKIPPED_AT_THE_TOP.contains(&name))
+    name == SKIPPED_ANYWHERE
+        || (folder.is_empty() && SKIPPED_AT_THE_TOP.contains(&name))
+        || (folder == "fuzz" && SKIPPED_OF_FUZZING.contains(&name))
 }
 
 #[test]
@@ -86,6 +90,6 @@ fn the_walk_sees_the_tree_and_not_what_is_built() -> anyhow::Result<()> {
     let files = text_files()?;
     assert!(files.iter().any(|file| file.path == "tests/tidy/tree.rs"));
     assert!(!files.iter().any(|file| file.path.starts_with("target/") || file.path.starts_with(".git/")));
-    assert!(is_skipped("docs", ".adledger") && !is_skipped("docs", "target"));
+    assert!(is_skipped("docs", ".adledger") && is_skipped("fuzz", "target") && !is_skipped("docs", "target"));
     Ok(())
 }

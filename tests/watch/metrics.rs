@@ -25,13 +25,10 @@ async fn scrape(url: &str) -> Result<(String, Samples)> {
 /// One fill that goes through with throttles and an event that cannot be folded, one fresh run with a day that fails.
 async fn misfortunes(shop: &Shop) -> Result<()> {
     shop.graph.fail(Failure::account_throttle(0).times(2).on(Endpoint::AdRows));
-    let date = days_ago(3);
-    let row = format!(
-        r#"{{"data":[{{"ad_id":"7","spend":"12,34","account_currency":"EUR","date_start":"{date}","date_stop":"{date}"}}]}}"#
-    );
-    shop.graph.fail(Failure::body(200, &row).on(Endpoint::AdRows).on_date(date));
+    shop.spoil(days_ago(3));
     assert_eq!(shop.sync("meta_7d_fill").await?.code, 1);
     shop.graph.heal();
+    shop.mend();
     shop.graph.fail(Failure::refusal(400, 100, None, "(#100) no").on(Endpoint::AdRows).on_date(days_ago(2)));
     assert_eq!(shop.sync("meta_fresh").await?.code, 1);
     shop.graph.heal();

@@ -97,12 +97,13 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
             anyhow::bail!("{said:?} is no traceparent");
         };
         let day = named("day").find(|span| hex(&span.span_id) == span_id).context("the event names its day's span")?;
-        assert_eq!((hex(&day.trace_id), &day.parent_span_id), (trace_id.to_owned(), &worked.span_id));
-        assert_eq!(day.trace_id, worked.trace_id);
+        let window = by_id.get(day.parent_span_id.as_slice()).context("a day is one of a window")?;
+        assert_eq!((window.name.as_str(), &window.parent_span_id), ("window", &worked.span_id));
+        assert_eq!((hex(&day.trace_id), &day.trace_id), (trace_id.to_owned(), &worked.trace_id));
         let date = message.subject.rsplit('.').next().map(str::to_owned);
-        assert_eq!((attribute(day, "date"), attribute(day, "run_id")), (date, Some(run_id.clone())));
+        assert_eq!((attribute(day, "date"), attribute(window, "run_id")), (date, Some(run_id.clone())));
         assert_eq!(attribute(day, "rows"), headers::extension(&event, "rowcount"));
-        assert_eq!(attribute(day, "pages"), headers::extension(&event, "pagecount"));
+        assert_eq!(attribute(window, "pages"), headers::extension(&event, "pagecount"));
         for name in ["publish", "append", "fold"] {
             let sequence = Some(message.sequence.to_string());
             let mut parts = named(name).filter(|span| span.parent_span_id == day.span_id);
@@ -111,7 +112,7 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
             assert!(parts.next().is_none() && part.end_time_unix_nano > part.start_time_unix_nano, "{part:?}");
         }
         // Rows and control total.
-        assert!(named("ask_meta").filter(|span| span.parent_span_id == day.span_id).count() >= 2);
+        assert!(named("ask_meta").filter(|span| span.parent_span_id == window.span_id).count() >= 2);
     }
     for asked in named("ask_meta") {
         ensure!(by_id.contains_key(asked.parent_span_id.as_slice()), "{asked:?} has no parent");

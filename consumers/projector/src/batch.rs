@@ -106,6 +106,7 @@ impl Projector {
             drop(message);
             match snapshot {
                 Ok(snapshot) => {
+                    warn_of_superseded(&snapshot);
                     decoded.rows += snapshot.rows.len();
                     decoded.bytes += snapshot.rows.bytes();
                     decoded.snapshots.push(snapshot);
@@ -145,6 +146,16 @@ impl Projector {
             let messages = batch.iter().map(|delivery| delivery.message.clone()).collect();
             let _ = self.handle(messages).await;
         }
+    }
+}
+
+/// Meta has several rows for an ad, and one counts. The raw log has them all, `row_count` in it and in `observations` differ by
+/// them, and so `adledger reconcile` names the day; here the ads are named.
+fn warn_of_superseded(snapshot: &Snapshot) {
+    if !snapshot.superseded.is_empty() {
+        let AccountDay { ad_account_id, date, .. } = snapshot.day;
+        let (rows, ads) = (snapshot.superseded.len(), &snapshot.superseded[..snapshot.superseded.len().min(5)]);
+        tracing::warn!(%ad_account_id, %date, rows, ?ads, "Meta has rows that differ for one ad and day: the last one counts");
     }
 }
 

@@ -25,7 +25,7 @@ async fn run(seed: u64, mutant: Option<Mutant>) -> Result<Option<String>> {
     let mut random = Random::new(seed);
     let history = History::random(&mut random);
     history.insert_tenants(&database.pool).await?;
-    let folds = Folds { mutant, ..Folds::default() };
+    let folds = Folds { mutant };
     let (cancel, settled) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
 
@@ -245,7 +245,7 @@ async fn two_ad_accounts_at_once(mutant: Option<Mutant>) -> Result<Option<String
         answer(ad_accounts[0], 2, 200),
         answer(ad_accounts[1], 2, 200),
     ];
-    let folds = Folds { mutant, ..Folds::default() };
+    let folds = Folds { mutant };
     let snapshots = history.answers.iter().map(snapshot).collect::<Result<Vec<_>>>()?;
     let mut first = database.pool.begin().await?;
     folds.fold(&mut first, &[&snapshots[0], &snapshots[1]]).await?;

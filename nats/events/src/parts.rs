@@ -111,16 +111,19 @@ impl<'p> Parts<'p> {
                 }
                 Some(Stop::BetweenRows) if self.part.len() < PART_BYTES => {}
                 Some(Stop::BetweenRows) => {
-                    // The comma goes, and what closes the data comes.
+                    // The comma goes, and what closes the data comes. Without a row before the comma it would become JSON.
                     self.part.pop();
+                    if self.is_without_rows() {
+                        return Err(PartsError::NotInParts);
+                    }
                     break;
                 }
                 Some(Stop::RowsEnd) => {
                     self.part.pop();
                     self.place.in_rows = false;
-                    let has_rows = !self.part[self.before_rows..].iter().all(u8::is_ascii_whitespace);
+                    let without_rows = self.is_without_rows();
                     self.read_the_end()?;
-                    if !has_rows && self.handed_out {
+                    if without_rows && self.handed_out {
                         return Err(PartsError::NotInParts);
                     }
                     break;
@@ -130,6 +133,10 @@ impl<'p> Parts<'p> {
         self.handed_out = true;
         self.part.extend_from_slice(AFTER_ROWS);
         Ok(Some(&self.part))
+    }
+
+    fn is_without_rows(&self) -> bool {
+        self.part[self.before_rows..].iter().all(u8::is_ascii_whitespace)
     }
 
     /// The sha256 of all the data, after its last part.
@@ -291,6 +298,7 @@ mod tests {
             r#"{"rows":[{}"#.to_owned(),
             r#"{"rows":"none"}"#.to_owned(),
             format!(r#"{{"rows":[{many},]}}"#),
+            format!(r#"{{"rows":[{}, {{}}]}}"#, " ".repeat(PART_BYTES)),
             format!(r#"{{"note":"{}","rows":[]}}"#, "x".repeat(MOST_PART_BYTES)),
             format!(r#"{{"rows":["{}"]}}"#, "x".repeat(MOST_PART_BYTES)),
         ] {

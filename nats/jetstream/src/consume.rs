@@ -24,6 +24,11 @@ impl Default for BatchLimits {
     }
 }
 
+/// What a batch is to hold, if its messages are as large as those before: each batch is in memory several times over while
+/// it is handled. Many small messages a transaction are worth having; of large ones, a few are as good.
+const USUAL_BATCH_BYTES: usize = 256 << 10;
+/// Messages of the first batch, before anything is known of them.
+const FIRST_BATCH: usize = 4;
 /// How long an idle pull waits for the first message before it looks whether it should stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A message that was handed out so often without a result may be what its handlers died of: it is handled by itself, so
@@ -90,10 +95,13 @@ where
     /// Handles batch after batch until pulling fails, or until cancelled.
     async fn pull_from(&self, puller: &Puller) -> Result<(), WireError> {
         let (limits, cancel) = (self.limits, self.cancel);
+        let mut messages = FIRST_BATCH.min(limits.max_messages);
         while !cancel.is_cancelled() {
-            let pulling = puller.next_batch(limits.max_messages, limits.max_bytes, PATIENCE);
+            let pulling = puller.next_batch(messages, limits.max_bytes, PATIENCE);
             let Some(batch) = cancel.run_until_cancelled(pulling).await else { return Ok(()) };
             let mut batch = batch?;
+            let bytes = batch.iter().map(|delivery| delivery.message.payload.len()).sum();
+            messages = messages_like(batch.len(), bytes).unwrap_or(messages).min(limits.max_messages);
             batch.sort_by_key(|delivery| delivery.deliveries > SUSPECT_AFTER);
             let grace = async {
                 cancel.cancelled().await;
@@ -198,6 +206,12 @@ fn lost(delivery: &Delivery, error: ClaimError) -> Disposition {
     Disposition::Retry { after: Duration::from_secs(delivery.deliveries) }
 }
 
+/// How many messages of the size of these make a usual batch; `None` where there are none to go by.
+fn messages_like(messages: usize, bytes: usize) -> Option<usize> {
+    let average = bytes.checked_div(messages)?;
+    Some((USUAL_BATCH_BYTES / average.max(1)).max(1))
+}
+
 async fn give_back(puller: &Puller, batch: &[Delivery]) {
     for delivery in batch {
         puller.settle(delivery, Disposition::Retry { after: Duration::ZERO }).await;
@@ -222,4 +236,23 @@ pub(crate) fn delays() -> impl Iterator<Item = Duration> {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_as_many_messages_as_fit_by_the_size_of_those_before() {
+        for (messages, bytes, next) in [
+            (0, 0, None),
+            (4, 4 * 64 * 1024, Some(4)),
+            (1, 1024, Some(256)),
+            (1, 6 << 20, Some(1)),
+            // Payloads that travel beside their events.
+            (3, 0, Some(USUAL_BATCH_BYTES)),
+        ] {
+            assert_eq!(messages_like(messages, bytes), next, "{messages} messages of {bytes} bytes");
+        }
+    }
 }

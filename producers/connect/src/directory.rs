@@ -76,7 +76,11 @@ impl<'a> Directory<'a> {
             meta_api::ToldBy::NoApp => ToldBy::NoApp,
             meta_api::ToldBy::OtherApp => ToldBy::OtherApp,
         };
-        let problem = facts.trouble("the token").filter(|_| !facts.is_valid).map(|error| error.to_string());
+        // Of a token that was used, what it was used for is a part of the reason.
+        let problem = match told_by {
+            ToldBy::App => facts.problem.map(|refusal| refusal.message),
+            _ => facts.trouble("the token's permissions").filter(|_| !facts.is_valid).map(|error| error.to_string()),
+        };
         let expiry = match facts.expires_at {
             Some(at) => Expiry::At(at),
             None if facts.never_expires => Expiry::Never,

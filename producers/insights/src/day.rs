@@ -72,12 +72,16 @@ impl Fetch<'_> {
 
     async fn ask_and_publish(&self, window: RangeInclusive<NaiveDate>, ladder: &mut Ladder) -> Brought {
         let mut brought = Brought::default();
+        // Of large days a process holds one at a time, until the log has it.
+        let _alone = if ladder.may_be_large() { self.fetcher.shared.large.acquire().await.ok() } else { None };
         let days = match self.ask(window, ladder).await {
             Ok(days) => days,
             Err(error) => return Brought { error: Some(error), ..brought },
         };
         for (day, fetched_at) in days {
-            match self.publish(day, fetched_at).await {
+            let (date, rows) = (day.answer.date, day.answer.rows.len());
+            let span = tracing::info_span!("day", otel.status_code = field::Empty, %date, rows);
+            match self.publish(day, fetched_at).instrument(span).await {
                 Ok(published) => brought.published.push(published),
                 Err(error) => return Brought { error: Some(error), ..brought },
             }

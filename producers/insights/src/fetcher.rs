@@ -8,6 +8,7 @@ use jetstream::{BATCH_BYTES, Delivery, Disposition, META_SYNC, Puller, Wire, Wir
 use meta_api::App;
 use runs::{Ending, Lease, LeaseError};
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -46,9 +47,23 @@ pub struct Fetcher {
     /// `META_MAX_BACKOFF_SECONDS`: throttles are waited out with the run in hand for so long; past that the run is given back
     /// until they are over.
     pub max_backoff: Duration,
-    /// What the workers of this process have heard of throttles.
-    pub heard: Heard,
+    /// What the workers of this process share.
+    pub shared: Shared,
     pub observe: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+/// What the workers of one process share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) heard: Heard,
+    /// Who fetches a large day: one at a time, so that memory is that of one, however many ad accounts there are.
+    pub(crate) large: Semaphore,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared { heard: Heard::default(), large: Semaphore::new(1) }
+    }
 }
 
 /// Why a worker left a run in the middle. The lease runs out, and the run is taken again.

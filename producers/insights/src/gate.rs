@@ -29,7 +29,7 @@ const IN_HAND: i32 = 10;
 
 /// What the workers of one process have heard, so that the second of them does not ask what the first was refused.
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<HashMap<ThrottleKey, State>>>);
+pub(crate) struct Heard(Arc<Mutex<HashMap<ThrottleKey, State>>>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct State {

@@ -60,6 +60,11 @@ impl Ladder {
         Some(*first..=last)
     }
 
+    /// Whether the next answer may be larger than a few pages: its day is known to be, or nothing is known of the ad account yet.
+    pub(crate) fn may_be_large(&self) -> bool {
+        self.0.rows_a_day.is_none_or(|rows| rows > PAGES_A_WINDOW * PAGE_LIMITS[0])
+    }
+
     /// A window was answered, whose largest day had so many rows.
     pub(crate) fn answered(&mut self, rows_a_day: usize) {
         self.0.rows_a_day = u32::try_from(rows_a_day).ok();

@@ -24,8 +24,7 @@ mod translate;
 mod work;
 
 pub use clock::Clock;
-pub use fetcher::{DURABLE, FetchError, Fetcher, Step};
-pub use gate::Heard;
+pub use fetcher::{DURABLE, FetchError, Fetcher, Shared, Step};
 pub use schedule::Scheduler;
 pub use source::Sources;
 pub use token_watch::TokenWatch;

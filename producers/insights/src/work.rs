@@ -57,6 +57,13 @@ impl<E: Into<FetchError>> From<E> for Stop {
     }
 }
 
+/// What changes from window to window.
+struct Asking<'a> {
+    ladder: &'a mut Ladder,
+    /// When the ad account was last looked at.
+    checked_at: Option<Instant>,
+}
+
 impl Fetcher {
     pub(crate) async fn work(
         &self,
@@ -86,15 +93,19 @@ impl Fetcher {
         let Some(planned) = planned else {
             return Err(give_up("wrong_request", "a backfill needs a range: --since and --until"));
         };
-        *window = Some(planned);
         let keys = gate::keys(&integration.external_id, app_id.as_deref(), &token);
-        let gate = Gate::new(&self.pool, &self.heard, keys, self.max_backoff, self.lease);
+        let gate = Gate::new(&self.pool, &self.shared.heard, keys, self.max_backoff, self.lease);
         let access =
             Access { token: &token, external_id: &integration.external_id, gate: Some(&gate), observer: &|_| () };
         let fetch = Fetch { fetcher: self, lease, integration: &integration, access, today };
         let remembered = self.answered(runs::fetch_shape(&self.pool, lease.account_id, lease.integration_id)).await?;
         let mut ladder = Ladder::new(remembered);
-        let done = self.windows(&fetch, &gate, &mut ladder, planned, cancel).await;
+        let mut checked_at = None;
+        self.check_unchanged(&fetch, &gate, &mut checked_at, cancel).await?;
+        // Only now: a run that ends before its days are known moves no cursor.
+        *window = Some(planned);
+        let mut asking = Asking { ladder: &mut ladder, checked_at };
+        let done = self.windows(&fetch, &gate, &mut asking, planned, cancel).await;
         // Also after a failure: what is known now of how to ask is worth as much then.
         if ladder != Ladder::new(remembered) && !matches!(done, Err(Stop::Lost(_))) {
             self.remember(&fetch, &ladder, false).await?;
@@ -107,13 +118,11 @@ impl Fetcher {
         &self,
         fetch: &Fetch<'_>,
         gate: &Gate,
-        ladder: &mut Ladder,
+        Asking { ladder, checked_at }: &mut Asking<'_>,
         planned: Window,
         cancel: &CancellationToken,
     ) -> Result<(), Stop> {
         let Fetch { lease, integration, today, .. } = *fetch;
-        let mut checked_at = None;
-        self.check_unchanged(fetch, gate, &mut checked_at, cancel).await?;
         let cursor = self.answered(runs::sync_cursor(&self.pool, lease.account_id, lease.integration_id)).await?;
         let owed = self.answered(runs::days_owed(&self.pool, lease.account_id, lease.integration_id)).await?;
         let days = plan::days(lease.job, planned, cursor, &owed, today);
@@ -129,7 +138,7 @@ impl Fetcher {
             if at >= gives_way_after {
                 return Err(Stop::GiveWay);
             }
-            self.check_unchanged(fetch, gate, &mut checked_at, cancel).await?;
+            self.check_unchanged(fetch, gate, checked_at, cancel).await?;
             let until = if alone > 0 { at + 1 } else { due.len().min(gives_way_after) };
             let Some(window) = ladder.window(&due[at..until]) else { break };
             let (first, asked) = (*window.start(), due[at..].iter().filter(|day| window.contains(day)).count());
@@ -157,7 +166,7 @@ impl Fetcher {
                 // Either Meta is away, or it is this window that it cannot answer. Its answer about the ad account tells, and
                 // while it is away the run waits; day by day would be many questions to nobody.
                 tracing::info!(%error, "no usable answer: seeing whether Meta is there, and asking again");
-                (twice, checked_at) = (Some(due[at]), None);
+                (twice, *checked_at) = (Some(due[at]), None);
                 continue;
             }
             let (message, code) = (error.to_string(), error.code());

@@ -352,6 +352,31 @@ async fn an_exchange_that_fails_never_loses_the_token_that_works() -> Result<()>
     Ok(())
 }
 
+/// Meta goes on calling such a token valid, and gives it nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_access_to_data_is_warned_of_too() -> Result<()> {
+    let scene = Scene::open().await?;
+    scene.token(OWN, Some(APP_ID), None);
+    let end = scene.at(20.0);
+    scene.graph.edit(|world| world.token(OWN).data_access_expires_at = Some(end));
+    let integration = scene.connect(1, OWN).await?;
+    scene.look(0.01).await?;
+    let standing = scene.standing(&integration).await?;
+    assert_eq!(standing.known.expiry, Expiry::Never);
+    ensure!(standing.known.words(scene.at(1.0)).starts_with("loses its access to data in 19 days"), "{standing:?}");
+    scene.look(14.0).await?;
+    assert_eq!(scene.warnings().await?, [(7, 6)]);
+    assert_eq!(scene.asked(Endpoint::LongLived), 0, "that would not prolong it");
+    // Its user was there: the end moves away, and is warned of afresh.
+    let end = scene.at(104.0);
+    scene.graph.edit(|world| world.token(OWN).data_access_expires_at = Some(end));
+    for (days, warnings) in [(15.1, 1), (80.0, 1), (90.5, 2), (97.5, 3)] {
+        scene.look(days).await?;
+        assert_eq!(scene.warnings().await?.len(), warnings, "after {days} days");
+    }
+    Ok(())
+}
+
 /// Two that exchange the same token, and somebody who connects again meanwhile: one of them is too late, and changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_second_with_a_token_changes_nothing() -> Result<()> {

@@ -223,15 +223,17 @@ fn control_row(
 ) -> Result<(NaiveDate, ControlTotal, Option<String>), Problem> {
     let row = Object::parse(row).ok_or_else(|| ("data".to_owned(), "has a row that is no JSON object".to_owned()))?;
     let date = paging::day_of(row.get("date_start"), window).map_err(|problem| ("date_start".to_owned(), problem))?;
-    let spend = row.get("spend").map_or("0", unquoted);
+    // An empty text says no more than a metric that is left out.
+    let said = |key| row.get(key).map(unquoted).filter(|text| !text.is_empty());
+    let spend = said("spend").unwrap_or("0");
     if spend.parse::<Decimal>().is_err() {
         return Err(("spend".into(), format!("is {spend:?}, not a decimal number")));
     }
-    let impressions = match row.get("impressions") {
+    let impressions = match said("impressions") {
         None => 0,
-        Some(raw) => unquoted(raw)
-            .parse()
-            .map_err(|_| ("impressions".to_owned(), format!("is {:?}, not a whole number", unquoted(raw))))?,
+        Some(text) => {
+            text.parse().map_err(|_| ("impressions".to_owned(), format!("is {text:?}, not a whole number")))?
+        }
     };
     Ok((date, ControlTotal { spend: spend.into(), impressions }, row.text("account_currency")))
 }

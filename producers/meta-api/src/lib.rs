@@ -41,6 +41,8 @@ pub use errors::{Error, Refusal};
 pub use gate::{Closed, Gate, Passing, Quota, Throttle};
 pub use insights::{Access, ControlTotal, DayAnswer, InsightsQuery, Shape, Totals, Way};
 pub use oauth::{App, GrantedToken, dialog_refusal};
+#[doc(hidden)]
+pub use paging::decode_page;
 pub use patience::{Observer, Progress};
 pub use proof::AccessToken;
 pub use rows::Rows;

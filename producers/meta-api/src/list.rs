@@ -33,11 +33,14 @@ impl<'a> Page<'a> {
         // What is beside the entries is short, and mostly behind them.
         let (first, last) = (entries.first().map_or(0, |e| e.start), entries.last().map_or(0, |e| e.end));
         let around = format!("{}{}", &text[..first], &text[last..]);
-        let paging = Object::parse(&around).and_then(|object| {
-            let paging = object.object("paging")?;
+        let around = Object::parse(&around).ok_or_else(|| problem("the answer", "has a key that cannot be read"))?;
+        // Rows would be lost behind a word about the next page that is not understood.
+        let paging = around.get("paging").map(|paging| {
+            let paging = Object::parse(paging.get()).ok_or_else(|| problem("paging", "is not a JSON object"))?;
             let after = paging.object("cursors").and_then(|cursors| cursors.text("after"));
-            Some((paging.get("next").is_some(), after))
+            Ok::<_, Problem>((paging.get("next").is_some(), after))
         });
+        let paging = paging.transpose()?;
         let after = match paging {
             None | Some((false, _)) => None,
             Some((true, Some(cursor))) if !cursor.is_empty() => Some(cursor),

@@ -12,7 +12,9 @@ use crate::insights::DayAnswer;
 use crate::json::unquoted;
 use crate::list::{Page, Problem};
 use crate::patience::{Patience, Progress};
+use crate::secrets::Secrets;
 use crate::transport::Answer;
+use crate::usage::Usage;
 
 /// A window of days, asked for in pages of one size.
 pub(crate) struct Question<'a> {
@@ -67,12 +69,7 @@ pub(crate) async fn read_window(
     doubles: Doubles,
     patience: &mut Patience<'_>,
 ) -> Result<Vec<DayAnswer>, Stop> {
-    let days = question.window.start().iter_days().take_while(|day| day <= question.window.end());
-    let mut window = Window {
-        days: days.map(|date| (date, DayAnswer { date, ..DayAnswer::default() })).collect(),
-        seen: HashSet::new(),
-        pages: 0,
-    };
+    let mut window = Window::new(&question.window);
     let mut cursors = HashSet::new();
     let mut after: Option<String> = None;
     loop {
@@ -90,7 +87,8 @@ pub(crate) async fn read_window(
         }
         let answer = api.ask(question.auth, question.path, &query, patience).await?;
         let usage_percent = answer.usage.percent();
-        after = window.add(&answer, question, doubles, patience)?;
+        let reading = Reading { window: &question.window, secrets: &question.auth.secrets, about: &patience.about, doubles };
+        after = window.add(&answer, &reading)?;
         (patience.observer)(Progress::Page { number: window.pages, rows: window.rows(), usage_percent });
         match &after {
             None => return Ok(window.end()),
@@ -102,36 +100,72 @@ pub(crate) async fn read_window(
     }
 }
 
+/// How the pages of a window are read.
+struct Reading<'a> {
+    window: &'a RangeInclusive<NaiveDate>,
+    /// What is taken out of Meta's texts.
+    secrets: &'a Secrets,
+    about: &'a str,
+    doubles: Doubles,
+}
+
+/// What the client makes of one body that came with status 200, as the first page of a window, and the cursor that it leads
+/// on with. It asks nobody: it is for those who try the reader with bodies that no server has sent.
+///
+/// # Errors
+/// Why the body is no such page, in the words of the client's own errors.
+#[doc(hidden)]
+pub fn decode_page(
+    body: Vec<u8>,
+    window: &RangeInclusive<NaiveDate>,
+) -> Result<(Vec<DayAnswer>, Option<String>), String> {
+    let secrets = Secrets::new([]);
+    let answer = Answer::read(body.into(), 200, Usage::default(), &secrets);
+    let answer = answer.map_err(|failure| failure.refusal.to_string())?;
+    let reading = Reading { window, secrets: &secrets, about: "a body", doubles: Doubles::Keep };
+    let mut days = Window::new(window);
+    match days.add(&answer, &reading) {
+        Ok(after) => Ok((days.end(), after)),
+        Err(Stop::Error(error)) => Err(error.to_string()),
+        Err(Stop::RowsMoved { ad_id, date }) => Err(format!("ad {ad_id} came twice on {date}")),
+    }
+}
+
 impl Window {
+    /// Of these days, none of which has a row yet.
+    fn new(window: &RangeInclusive<NaiveDate>) -> Self {
+        let days = window.start().iter_days().take_while(|day| day <= window.end());
+        Window {
+            days: days.map(|date| (date, DayAnswer { date, ..DayAnswer::default() })).collect(),
+            seen: HashSet::new(),
+            pages: 0,
+        }
+    }
+
     fn rows(&self) -> usize {
         self.days.values().map(|day| day.rows.len()).sum()
     }
 
     /// Adds the rows of a page; returns the cursor of the next one.
-    fn add(
-        &mut self,
-        answer: &Answer,
-        question: &Question<'_>,
-        doubles: Doubles,
-        patience: &Patience<'_>,
-    ) -> Result<Option<String>, Stop> {
+    fn add(&mut self, answer: &Answer, reading: &Reading<'_>) -> Result<Option<String>, Stop> {
+        let Reading { window, secrets, about, doubles } = *reading;
         let unreadable = |(field, problem): Problem| Error::Unreadable {
-            about: patience.about.clone(),
-            field: question.auth.clean(&field),
-            problem: question.auth.clean(&problem),
+            about: about.to_owned(),
+            field: secrets.clean(&field),
+            problem: secrets.clean(&problem),
         };
         let text = answer.text();
         let page = Page::read(answer, &text.text).map_err(unreadable)?;
         self.pages += 1;
-        tracing::debug!(about = patience.about, page = self.pages, rows = page.rows.len(), "read a page");
+        tracing::debug!(about, page = self.pages, rows = page.rows.len(), "read a page");
         for (number, row) in (1..).zip(page.rows) {
-            let keys = Keys::read(row, number, &question.window).map_err(unreadable)?;
+            let keys = Keys::read(row, number, window).map_err(unreadable)?;
             let Some((span, ad_id)) = text.span(row).zip(text.span(keys.ad_id)) else {
                 return Err(unreadable((format!("row {number} of the page"), "is too far inside it".into())).into());
             };
             let Some(day) = self.days.get_mut(&keys.date) else { continue };
             if !self.seen.insert((keys.date, hash(keys.ad_id))) {
-                let (about, ad_id, date) = (&patience.about, question.auth.clean(keys.ad_id), keys.date);
+                let (ad_id, date) = (secrets.clean(keys.ad_id), keys.date);
                 if doubles == Doubles::StartOver {
                     return Err(Stop::RowsMoved { ad_id, date });
                 }
@@ -145,7 +179,7 @@ impl Window {
             if let Some(currency) = keys.currency
                 && !day.currencies.iter().any(|known| known == currency)
             {
-                day.currencies.push(question.auth.clean(currency));
+                day.currencies.push(secrets.clean(currency));
             }
         }
         Ok(page.after)
@@ -188,7 +222,8 @@ impl<'a> Keys<'a> {
         let ad_id = keys.ad_id.and_then(id).ok_or_else(|| of_row("ad_id", "is missing or no id".into()))?;
         let date =
             day_of(keys.date_start, window).map_err(|text| of_row("date_start", format!("{text} (ad {ad_id})")))?;
-        let currency = keys.account_currency.map(unquoted).filter(|currency| *currency != "null");
+        // Meta leaves out what is empty; where it does not, an empty text says as little.
+        let currency = keys.account_currency.map(unquoted).filter(|currency| !["", "null"].contains(currency));
         Ok(Keys { ad_id, date, currency })
     }
 }

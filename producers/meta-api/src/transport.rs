@@ -61,6 +61,29 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads what came with a status.
+    pub(crate) fn read(body: Bytes, status: u16, usage: Usage, secrets: &Secrets) -> Result<Answer, Failure> {
+        let text = Text::of(&body);
+        let members = serde_json::from_str::<Members<'_>>(&text.text).ok();
+        if members.is_none() && !is_json(&text.text) {
+            return Err(Failure::new(class_of_broken_body(status), Some(status), not_json(&text.text), usage));
+        }
+        let error = members.as_ref().and_then(|members| members.error).filter(|raw| raw.get() != "null");
+        if let Some((class, refusal)) = refusal(secrets, status, error, &text.text) {
+            return Err(Failure { class, refusal, usage, sent: true });
+        }
+        let entries = members.and_then(|members| members.data?.0).map(|list| {
+            let start = text.text.as_ptr() as usize;
+            let range = |raw: &RawValue| {
+                let at = raw.get().as_ptr() as usize - start;
+                at..at + raw.get().len()
+            };
+            list.into_iter().map(range).collect()
+        });
+        drop(text);
+        Ok(Answer { body, entries, usage })
+    }
+
     pub(crate) fn text(&self) -> Text<'_> {
         Text::of(&self.body)
     }
@@ -199,42 +222,18 @@ impl Transport {
             let message = "a redirect to another address, which is not followed, because secrets would go along";
             return Err(Failure::new(Class::WrongRequest, Some(status), message, usage));
         }
-        let said = Said { status: Some(status), code: None, subcode: None, is_transient: false, body: "" };
-        let class_of_broken_body = match classify(&said).class {
-            class if class.is_throttle() => class,
-            _ => Class::Transient,
-        };
-        let body = match read_body(response, max_body_bytes).await {
-            Ok(body) => body,
+        let class = class_of_broken_body(status);
+        match read_body(response, max_body_bytes).await {
+            Ok(body) => Answer::read(body.into(), status, usage, secrets),
             Err(Broken::TooLarge) => {
                 let message = format!("the answer is larger than {max_body_bytes} bytes");
-                return Err(Failure::new(Class::TooMuchData, Some(status), message, usage));
+                Err(Failure::new(Class::TooMuchData, Some(status), message, usage))
             }
             Err(Broken::Network(reason)) => {
                 let message = secrets.clean(&format!("the answer was cut: {reason}"));
-                return Err(Failure::new(class_of_broken_body, Some(status), message, usage));
+                Err(Failure::new(class, Some(status), message, usage))
             }
-        };
-        let body = Bytes::from(body);
-        let text = Text::of(&body);
-        let members = serde_json::from_str::<Members<'_>>(&text.text).ok();
-        if members.is_none() && !is_json(&text.text) {
-            return Err(Failure::new(class_of_broken_body, Some(status), "the answer is not JSON", usage));
         }
-        let error = members.as_ref().and_then(|members| members.error).filter(|raw| raw.get() != "null");
-        if let Some((class, refusal)) = refusal(secrets, status, error, &text.text) {
-            return Err(Failure { class, refusal, usage, sent: true });
-        }
-        let entries = members.and_then(|members| members.data?.0).map(|list| {
-            let start = text.text.as_ptr() as usize;
-            let range = |raw: &RawValue| {
-                let at = raw.get().as_ptr() as usize - start;
-                at..at + raw.get().len()
-            };
-            list.into_iter().map(range).collect()
-        });
-        drop(text);
-        Ok(Answer { body, entries, usage })
     }
 
     /// Once a client: the header comes with every answer.
@@ -314,6 +313,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
             }
         }
         deserializer.deserialize_any(Entries).map(Data)
+    }
+}
+
+/// What a body means that cannot be read: that it went wrong on the way, unless its status is a throttle's.
+fn class_of_broken_body(status: u16) -> Class {
+    let said = Said { status: Some(status), code: None, subcode: None, is_transient: false, body: "" };
+    match classify(&said).class {
+        class if class.is_throttle() => class,
+        _ => Class::Transient,
+    }
+}
+
+/// What a body is that is not JSON, as far as can be seen at once.
+fn not_json(body: &str) -> &'static str {
+    match body.trim_start() {
+        "" => "the answer is not JSON but empty",
+        text if text.starts_with('<') => "the answer is not JSON but a page of HTML",
+        _ => "the answer is not JSON",
     }
 }
 

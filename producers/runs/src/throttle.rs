@@ -96,18 +96,6 @@ pub async fn answered(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<()> {
     .map(drop)
 }
 
-/// How many ad accounts and apps are throttled now: `(ad accounts, apps)`.
-pub async fn throttled_now(pool: &PgPool) -> sqlx::Result<(i64, i64)> {
-    let counts = sqlx::query!(
-        r#"select count(*) filter (where scope = 'ad_account') as "ad_accounts!",
-                  count(*) filter (where scope = 'app') as "apps!"
-           from throttles where blocked_until > clock_timestamp()"#
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok((counts.ad_accounts, counts.apps))
-}
-
 fn columns(keys: &[ThrottleKey]) -> (Vec<&str>, Vec<&str>) {
     keys.iter().map(|key| (key.scope.as_str(), key.key.as_str())).unzip()
 }

@@ -23,6 +23,8 @@ pub struct Day {
     pub coverage: Option<Decimal>,
     pub provisional: Option<bool>,
     pub purchases_known: Option<bool>,
+    /// Rows of the newest answer that do not count, because it has a later one for the same ad.
+    pub superseded_rows: i32,
     /// The sum over the rows of the newest answer alone.
     pub answered_spend: Option<Decimal>,
     /// The statuses that the newest answer was asked with; `None` is every status.
@@ -54,6 +56,8 @@ pub struct Day {
 pub enum Kind {
     /// Ads that count, and are not in the newest answer.
     NotReturned,
+    /// Meta insisted on rows that differ for one ad, of which one counts.
+    SeveralRows,
     /// What belongs to ads in statuses that were not asked for.
     StatusFilter,
     /// Spend and control total were not of one moment, or Meta may still restate the day.
@@ -142,6 +146,17 @@ impl Day {
                     "{} count {counted} and are not in the newest answer: nothing proves them gone, and the gap is smaller \
                      by it.",
                     ads(self.kept_ads)
+                ),
+            );
+        }
+        if self.superseded_rows > 0 {
+            say(
+                Kind::SeveralRows,
+                None,
+                format!(
+                    "The newest answer has {} more than ads: of an ad's rows that differ the last one counts, meta_insights_raw \
+                     has them all, and fetching the day again helps once Meta has made up its mind.",
+                    if self.superseded_rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.superseded_rows) }
                 ),
             );
         }

@@ -4,6 +4,7 @@ select i.account_id, i.ad_account_id, a.external_id, a.currency, day::date as "d
        (m.event_id is not null) as "has_numbers!",
        m.spend as "counted_spend?", m.control_spend as "control_spend?", m.coverage as "coverage?",
        m.provisional as "provisional?", m.purchases_known as "purchases_known?",
+       coalesce(log.row_count - newest.row_count, 0) as "superseded_rows!",
        newest.spend as "answered_spend?", newest.status_filter as "status_filter?", newest.age_days as "age_days?",
        kept.ads as "kept_ads!", kept.spend as "kept_spend?", gone.ads as "gone_ads!", gone.spend as "gone_spend?",
        d.state as "state?", d.last_error as "last_error?",
@@ -21,6 +22,8 @@ left join daily_meta_metrics m
 left join observations newest
     on newest.account_id = m.account_id and newest.ad_account_id = m.ad_account_id and newest.date = m.date
    and newest.event_id = m.event_id
+-- The log counts rows, and the observation ads.
+left join meta_insights_raw log on log.account_id = newest.account_id and log.event_id = newest.event_id
 -- Ads that the newest answer does not have: those that count all the same, and those that are proven to be gone.
 cross join lateral (
     select count(*) as ads, sum(f.spend) as spend from fact_meta_daily f

@@ -129,7 +129,7 @@ impl Failure {
         Failure { external_id: Some(external_id.into()), ..self }
     }
 
-    /// Only for insights from this day on.
+    /// Only for insights of this day, alone or among others.
     pub fn on_date(self, date: NaiveDate) -> Self {
         Failure { date: Some(date), ..self }
     }
@@ -158,7 +158,7 @@ impl Failure {
         let fits = self.left != Some(0)
             && self.endpoint.is_none_or(|e| e == question.endpoint())
             && self.external_id.as_deref().is_none_or(|id| id == about.external_id)
-            && (self.date.is_none() || self.date == about.since())
+            && self.date.is_none_or(|date| about.holds(date))
             && (!self.only_later_pages || question.parameter("after").is_some())
             && (self.only_above_limit == 0 || question.limit() > self.only_above_limit);
         if fits {

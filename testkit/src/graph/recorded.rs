@@ -66,8 +66,9 @@ impl About {
         }
     }
 
-    pub(super) fn since(&self) -> Option<NaiveDate> {
-        self.window.map(|(since, _)| since)
+    /// Whether it is about this day, alone or among others.
+    pub(super) fn holds(&self, date: NaiveDate) -> bool {
+        self.window.is_some_and(|(since, until)| (since..=until).contains(&date))
     }
 }
 

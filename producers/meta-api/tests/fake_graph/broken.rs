@@ -8,9 +8,9 @@ use crate::{ACCOUNT, Scene, date, query, texts};
 #[tokio::test]
 async fn a_broken_answer_is_asked_for_again_a_few_times() {
     for (failure, said) in [
-        (Failure::html(500), "HTTP 500, \"the answer is not JSON\""),
-        (Failure::html(502), "HTTP 502, \"the answer is not JSON\""),
-        (Failure::html(200), "the answer is not JSON"),
+        (Failure::html(500), "HTTP 500, \"the answer is not JSON but a page of HTML\""),
+        (Failure::html(502), "HTTP 502, \"the answer is not JSON but a page of HTML\""),
+        (Failure::html(200), "HTTP 200, \"the answer is not JSON but a page of HTML\""),
         (Failure::body(503, ""), "HTTP 503"),
         (Failure::not_json(), "HTTP 200, \"the answer is not JSON\""),
         (Failure::cut(), "the answer was cut"),

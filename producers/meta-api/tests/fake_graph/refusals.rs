@@ -8,7 +8,7 @@ use crate::{ACCOUNT, Scene, TOKEN, date, query, token};
 async fn refusals_have_their_class_and_are_not_repeated() {
     let scene = Scene::new(3).await;
     for (failure, class, advice) in [
-        (Failure::token_expired(), "token", "has expired: connect again with a new one"),
+        (Failure::token_expired(), "token", "must connect again with a new token"),
         (Failure::refusal(401, 190, Some(460), "password changed"), "token", "code 190/460"),
         (Failure::refusal(400, 102, None, "session"), "token", "code 102"),
         (Failure::no_permission(), "permission", "permission ads_read"),

@@ -35,7 +35,8 @@ async fn a_report_has_every_row_of_every_day_whatever_becomes_of_it_first() {
         })
         .await;
         scene.destine(fate, times);
-        let answer = scene.window(days(), &query(), Way::Report).await.unwrap_or_else(|error| panic!("{fate:?}: {error}"));
+        let answer =
+            scene.window(days(), &query(), Way::Report).await.unwrap_or_else(|error| panic!("{fate:?}: {error}"));
         assert_eq!(answer.len(), 7, "{fate:?}");
         for day in answer {
             let mut sent = scene.rows_sent(day.date, &query());
@@ -55,7 +56,9 @@ async fn a_report_is_ordered_as_a_window_is_asked_for() {
     scene.window(date()..=date(), &query(), Way::Report).await.unwrap();
     scene.day().await.unwrap();
     let asked = scene.graph.requests();
-    let of = |endpoint| asked.iter().find(move |question: &&Recorded| question.endpoint() == endpoint).expect("it was asked");
+    let of = |endpoint| {
+        asked.iter().find(move |question: &&Recorded| question.endpoint() == endpoint).expect("it was asked")
+    };
     let (order, rows, plain) = (of(Endpoint::ReportStart), of(Endpoint::ReportRows), of(Endpoint::AdRows));
     assert_eq!((order.method.as_str(), order.path.as_str()), ("POST", "/v25.0/act_1234567890/insights"));
     let (mut form, without_limit) = (order.form.clone(), plain.query.iter().filter(|(key, _)| key != "limit"));

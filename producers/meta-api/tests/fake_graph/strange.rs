@@ -41,7 +41,10 @@ async fn rows_travel_on_as_they_are() {
 async fn bytes_that_are_no_utf8_do_not_shift_the_rows_behind_them() {
     let scene = Scene::new(1).await;
     let rows: Vec<Vec<u8>> = (0..50u8)
-        .map(|n| [format!("{{\"ad_id\":\"{n}\",\"ad_name\":\"").as_bytes(), &vec![0x80 | n; usize::from(n % 5)], b"\"}"].concat())
+        .map(|n| {
+            [format!("{{\"ad_id\":\"{n}\",\"ad_name\":\"").as_bytes(), &vec![0x80 | n; usize::from(n % 5)], b"\"}"]
+                .concat()
+        })
         .collect();
     scene.graph.edit(|world| {
         world.ad_account(ACCOUNT).ads.clear();
@@ -79,7 +82,10 @@ async fn a_window_whose_rows_cannot_be_placed_fails_with_a_sentence() {
     let scene = Scene::new(3).await;
     let two_days = date().pred_opt().expect("there is a day before")..=date();
     for (row, said) in [
-        (r#"{"ad_id":"1"}"#, "date_start of row 1 of the page is missing, though 2026-10-31 to 2026-11-01 was asked for"),
+        (
+            r#"{"ad_id":"1"}"#,
+            "date_start of row 1 of the page is missing, though 2026-10-31 to 2026-11-01 was asked for",
+        ),
         (r#"{"ad_id":"1","date_start":"2026-11-02"}"#, "is \"2026-11-02\", but"),
         (r#"{"spend":"1","date_start":"2026-11-01"}"#, "ad_id of row 1 of the page is missing or no id"),
     ] {

@@ -131,8 +131,10 @@ async fn one_cheap_question_proves_that_insights_can_be_read() {
 #[tokio::test]
 async fn the_proof_goes_along_with_every_call() {
     let scene = Scene::new(3).await;
-    for (_, result) in scene.every_call().await {
-        result.unwrap();
+    // An app can insist on it.
+    scene.graph.edit(|world| world.apps.get_mut(APP_ID).unwrap().require_proof = true);
+    for (call, result) in scene.every_call().await {
+        result.unwrap_or_else(|error| panic!("{call}: {error}"));
     }
     let (mut with, mut without) = (0, 0);
     for question in scene.graph.requests() {
@@ -149,6 +151,7 @@ async fn the_proof_goes_along_with_every_call() {
     }
     assert!(with >= 6 && without >= 3, "{with} questions with a proof, {without} without");
 
+    assert!(scene.day().await.is_err(), "without one it answers nothing");
     scene.graph.edit(|world| world.insert_token("EAAB-of-another"));
     scene.graph.forget_requests();
     scene.api.permissions(&"EAAB-of-another".to_owned().into()).await.unwrap();
