@@ -128,14 +128,14 @@ pub enum Error {
 
 impl Error {
     /// A stable word for tables and metrics: `token`, `permission`, `throttled`, `too_much_data`, `wrong_request`,
-    /// `unreadable`, `paging_loop`, `report`, `database` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
-    /// here or with Meta) and `other_app`.
+    /// `unreadable`, `paging_loop`, `report`, `unreachable`, or `gate` where it is no matter of Meta's; of the connect flow
+    /// `sign_in` (start again), `app` (the app's settings, here or with Meta) and `other_app`.
     pub fn class(&self) -> &'static str {
         match self {
             Error::Token { .. } => "token",
             Error::Permission { .. } => "permission",
             Error::Throttled { .. } | Error::Blocked { .. } => "throttled",
-            Error::Gate { .. } => "database",
+            Error::Gate { .. } => "gate",
             Error::Report { .. } => "report",
             Error::TooMuchData { .. } => "too_much_data",
             Error::WrongRequest { .. } | Error::AdAccountId { .. } => "wrong_request",
