@@ -5,7 +5,7 @@ use events::TokenExpiring;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::token::{End, EndOf, KnownToken, Seal};
+use crate::token::{End, EndOf, KnownToken, Seal, THRESHOLDS_DAYS};
 
 /// Once a day a token is asked about.
 const EVERY: TimeDelta = TimeDelta::days(1);
@@ -125,8 +125,9 @@ pub async fn warn_of_ends(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec
          join integrations i on i.account_id = s.account_id and i.id = s.integration_id
          join ad_accounts a on a.account_id = i.account_id and a.id = i.ad_account_id
          where i.status = 'connected' and i.source = 'meta' and s.next_check_at > $1
-           and least(s.expires_at, s.data_access_expires_at) <= $1::timestamptz + interval '14 days'"#,
+           and least(s.expires_at, s.data_access_expires_at) <= $1::timestamptz + make_interval(days => $2)"#,
         now,
+        THRESHOLDS_DAYS[0],
     )
     .fetch_all(pool)
     .await?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use accounts::{
-    DueCheck, Expiry, Integration, KeyRing, KnownToken, Seal, Status, checked, replace_token, take_due_check,
-    unanswered,
+    DueCheck, Expiry, Integration, KeyRing, KnownToken, Seal, Status, THRESHOLDS_DAYS, checked, replace_token,
+    take_due_check, unanswered,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use meta_api::{App, Class, Error, MetaApi, TokenFacts, ToldBy};
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LEAD_FOR: Duration = Duration::from_secs(180);
 /// A token of our own app that ends sooner is exchanged for a longer-lived one: a day before the first warning, so that nobody
 /// is warned of what mends itself.
-const EXCHANGE_BEFORE: TimeDelta = TimeDelta::days(15);
+const EXCHANGE_BEFORE: TimeDelta = TimeDelta::days(THRESHOLDS_DAYS[0] as i64 + 1);
 /// While the app is throttled nobody is asked about, for as long as Meta says but no longer than this.
 const MOST_PAUSE: Duration = Duration::from_secs(3600);
 

@@ -1,6 +1,7 @@
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::classify::{Class, Said};
 use crate::errors::{Error, Refusal};
 use crate::proof::AccessToken;
 use crate::secrets::Secrets;
@@ -41,7 +42,7 @@ impl Authorization {
 pub(crate) fn check(token: &SecretString, about: &str) -> Result<HeaderValue, Error> {
     bearer(token).map_err(|problem| Error::Token {
         about: about.into(),
-        refusal: Box::new(Refusal { message: format!("the token {problem}"), ..Refusal::default() }),
+        refusal: Box::new(Refusal::of(Class::Token, &Said::default(), format!("the token {problem}"))),
     })
 }
 

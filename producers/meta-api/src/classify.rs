@@ -23,10 +23,26 @@ impl Class {
     pub fn is_throttle(self) -> bool {
         matches!(self, Class::AppThrottle | Class::AccountThrottle | Class::OtherThrottle)
     }
+
+    /// What holds of the whole class, where no code says more.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Class::AppThrottle => "the whole Meta app is throttled, with all its ad accounts",
+            Class::AccountThrottle => "the ad account is throttled",
+            Class::OtherThrottle => "a limit of Meta's is reached",
+            Class::TooMuchData => {
+                "it is asked for in smaller parts, and where the smallest is refused too, ask for fewer fields or windows"
+            }
+            Class::Transient => "Meta or the way to it has a trouble that passes: it is asked again, by itself",
+            Class::WrongRequest => "it would be refused again: look the code up in Meta's documents, and report it",
+            Class::Permission => consent(None, None),
+            Class::Token => renewal(None, None),
+        }
+    }
 }
 
-/// An error as it came.
-#[derive(Debug, Clone, Copy)]
+/// An error as it came; one of which nothing is known by default.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Said<'a> {
     /// The HTTP status; `None` where a report says what it failed of, which has none.
     pub status: Option<u16>,
@@ -59,23 +75,18 @@ fn by_code(said: &Said<'_>) -> Option<(Class, &'static str)> {
     use Class::*;
     let reduces = || said.body.to_ascii_lowercase().contains("reduce the amount of data");
     Some(match (said.code?, said.subcode) {
-        (4, _) => (AppThrottle, "the whole Meta app is throttled; all its ad accounts wait, by themselves"),
-        (17 | 80000 | 80003 | 80004 | 80014, _) | (613, Some(_)) => {
-            (AccountThrottle, "the ad account is throttled; it waits, by itself")
-        }
+        (4, _) => (AppThrottle, AppThrottle.sentence()),
+        (17 | 80000 | 80003 | 80004 | 80014, _) | (613, Some(_)) => (AccountThrottle, AccountThrottle.sentence()),
         (613, None) => (
             AccountThrottle,
-            "Meta throttles without saying why, which it does for limits against abuse too; it waits, by itself, and where \
-             this lasts look into the Meta app's dashboard",
+            "Meta does not say why, as for limits against abuse too (where this lasts, look into the Meta app's dashboard)",
         ),
-        (32 | 80001 | 80002 | 80005 | 80006 | 80008 | 80009, _) => {
-            (OtherThrottle, "a limit of Meta's is reached; it waits, by itself")
-        }
+        (32 | 80001 | 80002 | 80005 | 80006 | 80008 | 80009, _) => (OtherThrottle, OtherThrottle.sentence()),
 
         (100, Some(1_487_534 | 1_504_018)) | (2, Some(1_504_038)) | (-3, Some(1_504_045)) => {
-            (TooMuchData, "it is asked for in smaller parts, by itself")
+            (TooMuchData, TooMuchData.sentence())
         }
-        (1, _) if reduces() => (TooMuchData, "it is asked for in smaller parts, by itself"),
+        (1, _) if reduces() => (TooMuchData, TooMuchData.sentence()),
 
         (190 | 102, _) => (Token, renewal(said.code, said.subcode)),
         (10 | 200..=299, _) | (100, Some(3_191_001)) => (Permission, consent(said.code, said.subcode)),
@@ -84,7 +95,9 @@ fn by_code(said: &Said<'_>) -> Option<(Class, &'static str)> {
         (3018, _) => (WrongRequest, "Meta keeps 37 months, ask for a later day"),
         (2635, _) => (WrongRequest, "the version of the API has expired, set META_API_VERSION to a current one"),
         (100, Some(1_487_561)) => (WrongRequest, "a status in META_EFFECTIVE_STATUS is not one of Meta's, correct it"),
-        (100, Some(33)) => (WrongRequest, "check the ad account's id, and that the token's user may see it"),
+        (_, subcode) if is_unknown(said.code, subcode) => {
+            (WrongRequest, "check the ad account's id, and that the token's user may see it")
+        }
         _ => return None,
     })
 }
@@ -93,9 +106,9 @@ fn by_code(said: &Said<'_>) -> Option<(Class, &'static str)> {
 fn by_status(said: &Said<'_>) -> (Class, &'static str) {
     use Class::*;
     if said.status == Some(429) {
-        return (AccountThrottle, "too many requests; it waits, by itself");
+        return (AccountThrottle, "there were too many requests");
     }
-    let passes = "Meta or the way to it has a trouble that passes: it is asked again, by itself";
+    let passes = Transient.sentence();
     match (said.code, said.subcode) {
         // What is left of code 100 is wrong for ever, unless Meta itself says otherwise.
         _ if said.is_transient => (Transient, passes),
@@ -108,15 +121,20 @@ fn by_status(said: &Said<'_>) -> (Class, &'static str) {
         _ if said.status.is_some_and(|status| status >= 500 || status == 408) => (Transient, passes),
         // A page for people, or half an answer, with a status that says nothing: what stands in front of Meta is ill.
         (None, _) if said.status.is_some_and(|status| status < 300) => (Transient, passes),
-        (None, _) if said.status == Some(401) => (Token, renewal(None, None)),
-        (None, _) if said.status == Some(403) => (Permission, consent(None, None)),
+        (None, _) if said.status == Some(401) => (Token, Token.sentence()),
+        (None, _) if said.status == Some(403) => (Permission, Permission.sentence()),
         (None, _) => (WrongRequest, "check META_API_BASE_URL"),
-        _ => (WrongRequest, "it would be refused again: look the code up in Meta's documents, and report it"),
+        _ => (WrongRequest, WrongRequest.sentence()),
     }
 }
 
+/// Whether Meta does not know, or no longer knows, what it was asked about.
+pub(crate) fn is_unknown(code: Option<i64>, subcode: Option<i64>) -> bool {
+    (code, subcode) == (Some(100), Some(33))
+}
+
 /// Who must do what about a token that is worth nothing any more.
-pub(crate) fn renewal(code: Option<i64>, subcode: Option<i64>) -> &'static str {
+fn renewal(code: Option<i64>, subcode: Option<i64>) -> &'static str {
     match (code, subcode) {
         (Some(190), Some(463)) => {
             "it has expired, and an expired one cannot be prolonged, so somebody with a role on the ad account must connect again \
@@ -146,7 +164,7 @@ pub(crate) fn renewal(code: Option<i64>, subcode: Option<i64>) -> &'static str {
 }
 
 /// Who must do what about a token that is good and may not read this.
-pub(crate) fn consent(code: Option<i64>, subcode: Option<i64>) -> &'static str {
+fn consent(code: Option<i64>, subcode: Option<i64>) -> &'static str {
     match (code, subcode) {
         (Some(100), Some(3_191_001)) | (Some(272..=275), _) => {
             "the person it belongs to has no role on the ad account, so an admin of the ad account must give them one in Meta's \

@@ -1,20 +1,40 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::classify::{Class, consent, renewal};
+use crate::classify::{Class, Said, classify, is_unknown};
 
 /// What Meta said when it refused: its own words, with every secret taken out, on one line, and cut at 300 characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status; `None` when nothing was sent, or nothing came back.
     pub status: Option<u16>,
     pub code: Option<i64>,
     pub subcode: Option<i64>,
     pub message: String,
-    /// Who must do what, in words that follow a colon; see [`classify`](crate::classify). Empty where nobody knows.
-    pub sentence: &'static str,
     /// What Meta's support asks for.
     pub fbtrace_id: Option<String>,
+    sentence: &'static str,
+}
+
+impl Refusal {
+    /// One of a class, with the sentence of what was said; where nothing was, or something of another class, with that of the
+    /// class. The message has no secret in it.
+    pub(crate) fn of(class: Class, said: &Said<'_>, message: impl Into<String>) -> Refusal {
+        let meaning = classify(said);
+        let sentence = if meaning.class == class { meaning.sentence } else { class.sentence() };
+        let Said { status, code, subcode, .. } = *said;
+        Refusal { status, code, subcode, message: message.into(), fbtrace_id: None, sentence }
+    }
+
+    /// Who must do what, in words that follow a colon; see [`classify`](crate::classify).
+    pub fn sentence(&self) -> &'static str {
+        self.sentence
+    }
+
+    /// Whether Meta does not know, or no longer knows, what it was asked about.
+    pub(crate) fn is_of_unknown(&self) -> bool {
+        is_unknown(self.code, self.subcode)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -41,15 +61,16 @@ impl fmt::Display for Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The integration needs a new token; its jobs stop.
-    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", renewal(refusal.code, refusal.subcode))]
+    #[error("Meta refuses the access token when asked for {about} ({refusal}): {}", refusal.sentence)]
     Token { about: String, refusal: Box<Refusal> },
     /// The integration needs somebody's consent; its jobs stop.
-    #[error("Meta does not let this token read {about} ({refusal}): {}", consent(refusal.code, refusal.subcode))]
+    #[error("Meta does not let this token read {about} ({refusal}): {}", refusal.sentence)]
     Permission { about: String, refusal: Box<Refusal> },
     /// Gave up waiting. `retry_after` is what the headers asked for at last, not capped: the run may wait that long.
     #[error(
-        "Meta still throttles {about} after {attempts} attempts and {} s of waiting ({refusal}): try again later",
-        waited.as_secs()
+        "Meta still throttles {about} after {attempts} attempts and {} s of waiting ({refusal}): {}, so try again later",
+        waited.as_secs(),
+        refusal.sentence
     )]
     Throttled {
         about: String,
@@ -65,11 +86,10 @@ pub enum Error {
     /// Whoever lets requests out could not say whether this one may leave.
     #[error("it is not known whether Meta may be asked for {about}")]
     Gate { about: String, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error(
-        "Meta finds {about} too much data even at {page_limit} rows a page ({refusal}): ask for fewer fields or windows"
-    )]
-    TooMuchData { about: String, page_limit: u32, refusal: Box<Refusal> },
-    #[error("Meta refuses the request for {about} ({refusal}): {}", advice(refusal))]
+    /// `page_limit` is how many rows a page were asked for, where it was the asker who chose.
+    #[error("Meta finds {about} too much data{} ({refusal}): {}", at_rows(*page_limit), refusal.sentence)]
+    TooMuchData { about: String, page_limit: Option<u32>, refusal: Box<Refusal> },
+    #[error("Meta refuses the request for {about} ({refusal}): {}", refusal.sentence)]
     WrongRequest { about: String, refusal: Box<Refusal> },
     /// Refused before anything was sent.
     #[error("{value:?} is not the id of a Meta ad account: write it like act_1234567890")]
@@ -128,14 +148,14 @@ pub enum Error {
 
 impl Error {
     /// A stable word for tables and metrics: `token`, `permission`, `throttled`, `too_much_data`, `wrong_request`,
-    /// `unreadable`, `paging_loop`, `report`, `database` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
-    /// here or with Meta) and `other_app`.
+    /// `unreadable`, `paging_loop`, `report`, `unreachable`, or `gate` where it is no matter of Meta's; of the connect flow
+    /// `sign_in` (start again), `app` (the app's settings, here or with Meta) and `other_app`.
     pub fn class(&self) -> &'static str {
         match self {
             Error::Token { .. } => "token",
             Error::Permission { .. } => "permission",
             Error::Throttled { .. } | Error::Blocked { .. } => "throttled",
-            Error::Gate { .. } => "database",
+            Error::Gate { .. } => "gate",
             Error::Report { .. } => "report",
             Error::TooMuchData { .. } => "too_much_data",
             Error::WrongRequest { .. } | Error::AdAccountId { .. } => "wrong_request",
@@ -165,8 +185,8 @@ impl Error {
     }
 }
 
-fn advice(refusal: &Refusal) -> &'static str {
-    refusal.sentence
+fn at_rows(page_limit: Option<u32>) -> String {
+    page_limit.map_or_else(String::new, |rows| format!(" even at {rows} rows a page"))
 }
 
 #[cfg(test)]
@@ -192,7 +212,8 @@ mod tests {
             (Some(102), None, "its session was ended"),
             (None, None, "somebody with a role on the ad account must connect again"),
         ] {
-            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let said = Said { status: Some(400), code, subcode, ..Said::default() };
+            let refusal = Box::new(Refusal::of(Class::Token, &said, "no"));
             let error = Error::Token { about: "ad account act_1".into(), refusal }.to_string();
             assert!(error.starts_with("Meta refuses the access token when asked for ad account act_1"), "{error}");
             assert!(error.contains(said) && error.contains("with a new token"), "{code:?}/{subcode:?}: {error}");
@@ -210,11 +231,31 @@ mod tests {
             (Some(294), None, "a role on the ad account, which an admin of it gives"),
             (None, None, "a role on the ad account, which an admin of it gives"),
         ] {
-            let refusal = Box::new(Refusal { code, subcode, message: "no".into(), ..Refusal::default() });
+            let said = Said { status: Some(400), code, subcode, ..Said::default() };
+            let refusal = Box::new(Refusal::of(Class::Permission, &said, "no"));
             let error = Error::Permission { about: "ad account act_1".into(), refusal }.to_string();
             assert!(error.starts_with("Meta does not let this token read ad account act_1 ("), "{error}");
             assert!(error.contains(said) && error.contains("connect"), "{code:?}/{subcode:?}: {error}");
             assert!(!error.contains("  "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_quotes_a_refusal_says_who_must_do_what() {
+        let (about, said) = (|| "ad account act_1".to_owned(), Said::default());
+        let refusal = |class| Box::new(Refusal::of(class, &said, "no"));
+        let too_much =
+            |page_limit| Error::TooMuchData { about: about(), page_limit, refusal: refusal(Class::TooMuchData) };
+        for (error, said) in [
+            (too_much(Some(25)), "too much data even at 25 rows a page (\"no\"): "),
+            (too_much(None), "too much data (\"no\"): it is asked for in smaller parts"),
+            (too_much(None), "ask for fewer fields or windows"),
+            (
+                Error::WrongRequest { about: about(), refusal: refusal(Class::WrongRequest) },
+                "(\"no\"): it would be refused again",
+            ),
+        ] {
+            assert!(error.to_string().contains(said), "{error}");
         }
     }
 }

@@ -121,11 +121,11 @@ impl MetaApi {
                     (access.observer)(Progress::StartedOver { ad_id });
                 }
                 Err(paging::Stop::Error(Error::TooMuchData { about, refusal, .. })) => {
-                    return Err(Error::TooMuchData { about, page_limit, refusal });
+                    return Err(Error::TooMuchData { about, page_limit: Some(page_limit), refusal });
                 }
                 // A report is kept for a while only.
                 Err(paging::Stop::Error(Error::WrongRequest { refusal, .. }))
-                    if shape.way == Way::Report && report::is_unknown(&refusal) && orders < report::MAX_ORDERS =>
+                    if shape.way == Way::Report && refusal.is_of_unknown() && orders < report::MAX_ORDERS =>
                 {
                     tracing::info!(about, %refusal, "the report is gone: ordering it again");
                 }

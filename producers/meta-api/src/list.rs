@@ -71,7 +71,7 @@ impl List<'_> {
             query.extend(after.map(|after| ("after", after)));
             let answer = api.ask(self.auth, self.path, &query, patience).await.map_err(|error| match error {
                 Error::TooMuchData { about, refusal, .. } => {
-                    Error::TooMuchData { about, page_limit: self.page_limit, refusal }
+                    Error::TooMuchData { about, page_limit: Some(self.page_limit), refusal }
                 }
                 error => error,
             })?;

@@ -5,7 +5,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::authorization::{bearer, check};
-use crate::classify::Class;
+use crate::classify::{Class, Said};
 use crate::client::MetaApi;
 use crate::config::META_HOST;
 use crate::errors::{Error, Refusal};
@@ -72,7 +72,7 @@ impl MetaApi {
         code_verifier: &SecretString,
     ) -> Result<GrantedToken, Error> {
         app.check()?;
-        let no_code = || Refusal { message: "no code came back".into(), ..Refusal::default() };
+        let no_code = || Refusal::of(Class::WrongRequest, &Said::default(), "no code came back");
         if code.expose_secret().is_empty() {
             return Err(Error::Code { refusal: no_code().into() });
         }
@@ -151,7 +151,7 @@ impl App {
         };
         header.map_err(|problem| Error::App {
             app_id: self.app_id.clone(),
-            refusal: Box::new(Refusal { message: problem.into(), ..Refusal::default() }),
+            refusal: Box::new(Refusal::of(Class::WrongRequest, &Said::default(), problem)),
         })
     }
 }

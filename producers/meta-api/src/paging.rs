@@ -87,7 +87,8 @@ pub(crate) async fn read_window(
         }
         let answer = api.ask(question.auth, question.path, &query, patience).await?;
         let usage_percent = answer.usage.percent();
-        let reading = Reading { window: &question.window, secrets: &question.auth.secrets, about: &patience.about, doubles };
+        let reading =
+            Reading { window: &question.window, secrets: &question.auth.secrets, about: &patience.about, doubles };
         after = window.add(&answer, &reading)?;
         (patience.observer)(Progress::Page { number: window.pages, rows: window.rows(), usage_percent });
         match &after {

@@ -178,8 +178,8 @@ impl<'a> Patience<'a> {
                 self.sleep(wait).await;
                 Ok(())
             }
-            // The caller may know smaller pages; who does not asks for one row anyway.
-            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: 1, refusal: refusal.into() }),
+            // Whoever asks for pages says of how many rows.
+            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: None, refusal: refusal.into() }),
             Class::WrongRequest => Err(Error::WrongRequest { about, refusal: refusal.into() }),
             Class::Permission => Err(Error::Permission { about, refusal: refusal.into() }),
             Class::Token => Err(Error::Token { about, refusal: refusal.into() }),
@@ -216,12 +216,14 @@ fn backoff(max_backoff: Duration) -> ExponentialBackoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Said;
     use crate::errors::Refusal;
     use crate::usage::Usage;
     use std::sync::Mutex;
 
     fn failure(class: Class, code: i64, asked_for: Option<u64>) -> Failure {
-        let refusal = Refusal { status: Some(400), code: Some(code), ..Refusal::default() };
+        let said = Said { status: Some(400), code: Some(code), ..Said::default() };
+        let refusal = Refusal::of(class, &said, "");
         let regain_after = asked_for.map(Duration::from_secs);
         let usage = Usage { regain_after, retry_after: regain_after, ..Usage::default() };
         Failure { class, refusal, usage, sent: true }

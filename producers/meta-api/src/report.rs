@@ -85,7 +85,7 @@ impl MetaApi {
             let query = [("fields", STATUS_FIELDS.to_owned())];
             let status = match self.ask(auth, id, &query, patience).await {
                 Ok(answer) => Status::read(&answer.text().text, auth),
-                Err(Error::WrongRequest { refusal, .. }) if is_unknown(&refusal) => {
+                Err(Error::WrongRequest { refusal, .. }) if refusal.is_of_unknown() => {
                     return Ok(Report::Again(format!("Meta does not know the report any more ({refusal})")));
                 }
                 Err(error) => return Err(error),
@@ -111,15 +111,13 @@ impl MetaApi {
     }
 }
 
-/// Whether Meta does not know, or no longer knows, an object.
-pub(crate) fn is_unknown(refusal: &Refusal) -> bool {
-    (refusal.code, refusal.subcode) == (Some(100), Some(33))
-}
-
 struct Status {
     word: String,
     percent: i64,
-    refusal: Refusal,
+    /// What it failed of, if it did.
+    code: Option<i64>,
+    subcode: Option<i64>,
+    message: String,
 }
 
 impl Status {
@@ -128,33 +126,27 @@ impl Status {
         let object = Object::parse(text);
         let text = |key| object.as_ref().and_then(|object| object.text(key)).map(|text| auth.clean(&text));
         let integer = |key| object.as_ref().and_then(|object| object.integer(key));
-        let message = text("error_message").or(text("error_user_msg")).unwrap_or_default();
-        let (code, subcode) = (integer("error_code"), integer("error_subcode"));
         Status {
             word: text("async_status").unwrap_or_default(),
             percent: integer("async_percent_completion").unwrap_or_default(),
-            refusal: Refusal { code, subcode, message, ..Refusal::default() },
+            code: integer("error_code"),
+            subcode: integer("error_subcode"),
+            message: text("error_message").or(text("error_user_msg")).unwrap_or_default(),
         }
     }
 
     /// What a failed report means: its error is read as that of any answer. Without one it is worth another order.
     fn failure(self, patience: &Patience<'_>) -> Result<Report, Error> {
-        let Status { refusal, .. } = self;
+        let Status { code, subcode, message, .. } = self;
         let about = patience.about.clone();
-        if refusal.code.is_none() {
+        if code.is_none() {
             return Ok(Report::Again("Meta gave it up without a reason".into()));
         }
-        let said = Said {
-            status: None,
-            code: refusal.code,
-            subcode: refusal.subcode,
-            is_transient: false,
-            body: &refusal.message,
-        };
-        let meaning = classify(&said);
-        let refusal = Refusal { sentence: meaning.sentence, ..refusal };
-        match meaning.class {
-            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: 0, refusal: refusal.into() }),
+        let said = Said { code, subcode, body: &message, ..Said::default() };
+        let class = classify(&said).class;
+        let refusal = Refusal::of(class, &said, message.as_str());
+        match class {
+            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: None, refusal: refusal.into() }),
             Class::WrongRequest => Err(Error::WrongRequest { about, refusal: refusal.into() }),
             Class::Permission => Err(Error::Permission { about, refusal: refusal.into() }),
             Class::Token => Err(Error::Token { about, refusal: refusal.into() }),

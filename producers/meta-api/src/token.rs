@@ -3,7 +3,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
 use crate::authorization::{Authorization, check};
-use crate::classify::Class;
+use crate::classify::{Class, Said};
 use crate::client::MetaApi;
 use crate::errors::{Error, Refusal};
 use crate::json::Object;
@@ -52,13 +52,12 @@ impl TokenFacts {
     pub fn trouble(&self, about: &str) -> Option<Error> {
         let about = about.to_owned();
         if !self.is_valid {
-            let refusal = Box::new(self.problem.clone().unwrap_or_default());
-            return Some(Error::Token { about, refusal });
+            let refusal = self.problem.clone().unwrap_or_else(|| refused(Class::Token, "no message"));
+            return Some(Error::Token { about, refusal: refusal.into() });
         }
         let reads_ads = READS_ADS.iter().any(|wanted| self.scopes.iter().any(|scope| scope == wanted));
         let message = "ads_read is not among the permissions that were granted";
-        let refusal = || Refusal { message: message.into(), ..Refusal::default() };
-        (!reads_ads).then(|| Error::Permission { about, refusal: Box::new(refusal()) })
+        (!reads_ads).then(|| Error::Permission { about, refusal: refused(Class::Permission, message).into() })
     }
 }
 
@@ -109,7 +108,10 @@ impl MetaApi {
                 problem: problem.into(),
             })
             .map(|facts| TokenFacts {
-                problem: facts.problem.map(|said| Refusal { message: secrets.clean(&said.message), ..said }),
+                problem: facts.problem.map(|mut problem| {
+                    problem.message = secrets.clean(&problem.message);
+                    problem
+                }),
                 app_id: facts.app_id.map(|text| secrets.clean(&text)),
                 scopes: facts.scopes.iter().map(|text| secrets.clean(text)).collect(),
                 ..facts
@@ -132,6 +134,11 @@ impl MetaApi {
         let rows = list.read(self, &mut patience).await?;
         Ok(rows.iter().filter_map(|row| granted(row)).map(|permission| auth.clean(&permission)).collect())
     }
+}
+
+/// A refusal that no answer of Meta's holds.
+fn refused(class: Class, message: &str) -> Refusal {
+    Refusal::of(class, &Said::default(), message)
 }
 
 fn granted(row: &str) -> Option<String> {
@@ -171,11 +178,9 @@ fn read_facts(body: &str) -> Result<TokenFacts, (&'static str, &'static str)> {
         None => Vec::new(),
         Some(raw) => serde_json::from_str(raw.get()).map_err(|_| ("scopes", "is not a list of texts"))?,
     };
-    let problem = data.object("error").filter(|_| !is_valid).map(|error| Refusal {
-        code: error.integer("code"),
-        subcode: error.integer("subcode"),
-        message: error.text("message").unwrap_or_else(|| "no message".into()),
-        ..Refusal::default()
+    let problem = data.object("error").filter(|_| !is_valid).map(|error| {
+        let said = Said { code: error.integer("code"), subcode: error.integer("subcode"), ..Said::default() };
+        Refusal::of(Class::Token, &said, error.text("message").unwrap_or_else(|| "no message".into()))
     });
     Ok(TokenFacts {
         told_by: ToldBy::App,

@@ -100,7 +100,8 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(class: Class, status: Option<u16>, message: impl Into<String>, usage: Usage) -> Self {
-        Failure { class, refusal: Refusal { status, message: message.into(), ..Refusal::default() }, usage, sent: true }
+        let said = Said { status, ..Said::default() };
+        Failure { class, refusal: Refusal::of(class, &said, message), usage, sent: true }
     }
 }
 
@@ -318,8 +319,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
 
 /// What a body means that cannot be read: that it went wrong on the way, unless its status is a throttle's.
 fn class_of_broken_body(status: u16) -> Class {
-    let said = Said { status: Some(status), code: None, subcode: None, is_transient: false, body: "" };
-    match classify(&said).class {
+    match classify(&Said { status: Some(status), ..Said::default() }).class {
         class if class.is_throttle() => class,
         _ => Class::Transient,
     }
@@ -354,16 +354,11 @@ fn refusal(secrets: &Secrets, status: u16, error: Option<&RawValue>, body: &str)
         (None, None) => "no message".into(),
     };
     let is_transient = error.as_ref().is_some_and(|error| error.is_true("is_transient"));
-    let meaning = classify(&Said { status: Some(status), code, subcode, is_transient, body });
-    let refusal = Refusal {
-        status: Some(status),
-        sentence: meaning.sentence,
-        code,
-        subcode,
-        message: secrets.clean(&message),
-        fbtrace_id: text("fbtrace_id").map(|id| secrets.clean(&id)),
-    };
-    Some((meaning.class, refusal))
+    let said = Said { status: Some(status), code, subcode, is_transient, body };
+    let class = classify(&said).class;
+    let mut refusal = Refusal::of(class, &said, secrets.clean(&message));
+    refusal.fbtrace_id = text("fbtrace_id").map(|id| secrets.clean(&id));
+    Some((class, refusal))
 }
 
 /// What went wrong on the way, without the URL.

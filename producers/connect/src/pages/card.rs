@@ -191,6 +191,20 @@ fn meaning(code: &str, message: &str) -> Meaning {
             "Nothing at first. If it stays so, whoever runs this service reports it.",
             RETRIED,
         ),
+        "report" => says(
+            Warn,
+            "A report that Meta made came to nothing",
+            Who::Meta,
+            "Nothing at first. If it stays so, whoever runs this service asks for fewer attribution windows.",
+            RETRIED,
+        ),
+        "gate" => says(
+            Bad,
+            "It is not known whether Meta may be asked",
+            Who::Operator,
+            "See that PostgreSQL runs and can be reached (adledger doctor tells).",
+            RETRIED,
+        ),
         "unreachable" => says(
             Warn,
             "Meta gave no usable answer",
@@ -276,7 +290,7 @@ mod tests {
     use super::*;
 
     /// Every code that a worker writes, and whose turn it is then.
-    const CODES: [(&str, Who); 21] = [
+    const CODES: [(&str, Who); 23] = [
         ("needs_reconnect", Who::You),
         ("blocked", Who::AdAccountAdmin),
         ("disconnected", Who::Nobody),
@@ -287,6 +301,9 @@ mod tests {
         ("wrong_request", Who::Operator),
         ("unreadable", Who::Meta),
         ("paging_loop", Who::Meta),
+        ("report", Who::Meta),
+        // No run is given up for it: the worker leaves the run to another one.
+        ("gate", Who::Operator),
         ("unreachable", Who::Operator),
         ("publish", Who::Operator),
         ("encode", Who::Operator),
@@ -335,12 +352,15 @@ mod tests {
 
     #[test]
     fn waits_and_statuses_have_cards() {
-        for (reason, who) in [
+        let reasons = [
             ("throttled", Who::Meta),
             ("log_full", Who::Operator),
             ("log_unreachable", Who::Operator),
             ("meta_unreachable", Who::Operator),
-        ] {
+        ];
+        let known: BTreeSet<_> = reasons.map(|(reason, _)| reason.to_owned()).into();
+        assert_eq!(written_in("runs/src/lease.rs", " => \""), known, "what the workers wait for");
+        for (reason, who) in reasons {
             assert_eq!(of_wait(reason, "").who, who, "{reason}");
             assert_eq!(of_wait(reason, "").message, "");
         }

@@ -1,6 +1,6 @@
 //! How an integration stands, as the view `web_freshness` says, and in words.
 
-use accounts::{EndOf, Expiry, KnownToken, Origin};
+use accounts::{EndOf, Expiry, KnownToken, Origin, THRESHOLDS_DAYS};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 /// The most integrations of a tenant that a page asks about.
 const MOST_INTEGRATIONS: i64 = 500;
 /// From here on a token's end is somebody's business.
-const EXPIRES_SOON_DAYS: i64 = 14;
+const EXPIRES_SOON_DAYS: i64 = THRESHOLDS_DAYS[0] as i64;
 
 /// One integration.
 #[derive(Debug, Clone)]

@@ -107,5 +107,5 @@ async fn too_much_data_starts_over_with_smaller_pages_once() {
     scene.graph.heal();
     scene.graph.fail(Failure::too_much_data_above(1));
     let error = scene.ad_accounts().await.unwrap_err();
-    assert!(matches!(error, Error::TooMuchData { page_limit: 25, .. }), "{error}");
+    assert!(matches!(error, Error::TooMuchData { page_limit: Some(25), .. }), "{error}");
 }
