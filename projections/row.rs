@@ -244,7 +244,11 @@ impl<'de> Visitor<'de> for Action<'_> {
         let (mut place, mut number) = (None, None);
         while let Some(key) = action.next_key_seed(KeyOf(self.0.key()))? {
             let again = match key {
-                ActionKey::Type => place.replace(action.next_value_seed(PlaceOf(self.0))?).is_some(),
+                ActionKey::Type => {
+                    // Not as a string of Rust's, which half of a surrogate pair is not: no rule names such a type.
+                    let action_type = text(action.next_value()?).map_err(A::Error::custom)?;
+                    place.replace(self.0.index(&action_type)).is_some()
+                }
                 ActionKey::Number => number.replace(action.next_value::<Option<&RawValue>>()?).is_some(),
                 ActionKey::Other => action.next_value::<IgnoredAny>().map(|_| false)?,
             };
@@ -284,25 +288,5 @@ impl Visitor<'_> for KeyOf<'_> {
             _ if key == self.0 => ActionKey::Number,
             _ => ActionKey::Other,
         })
-    }
-}
-
-struct PlaceOf<'r>(&'r PurchaseRule);
-
-impl<'de> DeserializeSeed<'de> for PlaceOf<'_> {
-    type Value = Option<usize>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // As bytes, because of lone surrogates, which no type of a rule has.
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for PlaceOf<'_> {
-    type Value = Option<usize>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an action type")
-    }
-    fn visit_bytes<E>(self, action_type: &[u8]) -> Result<Self::Value, E> {
-        Ok(std::str::from_utf8(action_type).ok().and_then(|action_type| self.0.index(action_type)))
     }
 }
