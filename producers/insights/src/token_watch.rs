@@ -19,11 +19,11 @@ use crate::Clock;
 const ROLE: &str = "tokens";
 /// How often the leader looks, and whoever is not asks whether the lead is free.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a leader leads without a sign of life: longer than the answers to a token's questions may take. Two at once would
-/// harm nothing, because whoever asks about a token has put its next turn off before.
+/// How long a leader leads without a sign of life: longer than the answers to a token's questions may take. Two at once
+/// would harm nothing, because whoever asks about a token has put its next turn off before.
 const LEAD_FOR: Duration = Duration::from_secs(180);
-/// A token of our own app that ends sooner is exchanged for a longer-lived one: a day before the first warning, so that nobody
-/// is warned of what mends itself.
+/// A token of our own app that ends sooner is exchanged for a longer-lived one: a day before the first warning, so that
+/// nobody is warned of what mends itself.
 const EXCHANGE_BEFORE: TimeDelta = TimeDelta::days(15);
 /// While the app is throttled nobody is asked about, for as long as Meta says but no longer than this.
 const MOST_PAUSE: Duration = Duration::from_secs(3600);
@@ -64,8 +64,8 @@ impl TokenWatch {
         let _ = tokio::time::timeout(Duration::from_secs(1), runs::resign(&self.pool, ROLE, holder)).await;
     }
 
-    /// Asks about each token whose turn it is, and then warns, as long as the leader leads; of no leader, whoever leads. Returns
-    /// how long to wait before the next look.
+    /// Asks about each token whose turn it is, and then warns, as long as the leader leads; of no leader, whoever
+    /// leads. Returns how long to wait before the next look.
     async fn look(&self, leader: Option<Uuid>) -> sqlx::Result<Duration> {
         loop {
             if let Some(holder) = leader
@@ -157,8 +157,8 @@ impl TokenWatch {
         }
     }
 
-    /// Exchanges a token of our own app that ends soon for one that lasts longer. Whatever goes wrong, the one that works stays:
-    /// the new one takes its place only once Meta has said that it is good, and for how long.
+    /// Exchanges a token of our own app that ends soon for one that lasts longer. Whatever goes wrong, the one that
+    /// works stays: the new one takes its place only once Meta has said that it is good, and for how long.
     async fn exchange(
         &self,
         integration: &Integration,

@@ -128,8 +128,8 @@ pub enum Error {
 
 impl Error {
     /// A stable word for tables and metrics: `token`, `permission`, `throttled`, `too_much_data`, `wrong_request`,
-    /// `unreadable`, `paging_loop`, `report`, `database` or `unreachable`; of the connect flow `sign_in` (start again), `app` (the app's settings,
-    /// here or with Meta) and `other_app`.
+    /// `unreadable`, `paging_loop`, `report`, `database` or `unreachable`; of the connect flow `sign_in` (start again),
+    /// `app` (the app's settings, here or with Meta) and `other_app`.
     pub fn class(&self) -> &'static str {
         match self {
             Error::Token { .. } => "token",

@@ -1,5 +1,5 @@
-//! Rows as Meta sent them: the bodies of its answers, and where in them each row stands. Nothing of a row is copied until it
-//! is written into an event.
+//! Rows as Meta sent them: the bodies of its answers, and where in them each row stands. Nothing of a row is copied
+//! until it is written into an event.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,8 @@ impl Rows {
         })
     }
 
-    /// Puts the rows into the order of their ad ids, because Meta promises none; rows of one ad into that of their bytes.
+    /// Puts the rows into the order of their ad ids, because Meta promises none; rows of one ad into that of their
+    /// bytes.
     pub fn sort(&mut self) {
         let Rows { bodies, places } = self;
         let of = |place: &Place, span: Span| span.of(&bodies[place.body as usize]);
@@ -71,8 +72,8 @@ impl Rows {
         self.places.push(Place { body, row, ad_id });
     }
 
-    /// Rows made elsewhere than in an answer of Meta's, each with its ad id. A row whose JSON does not hold the id's text
-    /// sorts first.
+    /// Rows made elsewhere than in an answer of Meta's, each with its ad id. A row whose JSON does not hold the id's
+    /// text sorts first.
     pub fn made(rows: impl IntoIterator<Item = (String, String)>) -> Rows {
         let mut made = Rows::default();
         for (ad_id, row) in rows {
@@ -85,8 +86,8 @@ impl Rows {
     }
 }
 
-/// A body as text, and the way back to its bytes. Names can hold bytes that are no UTF-8; then the text has U+FFFD in their
-/// place, and is longer or shorter than the body by some bytes.
+/// A body as text, and the way back to its bytes. Names can hold bytes that are no UTF-8; then the text has U+FFFD in
+/// their place, and is longer or shorter than the body by some bytes.
 pub(crate) struct Text<'a> {
     pub(crate) text: Cow<'a, str>,
     /// Behind each replacement: where the text goes on, and where the body does.
