@@ -19,9 +19,9 @@ pub enum Refusal {
     Currency { account_id: Uuid, wanted: String, found: String },
 }
 
-/// Ad accounts as they are at one moment. A currency is its tenant's and cannot change once the tenant has an ad account, so
-/// what is refused once is refused at every replay. A rule can change at any time: within a transaction that
-/// [`begin`](crate::begin) began it stays.
+/// Ad accounts as they are at one moment. A currency is its tenant's and cannot change once the tenant has an ad
+/// account, so what is refused once is refused at every replay. A rule can change at any time: within a transaction
+/// that [`begin`](crate::begin) began it stays.
 #[derive(Debug, Default)]
 pub struct AdAccounts {
     known: HashMap<(Uuid, Uuid), AdAccount>,

@@ -1,7 +1,8 @@
-//! What a payload says: read at once while it is small, else part by part, so that memory never holds a large event's data.
+//! What a payload says: read at once while it is small, else part by part, so that memory never holds a large event's
+//! data.
 //!
-//! A part is read as data is, and its rows are encoded as those of an event are. What is left to do here are ads that stand
-//! in two parts: the later row counts, as it does within a part.
+//! A part is read as data is, and its rows are encoded as those of an event are. What is left to do here are ads that
+//! stand in two parts: the later row counts, as it does within a part.
 
 use std::collections::{HashMap, HashSet};
 
@@ -115,7 +116,8 @@ struct Large<'p> {
 impl Large<'_> {
     fn read(self) -> Result<Content, PartError> {
         match self.read_but(&HashSet::new()) {
-            // Rare, and read again for it: an ad stands twice, or a row cannot be used, which matters only if none replaces it.
+            // Rare, and read again for it: an ad stands twice, or a row cannot be used, which matters only if none
+            // replaces it.
             Ok((_, true)) | Err(PartError::Unfoldable(Unfoldable::Row { .. })) => {
                 let (replaced, superseded) = self.replaced()?;
                 self.read_but(&replaced).map(|(content, _)| Content { superseded, ..content })
@@ -170,7 +172,8 @@ impl Large<'_> {
         Ok((replaced, superseded))
     }
 
-    /// Hands out the data of each part with its rows, and how many rows came before; returns the sha256 of all the data.
+    /// Hands out the data of each part with its rows, and how many rows came before; returns the sha256 of all the
+    /// data.
     fn each(
         self,
         mut take: impl FnMut(usize, InsightsData<'_>, Vec<Parsed<'_>>) -> Result<(), Unfoldable>,

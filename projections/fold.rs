@@ -55,7 +55,8 @@ impl Folds {
         for (&snapshot, _) in snapshots.iter().zip(added).filter(|(_, added)| *added) {
             new.entry(snapshot.day).or_default().push(snapshot);
         }
-        // Events that were folded once, on a day whose head somebody removed since: a replay can bring it back, this cannot.
+        // Events that were folded once, on a day whose head somebody removed since: a replay can bring it back, this
+        // cannot.
         let headless: Vec<AccountDay> =
             days.iter().filter(|day| !heads.contains_key(day) && !new.contains_key(day)).collect();
         if !headless.is_empty() {
@@ -115,8 +116,8 @@ impl Folds {
         Ok(Folded { events: new.values().map(|s| s.len() as u64).sum(), rows })
     }
 
-    /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on these
-    /// days waits and then goes on from the replay's result.
+    /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on
+    /// these days waits and then goes on from the replay's result.
     ///
     /// Returns the events that had been observed: the caller must hold them all, or give the days up.
     pub async fn lock_for_replay(
@@ -211,9 +212,9 @@ impl Folds {
 
 /// Begins a transaction that folds.
 ///
-/// PostgreSQL plans its statements for the tables as they are: a plan that a session made while a table was small, and keeps,
-/// reads the whole table long after it has grown. And until the transaction ends no purchase rule is added, so that the newest
-/// rules, asked for from now on, are those that the days have to be folded by.
+/// PostgreSQL plans its statements for the tables as they are: a plan that a session made while a table was small, and
+/// keeps, reads the whole table long after it has grown. And until the transaction ends no purchase rule is added, so
+/// that the newest rules, asked for from now on, are those that the days have to be folded by.
 pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut transaction = pool.begin().await?;
     let prepare = "set local plan_cache_mode = force_custom_plan; select purchase_rules_hold()";
@@ -221,8 +222,8 @@ pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>
     Ok(transaction)
 }
 
-/// Whether a day's new snapshots all say, above its head's version, what the head says already, and the rule by which its
-/// rows were read is still the one.
+/// Whether a day's new snapshots all say, above its head's version, what the head says already, and the rule by which
+/// its rows were read is still the one.
 fn unchanged(head: Option<Head>, new: &[&Snapshot], timeline: &Timeline) -> bool {
     head.is_some_and(|head| {
         let rule_version = timeline.rule_version_of_event(head.version.event_id);

@@ -6,8 +6,8 @@ use chrono::NaiveDate;
 use events::subject::AccountDay;
 use uuid::Uuid;
 
-/// Account-days in key order, as arrays of equal length. The order is that of every lock: two transactions that lock the
-/// same days meet at the first of them.
+/// Account-days in key order, as arrays of equal length. The order is that of every lock: two transactions that lock
+/// the same days meet at the first of them.
 #[derive(Debug, Default)]
 pub struct Days {
     pub account_ids: Vec<Uuid>,

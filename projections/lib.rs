@@ -6,15 +6,15 @@
 //! day's snapshots counts for what. [`purchases`] is the rule by which purchases are read, and [`AdAccounts`] holds the
 //! newest one of each ad account.
 //!
-//! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven gone
-//! are functions of the *set* of a day's observations; they are worked out anew from that set whenever an observation is
-//! added, and the tables of sums anew from the rows. A duplicate adds nothing to a set. Two transactions that touch one
-//! day take turns at its head; two that touch one tenant's day take turns at its summary.
+//! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven
+//! gone are functions of the *set* of a day's observations; they are worked out anew from that set whenever an
+//! observation is added, and the tables of sums anew from the rows. A duplicate adds nothing to a set. Two transactions
+//! that touch one day take turns at its head; two that touch one tenant's day take turns at its summary.
 //!
-//! **Why a changed rule is safe beside all that.** A fold holds the rules from the beginning of its transaction, and folds
-//! only snapshots that were read by the newest; who adds a rule waits for those that began before. So every observation that
-//! is folded after a rule was added names that rule, those that name an older one are the days still to be folded again, and
-//! there are never more of them.
+//! **Why a changed rule is safe beside all that.** A fold holds the rules from the beginning of its transaction, and
+//! folds only snapshots that were read by the newest; who adds a rule waits for those that began before. So every
+//! observation that is folded after a rule was added names that rule, those that name an older one are the days still
+//! to be folded again, and there are never more of them.
 //!
 //! What must not live here: NATS, HTTP, a clock, a setting, a random number. A fold that reads one of them cannot be
 //! repeated.

@@ -1,5 +1,5 @@
-/// A deliberate fault in the fold. The law test plants one at a time and must notice; elsewhere none is ever planted, and
-/// without the feature `mutants` none can be.
+/// A deliberate fault in the fold. The law test plants one at a time and must notice; elsewhere none is ever planted,
+/// and without the feature `mutants` none can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// An older snapshot is dropped whole once a newer one is known.

@@ -13,8 +13,8 @@ pub struct PurchaseRule {
     window: Option<String>,
     /// The types of all alternatives, one alternative after the other.
     types: Vec<String>,
-    /// Where each alternative ends among the types. Alternatives are in order of preference; the types within one do not
-    /// overlap and are added.
+    /// Where each alternative ends among the types. Alternatives are in order of preference; the types within one do
+    /// not overlap and are added.
     ends: Vec<usize>,
 }
 
@@ -25,8 +25,8 @@ pub(crate) const MOST_TYPES: usize = 8;
 pub const UNIFIED: &str = "unified";
 
 /// The first rule, which is that of every ad account for which nobody set another. `omni_purchase` holds web, app and
-/// on-Meta purchases; where Meta does not send it, the narrower types follow. Adding types of different alternatives would
-/// count a purchase twice.
+/// on-Meta purchases; where Meta does not send it, the narrower types follow. Adding types of different alternatives
+/// would count a purchase twice.
 pub const FIRST: [&str; 4] = [
     "omni_purchase",
     "purchase",
@@ -50,8 +50,8 @@ pub struct Purchases {
 }
 
 impl PurchaseRule {
-    /// A rule as `purchase_rules` holds it: alternatives such as `purchase` or `a+b`, and a window or `unified`. Types past
-    /// the eighth, which the table does not take, are passed over.
+    /// A rule as `purchase_rules` holds it: alternatives such as `purchase` or `a+b`, and a window or `unified`. Types
+    /// past the eighth, which the table does not take, are passed over.
     pub fn new(version: i32, alternatives: impl IntoIterator<Item = impl AsRef<str>>, window: &str) -> Self {
         let (mut types, mut ends) = (Vec::new(), Vec::new());
         for alternative in alternatives {
@@ -135,7 +135,8 @@ pub async fn behind(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Behind>> {
     .await
 }
 
-/// Days of an ad account with an event that was folded by an older rule than the newest: those that have to be folded again.
+/// Days of an ad account with an event that was folded by an older rule than the newest: those that have to be folded
+/// again.
 pub async fn days_behind(
     db: impl PgExecutor<'_>,
     account_id: Uuid,

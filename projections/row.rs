@@ -110,13 +110,13 @@ impl<'de> Visitor<'de> for OfRow<'_> {
     }
 }
 
-/// What a number of Meta's may come to: sums of a million of them are still exact, in PostgreSQL and here. No amount of money
-/// and no count of a day comes near.
+/// What a number of Meta's may come to: sums of a million of them are still exact, in PostgreSQL and here. No amount of
+/// money and no count of a day comes near.
 const MOST: i64 = 1_000_000_000_000_000;
 const MOST_COUNT: i64 = 1_000_000_000_000;
 
-/// A number as Meta sends it: a string, or bare. An empty string says nothing, as a field that is left out. Never rounded: a
-/// number with more digits than can be kept is refused.
+/// A number as Meta sends it: a string, or bare. An empty string says nothing, as a field that is left out. Never
+/// rounded: a number with more digits than can be kept is refused.
 pub(crate) fn decimal(raw: &RawValue) -> Result<Option<Decimal>, String> {
     let text = raw.get().trim_matches('"');
     if text.is_empty() {
@@ -155,8 +155,8 @@ fn short(raw: &RawValue) -> Cow<'_, str> {
     }
 }
 
-/// A name, or an id that nothing is found by. What should be a text and is none stands as the JSON it is: a day is not lost
-/// for it.
+/// A name, or an id that nothing is found by. What should be a text and is none stands as the JSON it is: a day is not
+/// lost for it.
 pub(crate) fn name(raw: &RawValue) -> Cow<'_, str> {
     text(raw).unwrap_or(Cow::Borrowed(raw.get()))
 }
@@ -192,8 +192,8 @@ impl Visitor<'_> for Wtf8 {
     }
 }
 
-/// What a rule needs of an `actions` or `action_values` list: Meta's number of each type it names. The other types, most
-/// of the list, are skipped without being kept.
+/// What a rule needs of an `actions` or `action_values` list: Meta's number of each type it names. The other types,
+/// most of the list, are skipped without being kept.
 struct OfRule<'r>(&'r PurchaseRule);
 
 impl<'de> DeserializeSeed<'de> for OfRule<'_> {

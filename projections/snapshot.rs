@@ -69,8 +69,8 @@ pub struct Snapshot {
     pub rows: Rows,
 }
 
-/// Sums over a snapshot's own rows. `None`: there are rows, and none of them has the metric; or the purchases are not known.
-/// No rows sum to zero.
+/// Sums over a snapshot's own rows. `None`: there are rows, and none of them has the metric; or the purchases are not
+/// known. No rows sum to zero.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Sums {
     pub spend: Option<Decimal>,
@@ -79,8 +79,8 @@ pub struct Sums {
     pub purchase_value: Option<Decimal>,
 }
 
-/// A snapshot's rows, one an ad: the columns that belong to the row as one stretch of COPY text, in a buffer for each part of
-/// the event, so that none has to grow.
+/// A snapshot's rows, one an ad: the columns that belong to the row as one stretch of COPY text, in a buffer for each
+/// part of the event, so that none has to grow.
 #[derive(Debug, Default)]
 pub struct Rows {
     segments: Vec<Segment>,
@@ -209,8 +209,8 @@ impl Snapshot {
     }
 }
 
-/// Adds a snapshot to those of its day, of which each keeps only the rows of ads that no newer one has. So the memory of a
-/// day is that of its ads, however often it was fetched.
+/// Adds a snapshot to those of its day, of which each keeps only the rows of ads that no newer one has. So the memory
+/// of a day is that of its ads, however often it was fetched.
 pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
     if day.is_empty() {
         return day.push(new);
@@ -230,8 +230,8 @@ pub fn push_trimmed(day: &mut Vec<Snapshot>, mut new: Snapshot) {
 /// Longer, an ad's id is none: PostgreSQL could not find a row by it.
 const MOST_ID_BYTES: usize = 200;
 
-/// Rows in the form of COPY, and what they sum to; of an ad that stands more than once the last one, and its id for each
-/// other.
+/// Rows in the form of COPY, and what they sum to; of an ad that stands more than once the last one, and its id for
+/// each other.
 pub(crate) fn encode(
     event_currency: &str,
     parsed: Vec<Parsed<'_>>,
@@ -245,8 +245,9 @@ pub(crate) fn encode(
         purchases: (zero && purchases_known).then_some(Decimal::ZERO),
         purchase_value: (zero && purchases_known).then_some(Decimal::ZERO),
     };
-    // Two rows of one ad are there only where Meta insisted on both, and nobody but Meta could say which is right. Adding them
-    // could count one thing twice; so one counts, always the same, and the control total shows what the other had.
+    // Two rows of one ad are there only where Meta insisted on both, and nobody but Meta could say which is right.
+    // Adding them could count one thing twice; so one counts, always the same, and the control total shows what the
+    // other had.
     let latest: HashMap<Cow<'_, str>, usize> = parsed.iter().map(|(ad_id, _)| ad_id.clone()).zip(1..).collect();
     let mut text = String::with_capacity(parsed.len() * 200);
     let mut places = Vec::with_capacity(latest.len());

@@ -61,7 +61,8 @@ impl Timeline {
         observed.sort_by_key(|o| o.version);
         let mut standings: HashMap<ContentHash, Standing> = HashMap::new();
         let (mut next_above, mut proven_above) = (None, false);
-        // From the newest down, `next_above` is the smallest version above, and `proven_above` whether any above proves.
+        // From the newest down, `next_above` is the smallest version above, and `proven_above` whether any above
+        // proves.
         for o in observed.iter().rev() {
             standings.entry(o.content).and_modify(|standing| standing.first = o.version).or_insert_with(|| Standing {
                 first: o.version,

@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long tasks may take to end once they are asked to. With what comes after it, an orderly end takes less than the 10 s
-/// that whoever stops services gives them.
+/// How long tasks may take to end once they are asked to. With what comes after it, an orderly end takes less than the
+/// 10 s that whoever stops services gives them.
 const DRAIN: Duration = Duration::from_secs(7);
 
 /// The tasks of this process, and the wish that they end.
@@ -35,8 +35,8 @@ impl Tasks {
         });
     }
 
-    /// Waits for a signal, for something that makes it pointless to go on, or for a task that ended by itself (which none
-    /// should), and then ends all of them.
+    /// Waits for a signal, for something that makes it pointless to go on, or for a task that ended by itself (which
+    /// none should), and then ends all of them.
     pub async fn until_signal(mut self, pointless: impl Future<Output = String>) -> Result<()> {
         let mut signals = Signals::new()?;
         let ended = tokio::select! {

@@ -18,8 +18,8 @@ use crate::progress::Progress;
 use crate::roles::{self, Role};
 use crate::shutdown::{Signals, Tasks};
 
-/// The pause before the tables are asked again is a part of the time that was waited already, so that a short run is not
-/// kept waiting for long, and a long one not asked about all the time. It is within these bounds.
+/// The pause before the tables are asked again is a part of the time that was waited already, so that a short run is
+/// not kept waiting for long, and a long one not asked about all the time. It is within these bounds.
 const SHORTEST_POLL: Duration = Duration::from_millis(5);
 const LONGEST_POLL: Duration = Duration::from_millis(200);
 const PART_OF_TIME_WAITED: u32 = 20;

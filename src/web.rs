@@ -1,5 +1,5 @@
-//! HTTP: what a service says about itself to whoever watches it. Each route is a file of `web/`; the pages and the API have a
-//! room of their own, `connect`, whose routes are merged into [`router`].
+//! HTTP: what a service says about itself to whoever watches it. Each route is a file of `web/`; the pages and the API
+//! have a room of their own, `connect`, whose routes are merged into [`router`].
 
 mod exposition;
 mod health;
@@ -66,8 +66,8 @@ pub fn router(boot: &Boot, servers: &Servers, at: SocketAddr, cancel: &Cancellat
         .merge(connect::router(connect)))
 }
 
-/// These routes stand outside the layers of `connect`, because probes ask under any name: what they say is nothing to keep,
-/// and nothing to take for something else.
+/// These routes stand outside the layers of `connect`, because probes ask under any name: what they say is nothing to
+/// keep, and nothing to take for something else.
 async fn as_it_is_now(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -25,8 +25,8 @@ enum Order {
 
 /// The thread that spawns and owns the children.
 ///
-/// The kernel sends the parent-death signal when the *thread* that spawned a child ends, and a runtime's threads come and
-/// go: so one thread spawns them all, and lives as long as they do.
+/// The kernel sends the parent-death signal when the *thread* that spawned a child ends, and a runtime's threads come
+/// and go: so one thread spawns them all, and lives as long as they do.
 pub(crate) struct Keeper {
     orders: mpsc::Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -97,8 +97,8 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
 /// Has the kernel send `signal` to the child when the *thread* that spawns it ends, however it ends; so spawn it on a
 /// thread that lives as long as the child should.
 ///
-/// Only Linux has such a signal. Elsewhere a parent that is killed outright leaves its servers behind, and the next start
-/// on the folder ends them.
+/// Only Linux has such a signal. Elsewhere a parent that is killed outright leaves its servers behind, and the next
+/// start on the folder ends them.
 pub fn tie(command: &mut Command, signal: Signal) {
     #[cfg(target_os = "linux")]
     {

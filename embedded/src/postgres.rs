@@ -13,8 +13,8 @@ use crate::{Child, Error, log_tail, make_dir, password, write_private};
 
 const SERVER: &str = "PostgreSQL";
 const READY_WITHIN: Duration = Duration::from_secs(120);
-/// A port can be taken between the moment it was found free and the moment the server takes it; and the last processes of
-/// a server that was killed may take a moment to notice.
+/// A port can be taken between the moment it was found free and the moment the server takes it; and the last processes
+/// of a server that was killed may take a moment to notice.
 const TRIES: usize = 10;
 const UNFINISHED: &str = "cluster.new";
 
@@ -190,8 +190,8 @@ fn clean(program: PathBuf, user: Option<Unprivileged>) -> Command {
     command
 }
 
-/// A server that an earlier owner left on this cluster is on its way out. Its lock file is left to PostgreSQL, which also
-/// looks whether a process of that server holds its memory still; but where a stranger has its process id by now,
+/// A server that an earlier owner left on this cluster is on its way out. Its lock file is left to PostgreSQL, which
+/// also looks whether a process of that server holds its memory still; but where a stranger has its process id by now,
 /// PostgreSQL would take the stranger for the server.
 async fn await_predecessor(cluster: &Path) {
     let lock = cluster.join("postmaster.pid");

@@ -1,5 +1,5 @@
-//! PostgreSQL refuses to run as root. In containers we often are root, so it runs under another uid there; and such a uid
-//! cannot enter a home folder of mode 0700, neither for the programs nor for the data.
+//! PostgreSQL refuses to run as root. In containers we often are root, so it runs under another uid there; and such a
+//! uid cannot enter a home folder of mode 0700, neither for the programs nor for the data.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;

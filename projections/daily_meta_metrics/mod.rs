@@ -25,8 +25,8 @@ pub(crate) struct Head {
     pub content: ContentHash,
 }
 
-/// Locks the heads of these days in key order, making those that are missing. Another transaction may delete a head while
-/// this one waits for it (a replay that found no event for the day), so it is made again until all are held.
+/// Locks the heads of these days in key order, making those that are missing. Another transaction may delete a head
+/// while this one waits for it (a replay that found no event for the day), so it is made again until all are held.
 ///
 /// Returns what the heads said; a day without one before is not in the answer.
 pub(crate) async fn lock(conn: &mut PgConnection, days: &Days) -> sqlx::Result<HashMap<AccountDay, Head>> {

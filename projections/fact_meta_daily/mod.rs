@@ -114,8 +114,8 @@ pub(crate) async fn copy(conn: &mut PgConnection, staged: &[Staged<'_>]) -> sqlx
     copy.finish().await
 }
 
-/// Gives the rows that stayed the standing they have now: a newer snapshot without them makes them absent, a late one can
-/// make them absent earlier, prove them gone, or be the first that brought them.
+/// Gives the rows that stayed the standing they have now: a newer snapshot without them makes them absent, a late one
+/// can make them absent earlier, prove them gone, or be the first that brought them.
 pub(crate) async fn restate(conn: &mut PgConnection, timelines: &[(AccountDay, &Timeline)]) -> sqlx::Result<()> {
     for (day, timeline) in timelines {
         let (ids, standings): (Vec<Uuid>, Vec<Standing>) = timeline.events().unzip();

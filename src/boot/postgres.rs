@@ -41,9 +41,9 @@ pub(super) async fn connect(url: &SecretString) -> Result<PgPool> {
 
 /// A pool that outlives every misfortune of its connections.
 ///
-/// A connection that is half open never says that it is: it is asked, with a deadline, before it is used and after. On the
-/// server's side, a session whose process is stopped in the middle of a transaction is ended, so that its locks are free, and
-/// one whose client is gone does not work on.
+/// A connection that is half open never says that it is: it is asked, with a deadline, before it is used and after. On
+/// the server's side, a session whose process is stopped in the middle of a transaction is ended, so that its locks are
+/// free, and one whose client is gone does not work on.
 pub fn pool_options() -> PgPoolOptions {
     async fn is_alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
         let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;

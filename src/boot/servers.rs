@@ -71,7 +71,8 @@ impl Boot {
         Ok(Servers { database_url, nats_url, pool: pool?, wire: wire?, embedded })
     }
 
-    /// What of the two can be reached, for whoever wants to look at them: that one is away says nothing about the other.
+    /// What of the two can be reached, for whoever wants to look at them: that one is away says nothing about the
+    /// other.
     pub async fn reach(&self) -> Result<Reached> {
         let found = self.find(Needs::Both).await?;
         let database_url = found.database_url.context("PostgreSQL was asked for")?;

@@ -8,7 +8,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::otlp::Traces;
 use super::settings::{LogFormat, Settings};
 
-/// The rooms whose spans make up a trace; what the clients call a span is theirs. Rooms that are planned stand here too.
+/// The rooms whose spans make up a trace; what the clients call a span is theirs. Rooms that are planned stand here
+/// too.
 const ROOMS: [&str; 11] = [
     "accounts",
     "adledger",
@@ -23,8 +24,8 @@ const ROOMS: [&str; 11] = [
     "runs",
 ];
 
-/// Logs to standard error; standard output belongs to what a command prints. Spans go to `traces` alone: in the log they
-/// would repeat in front of each line what the line says.
+/// Logs to standard error; standard output belongs to what a command prints. Spans go to `traces` alone: in the log
+/// they would repeat in front of each line what the line says.
 pub fn start(settings: &Settings, serving: bool, traces: &Traces) -> Result<(), String> {
     // A command says in its own words how a run went; the clients' words about connections come on top of those.
     let default =

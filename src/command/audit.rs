@@ -17,9 +17,9 @@ use crate::progress::Progress;
 
 /// Compare the two logs, the stream and meta_insights_raw; exit code 3 when they differ
 ///
-/// Event by event, by the sha256 of the bytes that each has now. An event that is still on its way to meta_insights_raw,
-/// or that `streams trim` took out of the stream, is no difference. With all days, payloads beside the stream are counted that no
-/// event has named for a day, and --heal removes them.
+/// Event by event, by the sha256 of the bytes that each has now. An event that is still on its way to
+/// meta_insights_raw, or that `streams trim` took out of the stream, is no difference. With all days, payloads beside
+/// the stream are counted that no event has named for a day, and --heal removes them.
 #[derive(Args)]
 pub struct Audit {
     /// Write back what one side lacks, or has damaged, from the other; exit code 3 when something is left

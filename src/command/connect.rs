@@ -14,8 +14,8 @@ use crate::output;
 
 /// Connect an ad account to a tenant, with a token read from standard input
 ///
-/// Asks Meta about the token and the ad account, says of each check how it went, connects if all passed, and keeps the token
-/// sealed. Run it again to replace the token.
+/// Asks Meta about the token and the ad account, says of each check how it went, connects if all passed, and keeps the
+/// token sealed. Run it again to replace the token.
 #[derive(Args)]
 pub struct Connect {
     /// Id of the tenant, as `adledger account create` printed it

@@ -15,8 +15,9 @@ use crate::output::{self, or_dash};
 
 /// Look at parked messages; publish them again, or drop them
 ///
-/// A message that a consumer cannot use is parked: copied to the stream DEAD_LETTERS with the reason, so that the rest goes
-/// on. A letter is that copy. The message itself stays in its stream, and in meta_insights_raw where it had arrived.
+/// A message that a consumer cannot use is parked: copied to the stream DEAD_LETTERS with the reason, so that the rest
+/// goes on. A letter is that copy. The message itself stays in its stream, and in meta_insights_raw where it had
+/// arrived.
 #[derive(Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct DeadLetters {
@@ -50,13 +51,13 @@ enum Action {
     },
     /// Publish messages again, to their stream, and delete their letters
     ///
-    /// Every consumer of the stream gets them; one that has handled a message already knows it. What still cannot be used is
-    /// parked again, as a new letter: mend the cause first.
+    /// Every consumer of the stream gets them; one that has handled a message already knows it. What still cannot be
+    /// used is parked again, as a new letter: mend the cause first.
     Retry(Chosen),
     /// Delete letters
     ///
-    /// Only the letters: the messages stay in their stream, and in meta_insights_raw where they had arrived. (META_SYNC keeps
-    /// no bell that was parked; the run that it rang for is in PostgreSQL, and is rung for again.)
+    /// Only the letters: the messages stay in their stream, and in meta_insights_raw where they had arrived. (META_SYNC
+    /// keeps no bell that was parked; the run that it rang for is in PostgreSQL, and is rung for again.)
     Drop(Chosen),
 }
 
@@ -206,8 +207,8 @@ async fn discard(letters: &Letters, letter: &Letter) -> Result<String, LetterErr
     })
 }
 
-/// Goes through the chosen letters and says of each what became of it. One that fails stops nothing, unless the servers are
-/// the reason; but it is a failure in the end.
+/// Goes through the chosen letters and says of each what became of it. One that fails stops nothing, unless the servers
+/// are the reason; but it is a failure in the end.
 async fn each(
     letters: &Letters,
     chosen: Chosen,

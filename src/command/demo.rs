@@ -17,7 +17,8 @@ use crate::{daily_table, output, waiting};
 
 /// Try everything on embedded servers and stub data
 ///
-/// Makes a demo tenant, connects a stub ad account, whose last 7 days follow as a `meta_7d_fill`, backfills the 28 before, prints the tables, and serves until Ctrl-C. Run again, it goes on from what is there.
+/// Makes a demo tenant, connects a stub ad account, whose last 7 days follow as a `meta_7d_fill`, backfills the 28
+/// before, prints the tables, and serves until Ctrl-C. Run again, it goes on from what is there.
 #[derive(Args)]
 pub struct Demo {
     /// End after the tables were printed

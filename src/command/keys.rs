@@ -17,9 +17,9 @@ pub struct Keys {
 enum Action {
     /// Seal every token anew with the first key of ADLEDGER_SECRET_KEYS; exit code 3 when one does not open
     ///
-    /// While services run: 1. put the new key behind the old one (old,new) and restart every process, so that each can open
-    /// what the new one will seal; 2. put it first (new,old) and restart again; 3. run this; 4. take out the key that it says
-    /// nothing needs any more.
+    /// While services run: 1. put the new key behind the old one (old,new) and restart every process, so that each can
+    /// open what the new one will seal; 2. put it first (new,old) and restart again; 3. run this; 4. take out the key
+    /// that it says nothing needs any more.
     Rotate,
 }
 

@@ -18,8 +18,8 @@ use crate::progress::Progress;
 
 /// Say what counts as a purchase: which of Meta's action types, and by which attribution window
 ///
-/// A changed rule folds all days of the ad account again, from the log: Meta is not asked. Purchases of a window that was not
-/// asked for when a day was fetched are unknown there (null), and not 0.
+/// A changed rule folds all days of the ad account again, from the log: Meta is not asked. Purchases of a window that
+/// was not asked for when a day was fetched are unknown there (null), and not 0.
 #[derive(Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct PurchaseRule {
@@ -40,8 +40,8 @@ enum Action {
     },
     /// Set the rule of an integration, and fold all days of its ad account again by it
     ///
-    /// The rule holds for new events from the moment it is written. When the command is broken off, the same command goes on
-    /// with the days that are left; `adledger status` says how many those are.
+    /// The rule holds for new events from the moment it is written. When the command is broken off, the same command
+    /// goes on with the days that are left; `adledger status` says how many those are.
     Set {
         /// Id of the integration, as `adledger status` shows it
         #[arg(long, value_name = "ID")]
@@ -155,7 +155,8 @@ async fn set(pool: &PgPool, integration: &Integration, action_types: Vec<String>
     ))
 }
 
-/// Folds what an older rule was used for again. Days that come to it meanwhile are none: new events are folded by the newest.
+/// Folds what an older rule was used for again. Days that come to it meanwhile are none: new events are folded by the
+/// newest.
 async fn refold(pool: &PgPool, integration: &Integration, from: Source, other: Option<Source>) -> Result<Outcome> {
     let both = other.is_some();
     let replay = replay::refold(pool, from, other);

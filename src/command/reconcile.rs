@@ -17,11 +17,12 @@ use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output::{self, or_dash, thousands};
 
-/// Hold each day's counted spend against Meta's account-level total, and say why they differ; exit code 3 beyond the tolerance
+/// Hold each day's counted spend against Meta's account-level total, and say why they differ; exit code 3 beyond the
+/// tolerance
 ///
-/// Nothing is fetched: it works from the tables alone, and the control totals in them came with each answer. A day beyond the
-/// tolerance is a finding, and so is one that failed, that is not fetched or not folded, or that has no control total. Unknown
-/// purchases are said, and are no finding: the comparison is one of spend.
+/// Nothing is fetched: it works from the tables alone, and the control totals in them came with each answer. A day
+/// beyond the tolerance is a finding, and so is one that failed, that is not fetched or not folded, or that has no
+/// control total. Unknown purchases are said, and are no finding: the comparison is one of spend.
 #[derive(Args)]
 pub struct Reconcile {
     /// This tenant only

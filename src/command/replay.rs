@@ -19,8 +19,8 @@ const ROWS_A_TRANSACTION: usize = 10_000;
 
 /// Fold a range of days again, into the live tables, beside live traffic
 ///
-/// Each transaction replaces whole days, so breaking it off is safe, and repeating it ends in the same tables. Exit code 3
-/// when an event of the range cannot be folded, as when it came.
+/// Each transaction replaces whole days, so breaking it off is safe, and repeating it ends in the same tables. Exit
+/// code 3 when an event of the range cannot be folded, as when it came.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
@@ -83,7 +83,8 @@ impl Replay {
     }
 }
 
-/// Starts what reading this log takes, and ends it after `work`, which is given the log to read and the one that can help out.
+/// Starts what reading this log takes, and ends it after `work`, which is given the log to read and the one that can
+/// help out.
 pub(super) async fn with_log(
     boot: &Boot,
     from: From,

@@ -12,8 +12,8 @@ use crate::{output, roles, waiting};
 
 /// Fetch an integration's recent days
 ///
-/// Without --wait the run is queued, and a process with the role `fetch` works on it. With --wait this process does, too,
-/// and returns when every event of the run is in the tables.
+/// Without --wait the run is queued, and a process with the role `fetch` works on it. With --wait this process does,
+/// too, and returns when every event of the run is in the tables.
 #[derive(Args)]
 pub struct Sync {
     /// Id of the integration, as `adledger connect` printed it

@@ -30,8 +30,8 @@ use stream::Impatient;
 const TRY_EVERY: Duration = Duration::from_secs(2);
 /// Connections at a time; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 128;
-/// Those that one network may hold of them, so that no single visitor keeps all others out; further ones are closed. This
-/// machine's own and a trusted proxy's are many visitors', and are not counted so.
+/// Those that one network may hold of them, so that no single visitor keeps all others out; further ones are closed.
+/// This machine's own and a trusted proxy's are many visitors', and are not counted so.
 const MAX_CONNECTIONS_OF_ONE: usize = 48;
 /// How long a connection may take to ask, or to ask again.
 const ASK_WITHIN: Duration = Duration::from_secs(10);

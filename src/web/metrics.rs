@@ -87,8 +87,8 @@ async fn ask_stream(wire: &Wire) -> Result<StreamFigures> {
     Ok(StreamFigures { lags, parked, log: LogRoom::ask(wire).await? })
 }
 
-/// Each durable has its number, also where it is none: an alert can only compare what is there. What something else wrote
-/// has no consumer, and so no number.
+/// Each durable has its number, also where it is none: an alert can only compare what is there. What something else
+/// wrote has no consumer, and so no number.
 async fn parked(wire: &Wire, durables: &[Durable]) -> Result<BTreeMap<(String, String), u64>> {
     let mut parked = wire.dead_letters().await?.by_consumer().await?;
     parked.remove(&(String::new(), String::new()));

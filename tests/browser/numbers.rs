@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::house::{House, last_7_days};
 use crate::visit::Visit;
 
-/// Each day of a fill stands in the table with the spend, the purchases and the value that Meta has, to the cent; the sums
-/// above it and the bars of the plot are those of the table. The page has it all by now.
+/// Each day of a fill stands in the table with the spend, the purchases and the value that Meta has, to the cent; the
+/// sums above it and the bars of the plot are those of the table. The page has it all by now.
 pub async fn check(house: &House, visit: &Visit, external_id: &str) -> Result<()> {
     let shown = table(visit).await?;
     for date in last_7_days().start().iter_days().take(7) {

@@ -29,8 +29,8 @@ macro_rules! scenarios {
 }
 pub(crate) use scenarios;
 
-/// One process for all: starting one takes about as long as a whole scenario. One that has ended is started again, so that
-/// it takes a single scenario with it.
+/// One process for all: starting one takes about as long as a whole scenario. One that has ended is started again, so
+/// that it takes a single scenario with it.
 type Shared = Arc<Mutex<Option<Arc<Browser>>>>;
 
 pub fn all(scenarios: Vec<Scenario>) -> ExitCode {

@@ -1,5 +1,5 @@
-//! No secret leaves its room: after the whole flow, well and badly, each is looked for in every answer, log line, trace,
-//! table and event.
+//! No secret leaves its room: after the whole flow, well and badly, each is looked for in every answer, log line,
+//! trace, table and event.
 
 use std::collections::BTreeSet;
 
@@ -144,8 +144,8 @@ async fn no_secret_of_the_flow_is_anywhere() -> Result<()> {
     Ok(())
 }
 
-/// What a program brings along instead of a cookie: the API token that a command makes, and the scheduler's secret, each good
-/// and bad. Returns the token, and what the command logged.
+/// What a program brings along instead of a cookie: the API token that a command makes, and the scheduler's secret,
+/// each good and bad. Returns the token, and what the command logged.
 async fn use_token_and_cron_secret(house: &House, program: &Browser) -> Result<(String, String)> {
     let account = house.account_id.to_string();
     let made = house.done(&["token", "create", "--account", &account, "--name", "canary"]).await?;
@@ -166,8 +166,8 @@ fn password(url: &str) -> Result<String> {
     Ok(reqwest::Url::parse(url)?.password().context("the server asks for a password")?.to_owned())
 }
 
-/// Each secret as it is, escaped for a URL, for JSON and for HTML, as the hex that `bytea` is shown in, and as the list of
-/// numbers that bytes are shown as.
+/// Each secret as it is, escaped for a URL, for JSON and for HTML, as the hex that `bytea` is shown in, and as the list
+/// of numbers that bytes are shown as.
 fn needles(secrets: &[String]) -> Vec<String> {
     let percent = |text: &str| text.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D").replace('|', "%7C");
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect();

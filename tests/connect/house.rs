@@ -159,7 +159,8 @@ impl House {
         self.count("select count(*) from connect_drafts").await
     }
 
-    /// From now on PostgreSQL refuses what is written of a connection as another role than the one that its policies hold.
+    /// From now on PostgreSQL refuses what is written of a connection as another role than the one that its policies
+    /// hold.
     pub async fn let_only_the_webs_role_write(&self) -> Result<()> {
         let refuse = "create function only_web() returns trigger language plpgsql as $$
              begin

@@ -1,5 +1,5 @@
-//! The connect flow as a person walks it: the binary's web role over HTTP with a browser's cookies, a Graph-like server with
-//! its dialog, a real PostgreSQL and a real nats-server.
+//! The connect flow as a person walks it: the binary's web role over HTTP with a browser's cookies, a Graph-like server
+//! with its dialog, a real PostgreSQL and a real nats-server.
 
 mod again;
 #[expect(dead_code, reason = "the web's other tests use all of it")]

@@ -1,5 +1,6 @@
-//! The corpus of the fuzz targets, replayed on stable: each file as it is, and many times a little changed. The properties are
-//! those that `fuzz/` holds against whatever a fuzzer thinks of; a file that it finds goes into `fuzz/corpus` and is tried here.
+//! The corpus of the fuzz targets, replayed on stable: each file as it is, and many times a little changed. The
+//! properties are those that `fuzz/` holds against whatever a fuzzer thinks of; a file that it finds goes into
+//! `fuzz/corpus` and is tried here.
 
 #[path = "../../fuzz/properties/answer.rs"]
 mod answer;

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::service::{DEADLINE, Service};
 use crate::shop::{Ran, Shop, days_ago, run};
 
-/// A shop with three letters: of a message that is no event, one each of raw and projector; and of a day whose rows cannot be
-/// read. Returns the place of that day's letter in the list, too.
+/// A shop with three letters: of a message that is no event, one each of raw and projector; and of a day whose rows
+/// cannot be read. Returns the place of that day's letter in the list, too.
 async fn with_letters() -> Result<(Shop, u64)> {
     let shop = Shop::open().await?;
     let subject = format!("meta.insights.{}.{}.{}", Uuid::from_u128(1), Uuid::from_u128(2), days_ago(9));

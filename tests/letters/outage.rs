@@ -1,5 +1,5 @@
-//! PostgreSQL and NATS go away while there is work: nothing is parked that could be used, nothing is lost, and work goes on by
-//! itself. Ten minutes are the same as these seconds: nothing here counts how often it was tried.
+//! PostgreSQL and NATS go away while there is work: nothing is parked that could be used, nothing is lost, and work
+//! goes on by itself. Ten minutes are the same as these seconds: nothing here counts how often it was tried.
 
 use anyhow::{Context, Result};
 use jetstream::{META_INSIGHTS, Which};

@@ -125,7 +125,8 @@ async fn a_projector_killed_between_commit_and_ack_folds_nothing_twice() -> Resu
     assert!(lag.in_flight > 0, "what was committed was not acknowledged: {lag:?}");
     let before = tables::numbers(&pool).await?;
 
-    // What the dead held is redelivered when their time to acknowledge is over; a server that is told to gives it back now.
+    // What the dead held is redelivered when their time to acknowledge is over; a server that is told to gives it back
+    // now.
     shop.nats.redeliver(META_INSIGHTS, projector::DURABLE).await?;
     let survivor = projector(pool.clone(), wire.clone(), false);
     let stop = cancel.clone();

@@ -1,5 +1,5 @@
-//! How much is asked for at once: several days while they fit, less when Meta says that it is too much, and never again what
-//! was too large.
+//! How much is asked for at once: several days while they fit, less when Meta says that it is too much, and never again
+//! what was too large.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,5 @@
-//! Meta and the log at their worst: throttles, days that fail, a token that expires, a currency that changes, a full log.
+//! Meta and the log at their worst: throttles, days that fail, a token that expires, a currency that changes, a full
+//! log.
 
 use anyhow::Result;
 use testkit::graph::{Endpoint, Failure};

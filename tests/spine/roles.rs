@@ -1,5 +1,6 @@
-//! Each role as a process of its own, with a NATS user of its own that may do what `nats/topology/permissions` says: the days
-//! go their whole way, what cannot be used is parked, commands do what a person needs, and nothing of it is refused.
+//! Each role as a process of its own, with a NATS user of its own that may do what `nats/topology/permissions` says:
+//! the days go their whole way, what cannot be used is parked, commands do what a person needs, and nothing of it is
+//! refused.
 
 use anyhow::{Result, ensure};
 use jetstream::META_INSIGHTS;

@@ -34,8 +34,8 @@ pub async fn numbers(pool: &PgPool) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Each day's metrics and summary equal what the server says of the ads that were asked for, to the cent, and its control
-/// total equals what the server says of all.
+/// Each day's metrics and summary equal what the server says of the ads that were asked for, to the cent, and its
+/// control total equals what the server says of all.
 pub async fn check_sums(shop: &Shop, since: NaiveDate, until: NaiveDate) -> Result<()> {
     for date in since.iter_days().take_while(|day| *day <= until) {
         let wanted = shop.graph.edit(|world| world.totals(AD_ACCOUNT, date, Some(&DEFAULT_STATUSES)));

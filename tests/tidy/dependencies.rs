@@ -5,8 +5,8 @@ use crate::{Findings, nothing_in, tree};
 /// What every Rust reader knows.
 const OBVIOUS: [&str; 4] = ["serde", "thiserror", "tracing", "uuid"];
 
-/// A line of `[workspace.dependencies]` has its reason in the comment right above it, or in one that names it before its
-/// colon, as in `# chrono, chrono-tz: days of an ad account's zone.`
+/// A line of `[workspace.dependencies]` has its reason in the comment right above it, or in one that names it before
+/// its colon, as in `# chrono, chrono-tz: days of an ad account's zone.`
 fn check(manifest: &str) -> Findings {
     let mut findings = Findings::new();
     let (mut inside, mut named, mut above) = (false, Vec::new(), false);

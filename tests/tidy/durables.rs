@@ -1,5 +1,5 @@
-//! Every durable consumer of the topology has its room, and every room's durable is in the topology: one that is only in the
-//! file would hold the log's oldest message for ever, and one that is only in a room would never be made.
+//! Every durable consumer of the topology has its room, and every room's durable is in the topology: one that is only
+//! in the file would hold the log's oldest message for ever, and one that is only in a room would never be made.
 
 use jetstream::topology::{Durable, durables};
 use jetstream::{META_CONNECT, META_INSIGHTS, META_SYNC};

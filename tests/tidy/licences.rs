@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use crate::cargo::{Lock, Locked, Metadata, Package};
 use crate::{Findings, nothing_in, spdx, tree};
 
-/// What `deny.toml` may say. A key that is not here is refused, so that no rule is believed to hold that is not applied.
+/// What `deny.toml` may say. A key that is not here is refused, so that no rule is believed to hold that is not
+/// applied.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rules {

@@ -1,8 +1,8 @@
 //! The house rules that a reader would otherwise check by eye: who imports whom, how things are named and documented,
 //! which licences come in. No server, no network: it asks cargo for the workspace and reads files.
 //!
-//! Each rule is a pure function from what was read to a list of what is wrong. One test feeds it the tree, another feeds
-//! it a violation. The arrows stand in `docs/ARCHITECTURE.md`; why a rule is there, its file says.
+//! Each rule is a pure function from what was read to a list of what is wrong. One test feeds it the tree, another
+//! feeds it a violation. The arrows stand in `docs/ARCHITECTURE.md`; why a rule is there, its file says.
 
 mod cargo;
 mod contract;

@@ -1,5 +1,5 @@
-//! Every role has its file in `nats/topology/permissions`, and each consumer is pulled in the file of who pulls it and in no
-//! other. That the files say enough, and not too much, the tests of the wire ask a server.
+//! Every role has its file in `nats/topology/permissions`, and each consumer is pulled in the file of who pulls it and
+//! in no other. That the files say enough, and not too much, the tests of the wire ask a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 

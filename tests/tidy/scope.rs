@@ -1,5 +1,5 @@
-//! The web side reaches PostgreSQL through `Scope::begin` alone, which is where a transaction becomes the web's role and gets
-//! its tenant: a query on the pool itself would run as the owner of the tables, whom no policy holds.
+//! The web side reaches PostgreSQL through `Scope::begin` alone, which is where a transaction becomes the web's role
+//! and gets its tenant: a query on the pool itself would run as the owner of the tables, whom no policy holds.
 
 use crate::tree::{TextFile, text_files};
 use crate::{Findings, nothing_in};

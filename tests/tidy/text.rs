@@ -1,4 +1,5 @@
-//! Rules about text: what modules are called, what they say about themselves, how long they are, and what no file names.
+//! Rules about text: what modules are called, what they say about themselves, how long they are, and what no file
+//! names.
 
 use std::collections::BTreeMap;
 

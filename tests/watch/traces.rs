@@ -126,7 +126,8 @@ async fn one_trace_holds_run_day_append_and_fold_and_the_event_names_it() -> Res
     replays_start_no_trace(&shop, &collector).await
 }
 
-/// A replay reads the same events, and is no part of the trace that they came about in. The raw log has the context too.
+/// A replay reads the same events, and is no part of the trace that they came about in. The raw log has the context
+/// too.
 async fn replays_start_no_trace(shop: &Shop, collector: &Collector) -> Result<()> {
     let before = collector.spans().len();
     for from in ["stream", "raw"] {

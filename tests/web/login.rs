@@ -74,7 +74,8 @@ async fn only_the_administrator_gets_in_and_only_with_a_new_session() -> Result<
     service.end().await
 }
 
-/// A session proves the password that it began with: one from before there was one, or from before it was changed, opens nothing.
+/// A session proves the password that it began with: one from before there was one, or from before it was changed,
+/// opens nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ends_with_the_password_it_began_with() -> Result<()> {
     let shop = Shop::open().await?;

@@ -1,11 +1,12 @@
-//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run, and one of
-//! another kind none. Where days were fetched before, a `meta_fresh` run comes along, which brings what was missed since.
+//! A connected ad account gets its first days: each connected or reconnected event makes one `meta_7d_fill` run, and
+//! one of another kind none. Where days were fetched before, a `meta_fresh` run comes along, which brings what was
+//! missed since.
 //!
 //! It does not matter who published the event. What must not live here: what a fill fetches, or how an ad account is
 //! connected.
 //!
-//! **Why one event makes one run.** The run and the event's identity are written in one transaction, and the second delivery
-//! finds the identity. An event that comes while a fill waits or works is answered by that fill.
+//! **Why one event makes one run.** The run and the event's identity are written in one transaction, and the second
+//! delivery finds the identity. An event that comes while a fill waits or works is answered by that fill.
 
 use events::{ConnectionEvent, EventError, Happened, open_connection};
 use jetstream::{BatchLimits, Disposition, META_CONNECT, Message, Wire};

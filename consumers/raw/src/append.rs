@@ -45,7 +45,8 @@ async fn append_all(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Messa
     Ok(appended)
 }
 
-/// Finds the message that PostgreSQL refuses (a header with a NUL, a day beyond its calendar), so that it alone is parked.
+/// Finds the message that PostgreSQL refuses (a header with a NUL, a day beyond its calendar), so that it alone is
+/// parked.
 async fn one_by_one(pool: &PgPool, incarnation: DateTime<Utc>, messages: &[Message]) -> sqlx::Result<Vec<Appended>> {
     let mut appended = Vec::with_capacity(messages.len());
     for message in messages {
@@ -65,11 +66,11 @@ pub fn refuses_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-/// Appends events in two statements, whatever their number; a large payload takes some of its own. The bytes are stored by content: a repeated answer of Meta's
-/// adds one narrow row.
+/// Appends events in two statements, whatever their number; a large payload takes some of its own. The bytes are stored
+/// by content: a repeated answer of Meta's adds one narrow row.
 ///
-/// An event id that is there already with other bytes is refused: one of the two is a forgery or a bug, and the log keeps
-/// the one it has.
+/// An event id that is there already with other bytes is refused: one of the two is a forgery or a bug, and the log
+/// keeps the one it has.
 async fn append(
     conn: &mut PgConnection,
     stream_incarnation: DateTime<Utc>,

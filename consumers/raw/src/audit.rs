@@ -1,7 +1,8 @@
 //! Comparing the two logs, account-day by account-day, by event id and by the sha256 of the bytes that each has now.
 //!
-//! The recorded sha256 is the judge: it was written down when the event came, in a table that takes no update. A side whose
-//! bytes do not have it is the damaged one. Memory holds one day's ids and headers, and the bytes of one event a reader.
+//! The recorded sha256 is the judge: it was written down when the event came, in a table that takes no update. A side
+//! whose bytes do not have it is the damaged one. Memory holds one day's ids and headers, and the bytes of one event a
+//! reader.
 
 mod compare;
 mod heal;
@@ -102,8 +103,8 @@ pub struct Audit<'a> {
     pool: &'a PgPool,
     wire: &'a Wire,
     log: Log,
-    /// The last message that was there then; part of the message ids of what is published again, so that a further audit's are
-    /// others.
+    /// The last message that was there then; part of the message ids of what is published again, so that a further
+    /// audit's are others.
     last_sequence: u64,
     ack_floor: u64,
     trims: Vec<PastTrim>,
@@ -152,8 +153,8 @@ impl<'a> Audit<'a> {
         &self.log
     }
 
-    /// Compares the range, hands each difference to `found`, and heals it before if asked to. `progress` is called after
-    /// each day.
+    /// Compares the range, hands each difference to `found`, and heals it before if asked to. `progress` is called
+    /// after each day.
     pub async fn run(
         &self,
         range: &Range,

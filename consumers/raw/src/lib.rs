@@ -1,9 +1,9 @@
 //! The second log: appends every insights event to `meta_insights_raw`, its bytes as they travelled, and reads it back.
 //!
-//! Here live the consumer that writes the log ([`run`]), the reader that a replay uses ([`days`], [`events_of_day`]), the
-//! comparison of the two logs ([`audit`]), and what may leave the stream because this one has it ([`Trim`]). What must not
-//! live here: what a row means. An event that no fold can use is appended like any other, as long as its envelope says
-//! which event of which day it is.
+//! Here live the consumer that writes the log ([`run`]), the reader that a replay uses ([`days`], [`events_of_day`]),
+//! the comparison of the two logs ([`audit`]), and what may leave the stream because this one has it ([`Trim`]). What
+//! must not live here: what a row means. An event that no fold can use is appended like any other, as long as its
+//! envelope says which event of which day it is.
 
 mod append;
 pub mod audit;

@@ -103,8 +103,8 @@ impl<'a> Trim<'a> {
         &self.trimmed
     }
 
-    /// Writes the trim down, then takes exactly what was proven. A process that dies in between leaves messages which the
-    /// next trim takes, and an audit misses none of those that are gone.
+    /// Writes the trim down, then takes exactly what was proven. A process that dies in between leaves messages which
+    /// the next trim takes, and an audit misses none of those that are gone.
     pub async fn carry_out(self, progress: impl Fn(u64, u64)) -> Result<Trimmed, TrimError> {
         if self.trimmed.events == 0 {
             return Ok(self.trimmed);
@@ -134,8 +134,9 @@ impl<'a> Trim<'a> {
         Ok(self.trimmed)
     }
 
-    /// Takes the payloads that travelled beside what is gone, unless a message that stayed, or a letter, needs one. One that was
-    /// used again since yesterday may be needed by a message to come: it stays until an audit finds nothing that names it.
+    /// Takes the payloads that travelled beside what is gone, unless a message that stayed, or a letter, needs one. One
+    /// that was used again since yesterday may be needed by a message to come: it stays until an audit finds nothing
+    /// that names it.
     async fn take_payloads(&self) -> Result<(), TrimError> {
         if self.claims.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Data folders: one owner each, as many folders as one likes. Here stand the folders and queries of the other tests, too.
+//! Data folders: one owner each, as many folders as one likes. Here stand the folders and queries of the other tests,
+//! too.
 
 use std::path::Path;
 use std::time::Duration;

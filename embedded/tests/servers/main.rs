@@ -1,4 +1,5 @@
-//! Real servers in real processes: what becomes of them when their parent stops, is killed, or finds another's leftovers.
+//! Real servers in real processes: what becomes of them when their parent stops, is killed, or finds another's
+//! leftovers.
 
 mod folder;
 mod leftovers;

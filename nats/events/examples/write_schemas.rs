@@ -1,4 +1,5 @@
-//! `cargo run -p events --example write_schemas`: writes the JSON Schema of every event type into `nats/events/schemas`.
+//! `cargo run -p events --example write_schemas`: writes the JSON Schema of every event type into
+//! `nats/events/schemas`.
 
 use std::path::Path;
 

@@ -11,8 +11,8 @@ use crate::{
     AD_ACCOUNT_CONNECTED_V1, AD_ACCOUNT_DISCONNECTED_V1, AD_ACCOUNT_RECONNECTED_V1, AdAccount, TOKEN_EXPIRING_V1,
 };
 
-/// The data of `adledger.meta.ad_account.connected.v1` and of `adledger.meta.ad_account.reconnected.v1`: an ad account's
-/// numbers belong to a tenant from now on, or do so again.
+/// The data of `adledger.meta.ad_account.connected.v1` and of `adledger.meta.ad_account.reconnected.v1`: an ad
+/// account's numbers belong to a tenant from now on, or do so again.
 ///
 /// Who only wants to know that it happened needs the type and the subject; this is what it was at that moment.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +76,8 @@ pub struct ConnectionEvent {
     pub event_id: String,
 }
 
-/// Reads an event of META_CONNECT, whoever published it: type and subject say all that is needed, so the data may be any.
+/// Reads an event of META_CONNECT, whoever published it: type and subject say all that is needed, so the data may be
+/// any.
 pub fn open_connection(attributes: &Event, subject: &str) -> Result<ConnectionEvent, EventError> {
     let happened = match attributes.ty() {
         AD_ACCOUNT_CONNECTED_V1 => Happened::Connected,

@@ -8,8 +8,8 @@ use crate::headers::{DATAREF, carries};
 pub const BUCKET: &str = "META_PAYLOADS";
 
 /// The claim check of a payload that travels beside its event: CloudEvents' extension `dataref`, whose value is
-/// `nats-object://META_PAYLOADS/<sha256>`. The object's name is the sha256 of the payload's bytes in hex, so whoever has the
-/// claim can tell whether the bytes are the right ones.
+/// `nats-object://META_PAYLOADS/<sha256>`. The object's name is the sha256 of the payload's bytes in hex, so whoever
+/// has the claim can tell whether the bytes are the right ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
     sha256: [u8; 32],

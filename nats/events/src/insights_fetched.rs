@@ -14,8 +14,8 @@ use crate::subject::AccountDay;
 
 /// `adledger.meta.insights.fetched.v1`: everything Meta said about one ad account on one day, at one moment.
 ///
-/// The data ([`InsightsData`]) holds what can be equal from one fetch to the next; what always differs (when, which run,
-/// how many pages) are attributes of the event ([`Circumstances`]). So two equal answers have equal bytes.
+/// The data ([`InsightsData`]) holds what can be equal from one fetch to the next; what always differs (when, which
+/// run, how many pages) are attributes of the event ([`Circumstances`]). So two equal answers have equal bytes.
 #[derive(Debug)]
 pub struct InsightsFetched {
     pub circumstances: Circumstances,
@@ -41,7 +41,8 @@ pub struct Circumstances {
     pub codec: Codec,
     /// Extension `databytes`: size of the data before compression.
     pub uncompressed_bytes: Option<i64>,
-    /// Extension `traceparent`: the span that the event was fetched in, in the W3C's form; absent when no traces are kept.
+    /// Extension `traceparent`: the span that the event was fetched in, in the W3C's form; absent when no traces are
+    /// kept.
     pub traceparent: Option<String>,
 }
 
@@ -99,9 +100,9 @@ pub struct ControlTotal {
 impl InsightsFetched {
     /// Encodes the data and completes the circumstances with what only the encoder knows.
     ///
-    /// `head` says all but the rows; rows that it holds itself are passed over. Each of `rows` is the JSON of one row as Meta
-    /// sent it, possibly with bytes in its strings that are no UTF-8; they come in the order of their ad ids. The data goes
-    /// straight into the payload, and is never in memory as a whole.
+    /// `head` says all but the rows; rows that it holds itself are passed over. Each of `rows` is the JSON of one row
+    /// as Meta sent it, possibly with bytes in its strings that are no UTF-8; they come in the order of their ad ids.
+    /// The data goes straight into the payload, and is never in memory as a whole.
     pub fn new(
         event_id: Uuid,
         fetched_at: DateTime<Utc>,

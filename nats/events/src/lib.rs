@@ -1,10 +1,10 @@
 //! The pure contract of the wire: which events travel, under which subjects, in which bytes.
 //!
 //! Here live the CloudEvents attributes and their headers ([`headers`]), the subjects ([`subject`]), the event types
-//! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`]), the payload codec ([`payload`]), the claim
-//! check of a payload that travels beside its event ([`Claim`]), and the version that
-//! orders snapshots ([`Version`]).
-//! What must not live here: a NATS client, SQL, a clock, or anything that knows what the numbers mean.
+//! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`]), the payload codec
+//! ([`payload`]), the claim check of a payload that travels beside its event ([`Claim`]), and the version that orders
+//! snapshots ([`Version`]). What must not live here: a NATS client, SQL, a clock, or anything that knows what the
+//! numbers mean.
 //!
 //! The JSON Schemas in `schemas/` are generated from these types, and `tests/samples/` keeps one event of each type and
 //! version for ever: a change that no longer reads them is refused by the tests.

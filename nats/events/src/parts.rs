@@ -1,5 +1,5 @@
-//! The data of a large event, read in parts, so that neither the decompressed bytes nor what is made of all its rows at once
-//! has to be in memory.
+//! The data of a large event, read in parts, so that neither the decompressed bytes nor what is made of all its rows at
+//! once has to be in memory.
 
 use std::io::Read;
 
@@ -15,12 +15,12 @@ const INPUT_BYTES: usize = 64 << 10;
 /// What closes the data after its last row.
 const AFTER_ROWS: &[u8] = b"]}";
 
-/// Cuts the data of an insights event between its rows. Each part is the JSON of the data with some of the rows, so whatever
-/// reads data reads parts.
+/// Cuts the data of an insights event between its rows. Each part is the JSON of the data with some of the rows, so
+/// whatever reads data reads parts.
 ///
-/// The cuts are at the commas between rows, and each byte between two cuts is in one part: the data is JSON if every part is,
-/// and no part but that of data without rows is without rows. Only data that ends with its rows is cut, as that of ours does;
-/// other data has to be read as a whole.
+/// The cuts are at the commas between rows, and each byte between two cuts is in one part: the data is JSON if every
+/// part is, and no part but that of data without rows is without rows. Only data that ends with its rows is cut, as
+/// that of ours does; other data has to be read as a whole.
 pub struct Parts<'p> {
     input: Box<dyn Read + Send + 'p>,
     read: Vec<u8>,
@@ -111,7 +111,8 @@ impl<'p> Parts<'p> {
                 }
                 Some(Stop::BetweenRows) if self.part.len() < PART_BYTES => {}
                 Some(Stop::BetweenRows) => {
-                    // The comma goes, and what closes the data comes. Without a row before the comma it would become JSON.
+                    // The comma goes, and what closes the data comes. Without a row before the comma it would become
+                    // JSON.
                     self.part.pop();
                     if self.is_without_rows() {
                         return Err(PartsError::NotInParts);

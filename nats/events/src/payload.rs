@@ -57,11 +57,11 @@ impl FromStr for Codec {
     }
 }
 
-/// Encodes data that comes in pieces, on the lowest rung that suits its size. The data is never in memory as a whole: the
-/// encoder holds what is small, or the compressed bytes.
+/// Encodes data that comes in pieces, on the lowest rung that suits its size. The data is never in memory as a whole:
+/// the encoder holds what is small, or the compressed bytes.
 ///
-/// The same bytes in give the same bytes out, however they are cut into pieces, which is what lets the raw log store equal
-/// content once.
+/// The same bytes in give the same bytes out, however they are cut into pieces, which is what lets the raw log store
+/// equal content once.
 pub struct Encoder {
     rung: Rung,
     uncompressed_bytes: u64,

@@ -36,8 +36,8 @@ const CONNECT: &str = "meta.connect";
 const SYNC: &str = "meta.sync";
 const DEAD: &str = "dead";
 
-/// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes. None
-/// of ours is that long, so no tenant's letter is lost to a filter.
+/// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes.
+/// None of ours is that long, so no tenant's letter is lost to a filter.
 const LONGEST_PARKED_BYTES: usize = 1000;
 /// What stands in its place, so that every letter is found by the same filters.
 const LONG: &str = "long";
@@ -111,8 +111,8 @@ pub fn day_filter(date: NaiveDate) -> String {
     format!("{INSIGHTS}.*.*.{date}")
 }
 
-/// Where a message is parked that `consumer` of `stream` could not use: `dead.<stream>.<consumer>.<its subject>`, so that
-/// a filter finds a tenant's or a day's.
+/// Where a message is parked that `consumer` of `stream` could not use: `dead.<stream>.<consumer>.<its subject>`, so
+/// that a filter finds a tenant's or a day's.
 pub fn dead_letter(stream: &str, consumer: &str, subject: &str) -> String {
     let subject = if subject.len() > LONGEST_PARKED_BYTES { LONG } else { subject };
     format!("{DEAD}.{stream}.{consumer}.{subject}")

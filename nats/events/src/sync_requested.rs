@@ -7,8 +7,8 @@ use crate::SYNC_REQUESTED_V1;
 use crate::announcement::{Announcement, AnnouncementError};
 use crate::subject::{Priority, sync_request};
 
-/// The data of `adledger.meta.sync.requested.v1`: a doorbell. The work is the run's row in PostgreSQL; a bell that is lost
-/// costs some seconds, and one that rings twice nothing.
+/// The data of `adledger.meta.sync.requested.v1`: a doorbell. The work is the run's row in PostgreSQL; a bell that is
+/// lost costs some seconds, and one that rings twice nothing.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SyncRequested {
     /// The tenant.

@@ -7,7 +7,8 @@ use crate::announcement::{Announcement, AnnouncementError};
 use crate::subject::Connection;
 use crate::{AdAccount, TOKEN_EXPIRING_V1};
 
-/// The data of `adledger.meta.token.expiring.v1`: an ad account's numbers stop coming soon, unless somebody connects it again.
+/// The data of `adledger.meta.token.expiring.v1`: an ad account's numbers stop coming soon, unless somebody connects it
+/// again.
 ///
 /// One is written for each threshold and token. A token that takes its place begins afresh.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,8 +24,8 @@ pub struct TokenExpiring<'a> {
     pub expires_at: DateTime<Utc>,
     /// Days until then when this was written, begun ones as whole ones; 0 when it was over.
     pub days_left: i64,
-    /// Which warning it is: that of 14 days before, of 7, or of 1. Of several that were passed unseen only the nearest is
-    /// written.
+    /// Which warning it is: that of 14 days before, of 7, or of 1. Of several that were passed unseen only the nearest
+    /// is written.
     pub threshold: i32,
 }
 

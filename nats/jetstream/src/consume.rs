@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::pull::BATCH_BYTES;
 use crate::{ClaimError, Delivery, Disposition, Message, Puller, Wire, WireError};
 
-/// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`. A payload
-/// that travels beside its event is loaded when its turn comes, and its message handled alone.
+/// How much one batch may hold, and how long it may take. `max_bytes` must be above the server's `max_payload`. A
+/// payload that travels beside its event is loaded when its turn comes, and its message handled alone.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
     pub max_messages: usize,
@@ -24,17 +24,18 @@ impl Default for BatchLimits {
     }
 }
 
-/// What a batch is to hold, if its messages are as large as those before: each batch is in memory several times over while
-/// it is handled. Many small messages a transaction are worth having; of large ones, a few are as good.
+/// What a batch is to hold, if its messages are as large as those before: each batch is in memory several times over
+/// while it is handled. Many small messages a transaction are worth having; of large ones, a few are as good.
 const USUAL_BATCH_BYTES: usize = 256 << 10;
 /// Messages of the first batch, before anything is known of them.
 const FIRST_BATCH: usize = 4;
 /// How long an idle pull waits for the first message before it looks whether it should stop.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A message that was handed out so often without a result may be what its handlers died of: it is handled by itself, so
-/// that it takes nothing along.
+/// A message that was handed out so often without a result may be what its handlers died of: it is handled by itself,
+/// so that it takes nothing along.
 const SUSPECT_AFTER: u64 = 3;
-/// And after so many it is parked. Far above the other, because whoever handled it may have been killed for other reasons.
+/// And after so many it is parked. Far above the other, because whoever handled it may have been killed for other
+/// reasons.
 const HOPELESS_AFTER: u64 = 20;
 /// How long a batch in hand may take to be finished once the process is asked to end; then it is given back.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -47,8 +48,8 @@ impl Wire {
     /// `handle` answers a disposition for each message, in order, once its effect is committed; or an error, which says
     /// that the world is not ready: then the messages are kept alive and the same batch is tried again, as often as it
     /// takes, and none of it counts against a message. A handler that dies or hangs leaves its messages to be delivered
-    /// again; one that this happens to again and again is handled alone, and parked in the end. When cancelled, the batch in
-    /// hand is finished, or given back for somebody else to take at once.
+    /// again; one that this happens to again and again is handled alone, and parked in the end. When cancelled, the
+    /// batch in hand is finished, or given back for somebody else to take at once.
     pub async fn consume<H, F, E>(
         &self,
         stream: &str,
@@ -107,7 +108,8 @@ where
                 cancel.cancelled().await;
                 tokio::time::sleep(FINISH_WITHIN).await;
             };
-            // Dropped in between, what is unsettled is delivered again when its time is over; here it is given back at once.
+            // Dropped in between, what is unsettled is delivered again when its time is over; here it is given back at
+            // once.
             let settled = AtomicUsize::new(0);
             tokio::select! {
                 () = self.handle_all(puller, &batch, &settled) => {}
@@ -117,8 +119,8 @@ where
         Ok(())
     }
 
-    /// Handles what was pulled: first together what nothing speaks against, then each suspect by itself. `settled` counts
-    /// what is done with.
+    /// Handles what was pulled: first together what nothing speaks against, then each suspect by itself. `settled`
+    /// counts what is done with.
     async fn handle_all(&self, puller: &Puller, batch: &[Delivery], settled: &AtomicUsize) {
         let mut from = 0;
         while from < batch.len() {
@@ -187,7 +189,8 @@ where
     }
 }
 
-/// The messages with their payloads. That room for a payload has to be waited for is nobody's fault, so it takes its time.
+/// The messages with their payloads. That room for a payload has to be waited for is nobody's fault, so it takes its
+/// time.
 async fn opened(puller: &Puller, batch: &[Delivery]) -> Result<Vec<Message>, ClaimError> {
     let mut messages = Vec::with_capacity(batch.len());
     for delivery in batch {
@@ -196,8 +199,8 @@ async fn opened(puller: &Puller, batch: &[Delivery]) -> Result<Vec<Message>, Cla
     Ok(messages)
 }
 
-/// What becomes of a message whose payload is not to be had. The first times it comes again: a replica of the object store
-/// can be behind.
+/// What becomes of a message whose payload is not to be had. The first times it comes again: a replica of the object
+/// store can be behind.
 fn lost(delivery: &Delivery, error: ClaimError) -> Disposition {
     if delivery.deliveries > SUSPECT_AFTER {
         return Disposition::Park { reason: error.to_string() };

@@ -15,8 +15,8 @@ pub struct Lag {
     pub gap: u64,
     /// Messages delivered and not yet settled.
     pub in_flight: u64,
-    /// How long the oldest message that is not settled has been in the stream; zero when all are settled. `None` where that
-    /// message could not be read: the counts are good all the same.
+    /// How long the oldest message that is not settled has been in the stream; zero when all are settled. `None` where
+    /// that message could not be read: the counts are good all the same.
     pub oldest_age: Option<Duration>,
 }
 
@@ -72,7 +72,8 @@ impl Wire {
         }
     }
 
-    /// The sequence up to which this durable consumer has settled every message. It lags behind what was settled out of order.
+    /// The sequence up to which this durable consumer has settled every message. It lags behind what was settled out of
+    /// order.
     pub async fn ack_floor(&self, stream: &str, durable: &str) -> Result<u64, WireError> {
         Ok(self.consumer_info(stream, durable).await?.ack_floor.stream_seq)
     }

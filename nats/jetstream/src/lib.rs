@@ -1,10 +1,10 @@
 //! The way to and from JetStream, and the only crate that names its client.
 //!
-//! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable consumer
-//! and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]), parked
-//! messages ([`DeadLetters`]), payloads that fit into no message ([`Objects`]), the trace that an event belongs to ([`traceparent`], [`spans`]), and the topology (streams
-//! and consumers as data). What must not live here: SQL, what an event means, or a decision about one. Nothing here
-//! creates or changes a stream but [`topology::apply`].
+//! Here live: connecting ([`Wire`]), publishing an event once ([`Wire::publish`]), pulling batches of a durable
+//! consumer and what becomes of each message ([`Puller`], [`Disposition`]), reading the log by subject ([`Log`]),
+//! parked messages ([`DeadLetters`]), payloads that fit into no message ([`Objects`]), the trace that an event belongs
+//! to ([`traceparent`], [`spans`]), and the topology (streams and consumers as data). What must not live here: SQL,
+//! what an event means, or a decision about one. Nothing here creates or changes a stream but [`topology::apply`].
 
 mod consume;
 mod dead_letters;
@@ -49,7 +49,8 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
 /// How often an idle connection is asked whether it still stands; after two silences it is made anew.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// How many bytes of large payloads a process works on at once: one that comes near the largest there are, or some smaller ones.
+/// How many bytes of large payloads a process works on at once: one that comes near the largest there are, or some
+/// smaller ones.
 const LOADED_BYTES: u64 = 16 << 20;
 /// How long one request to the server may take; a stream of many subjects is slow to describe.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,9 +86,9 @@ pub struct Wire {
 impl Wire {
     /// Connects, and goes on connecting when the connection is lost later.
     ///
-    /// `credentials` is the text of a `.creds` file. The URL may hold a user and password, percent-encoded where it has to be;
-    /// errors show it without them. `role` is who speaks: answers come to an inbox of its own (`_INBOX_<role>.…`), so that the
-    /// permissions of one role let it hear no other's.
+    /// `credentials` is the text of a `.creds` file. The URL may hold a user and password, percent-encoded where it has
+    /// to be; errors show it without them. `role` is who speaks: answers come to an inbox of its own
+    /// (`_INBOX_<role>.…`), so that the permissions of one role let it hear no other's.
     pub async fn connect(url: &str, credentials: Option<&str>, role: &str) -> Result<Wire, WireError> {
         let failed = |reason: String| WireError::Connect { url: without_userinfo(url), reason };
         let mut options = async_nats::ConnectOptions::new()

@@ -70,8 +70,8 @@ impl Log {
         })
     }
 
-    /// The subjects that match `filter` and hold at least one message, in no order, each with how many it holds. The server
-    /// gives them in pages.
+    /// The subjects that match `filter` and hold at least one message, in no order, each with how many it holds. The
+    /// server gives them in pages.
     pub async fn counts(&self, filter: &str) -> Result<Vec<(String, u64)>, WireError> {
         let failed = |e: async_nats::jetstream::stream::InfoError| WireError::request("counting messages", e);
         let counts = self.stream.info_with_subjects(filter).await.map_err(failed)?;

@@ -11,12 +11,13 @@ const FULL_PERCENT: u64 = 99;
 pub(crate) const MAKE_ROOM: &str =
     "raise ADLEDGER_LOG_MAX_BYTES and run `adledger streams apply`, or take old days out with `adledger streams trim`";
 
-/// How full the insights log is, or the payloads beside it where they are fuller: what it holds, and how much it may. A full
-/// one makes every fetch wait.
+/// How full the insights log is, or the payloads beside it where they are fuller: what it holds, and how much it may. A
+/// full one makes every fetch wait.
 #[derive(Debug, Clone, Serialize)]
 pub struct LogRoom {
     pub messages: u64,
-    /// What counts towards `max_bytes`: the bytes of the log or of the payloads beside it, whichever are more, or those of all streams where the limit is the account's.
+    /// What counts towards `max_bytes`: the bytes of the log or of the payloads beside it, whichever are more, or those
+    /// of all streams where the limit is the account's.
     pub bytes: u64,
     /// `None` when nothing but the server's disk limits the log.
     pub max_bytes: Option<u64>,

@@ -48,7 +48,8 @@ impl Message {
         Message { payload, room, ..self }
     }
 
-    /// The room that its payload takes if it was loaded, for who goes on with what he made of it when the message is gone.
+    /// The room that its payload takes if it was loaded, for who goes on with what he made of it when the message is
+    /// gone.
     pub fn room(&self) -> Room {
         self.room.clone()
     }
@@ -78,8 +79,8 @@ impl Message {
         headers
     }
 
-    /// The headers that belong to the event; those that say how the message travelled are left out, the claim of its payload
-    /// among them.
+    /// The headers that belong to the event; those that say how the message travelled are left out, the claim of its
+    /// payload among them.
     pub fn event_header_pairs(&self) -> Vec<(String, String)> {
         let belongs = |(name, value): &(String, String)| {
             !is_transport(&name.to_ascii_lowercase()) && Claim::in_header(name, value).is_none()

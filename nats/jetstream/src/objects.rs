@@ -1,10 +1,10 @@
 //! Payloads that fit into no message: objects of one bucket, named by the sha256 of their bytes.
 //!
-//! An object is what JetStream's object stores make it: chunks under a subject of their own, and a description under the
-//! name's. What differs is how it is put. A client's `put` of a name that is there replaces the object and deletes its
-//! chunks, under whoever reads them. Here the description is published on the condition that the name's last one is still
-//! the one that was looked at (none, mostly), so that of two publishers one is refused, looks again, and finds the other's
-//! object: the same bytes. Chunks are never shared and never deleted but by [`sweep`]. See `docs/adr/0014`.
+//! An object is what JetStream's object stores make it: chunks under a subject of their own, and a description under
+//! the name's. What differs is how it is put. A client's `put` of a name that is there replaces the object and deletes
+//! its chunks, under whoever reads them. Here the description is published on the condition that the name's last one is
+//! still the one that was looked at (none, mostly), so that of two publishers one is refused, looks again, and finds
+//! the other's object: the same bytes. Chunks are never shared and never deleted but by [`sweep`]. See `docs/adr/0014`.
 
 mod load;
 mod put;

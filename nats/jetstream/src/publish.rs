@@ -48,8 +48,8 @@ pub enum PublishError {
 }
 
 impl Wire {
-    /// Publishes an event and waits until the stream has stored it. Tries again under the same `Nats-Msg-Id`, so that an
-    /// acknowledgement lost on the way does not make two events of one.
+    /// Publishes an event and waits until the stream has stored it. Tries again under the same `Nats-Msg-Id`, so that
+    /// an acknowledgement lost on the way does not make two events of one.
     pub async fn publish(&self, subject: &str, attributes: &Event, payload: Bytes) -> Result<Published, PublishError> {
         let pairs = events::headers::to_pairs(attributes);
         let span = tracing::info_span!(
@@ -84,8 +84,8 @@ impl Wire {
         self.publish_headers(subject, message_id, headers, payload, within).await
     }
 
-    /// Like [`Wire::publish_pairs`], for headers that came over the wire. A payload that does not fit into the message is put
-    /// beside it first, and the message carries the claim.
+    /// Like [`Wire::publish_pairs`], for headers that came over the wire. A payload that does not fit into the message
+    /// is put beside it first, and the message carries the claim.
     pub(crate) async fn publish_headers(
         &self,
         subject: &str,

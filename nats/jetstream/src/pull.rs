@@ -61,8 +61,8 @@ impl Puller {
         &self.wire
     }
 
-    /// The next messages: those that wait, up to the limits; or, when none does, the first that comes within `patience`.
-    /// Empty when none came. `max_bytes` must be above the server's largest message.
+    /// The next messages: those that wait, up to the limits; or, when none does, the first that comes within
+    /// `patience`. Empty when none came. `max_bytes` must be above the server's largest message.
     pub async fn next_batch(
         &self,
         max_messages: usize,
@@ -80,9 +80,9 @@ impl Puller {
 
     /// One request, and what the server answers to it.
     ///
-    /// The client's own batches end at the first status. A cluster hands a message out when a majority has written that down,
-    /// and sends the status that ends the batch ahead of the messages in it: they would be dropped here, and delivered again
-    /// and again. The status says how many there are, so that they can be waited for.
+    /// The client's own batches end at the first status. A cluster hands a message out when a majority has written that
+    /// down, and sends the status that ends the batch ahead of the messages in it: they would be dropped here, and
+    /// delivered again and again. The status says how many there are, so that they can be waited for.
     async fn pull(&self, request: BatchConfig, patience: Duration) -> Result<Vec<Delivery>, WireError> {
         let failed = |reason: &dyn ToString| WireError::request("pulling messages", reason.to_string());
         let asked = request.batch;
@@ -106,7 +106,8 @@ impl Puller {
                     batch.push(delivery(jetstream::Message { message: answer, context })?);
                 }
                 Some(StatusCode::IDLE_HEARTBEAT) => {}
-                // It is over: because the batch is full, or because its time is. What was sent of it may still be on its way.
+                // It is over: because the batch is full, or because its time is. What was sent of it may still be on
+                // its way.
                 Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::REQUEST_TERMINATED)
                     if not_sent(&answer).is_some() =>
                 {

@@ -27,8 +27,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What nobody decided is as a new stream has it. For whoever asks for the streams as they should be; a process that only
-    /// starts without a setting has decided nothing.
+    /// What nobody decided is as a new stream has it. For whoever asks for the streams as they should be; a process
+    /// that only starts without a setting has decided nothing.
     pub fn or_default(self) -> Limits {
         Limits { log_max_bytes: self.log_max_bytes.or(Some(-1)), replicas: self.replicas.or(Some(1)) }
     }

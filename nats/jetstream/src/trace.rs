@@ -1,5 +1,5 @@
-//! The trace that an event belongs to travels in its attribute `traceparent`: written by whoever starts the work, read by
-//! whoever handles the event, and never rewritten on the way.
+//! The trace that an event belongs to travels in its attribute `traceparent`: written by whoever starts the work, read
+//! by whoever handles the event, and never rewritten on the way.
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::Span;
@@ -20,8 +20,8 @@ pub fn traceparent() -> Option<String> {
     })
 }
 
-/// A span for each message that has a trace, as a part of that trace. They last until they are dropped, so: hold them for
-/// as long as the messages are worked on.
+/// A span for each message that has a trace, as a part of that trace. They last until they are dropped, so: hold them
+/// for as long as the messages are worked on.
 pub fn spans(messages: &[Message], span: impl Fn(&Message) -> Span) -> Vec<Span> {
     let continued = |message: &Message| {
         let parent = message.traceparent().and_then(parse)?;

@@ -3,10 +3,11 @@
 //! Here live: writing such a row ([`announce`]), and what the relay needs to bring it to its stream ([`take`],
 //! [`published`], [`postponed`]). What must not live here: NATS, or what an event means.
 //!
-//! **Why an event is neither lost nor invented.** The row commits with the state or not at all. The relay locks the rows it
-//! takes, publishes them, and deletes them in the same transaction: where it dies in between, the rows are there and are
-//! published once more under the same message id. So delivery is at least once, and every consumer knows an event by its
-//! id. Rows are found because they are there, never because their number is above another's: numbers commit out of order.
+//! **Why an event is neither lost nor invented.** The row commits with the state or not at all. The relay locks the
+//! rows it takes, publishes them, and deletes them in the same transaction: where it dies in between, the rows are
+//! there and are published once more under the same message id. So delivery is at least once, and every consumer knows
+//! an event by its id. Rows are found because they are there, never because their number is above another's: numbers
+//! commit out of order.
 
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ pub async fn announce(conn: &mut PgConnection, account_id: Uuid, event: &Announc
     .map(drop)
 }
 
-/// Takes rows that are due, for the length of the caller's transaction; those that somebody else has taken are passed over.
+/// Takes rows that are due, for the length of the caller's transaction; those that somebody else has taken are passed
+/// over.
 pub async fn take(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Row>> {
     let rows = sqlx::query!(
         "select account_id, event_id, subject, headers, payload, attempts from outbox

@@ -73,9 +73,9 @@ pub fn check_currency_rule(account_id: Uuid, wanted: &str, found: &FoundAdAccoun
     Err(ConnectError::Currency { external_id, found, account_id, wanted: wanted.to_owned() })
 }
 
-/// Connects an ad account to a tenant, or renews the connection it has: ad account, integration, sealed token and the event
-/// that says so, in one transaction (within the caller's, where `db` is one). What follows from a connection, follows from
-/// that event.
+/// Connects an ad account to a tenant, or renews the connection it has: ad account, integration, sealed token and the
+/// event that says so, in one transaction (within the caller's, where `db` is one). What follows from a connection,
+/// follows from that event.
 ///
 /// The tenant's row is locked first, so that its currency cannot change between the check and the commit.
 pub async fn connect<'a>(
@@ -160,7 +160,8 @@ pub async fn connect<'a>(
         });
     }
     let sealed = keys.seal(&Owner { account_id, holder_id: integration.id, about: external_id }, token)?;
-    // Replaced, not updated: an upsert reads what it overwrites, and who connects may write sealed tokens, never read one.
+    // Replaced, not updated: an upsert reads what it overwrites, and who connects may write sealed tokens, never read
+    // one.
     forget_token(&mut tx, account_id, integration.id).await?;
     let (expires_at, never_expires) = facts.columns();
     // It was used a moment ago, so that it is good; the first check of its own is tomorrow's.
@@ -200,8 +201,8 @@ pub async fn connect<'a>(
     Ok(Connected { integration_id: integration.id, ad_account_id, reconnected: integration.reconnected })
 }
 
-/// Ends a connection: its token is deleted, its jobs may not run, and the event that says so is written, in the caller's
-/// transaction. What was fetched stays. `false` where there was no connection to end.
+/// Ends a connection: its token is deleted, its jobs may not run, and the event that says so is written, in the
+/// caller's transaction. What was fetched stays. `false` where there was no connection to end.
 pub async fn disconnect(conn: &mut PgConnection, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<bool> {
     let ended = sqlx::query!(
         r#"update integrations i set status = 'disconnected', status_reason = null

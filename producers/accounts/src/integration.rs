@@ -128,7 +128,8 @@ pub async fn integration(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 }
 
 /// Says that an integration's jobs may no longer run, and why. It is about the connection that was read: one that was
-/// renewed or ended meanwhile stays as it is, because nobody has seen the new token refused; then the answer is `false`.
+/// renewed or ended meanwhile stays as it is, because nobody has seen the new token refused; then the answer is
+/// `false`.
 pub async fn set_status(
     pool: &PgPool,
     integration: &Integration,

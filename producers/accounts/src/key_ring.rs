@@ -51,8 +51,8 @@ pub struct Sealed {
     pub ciphertext: Vec<u8>,
 }
 
-/// Whose secret it is. Tenant and holder are authenticated beside the text, what it is about inside it: a sealed text copied
-/// into another row opens for nobody.
+/// Whose secret it is. Tenant and holder are authenticated beside the text, what it is about inside it: a sealed text
+/// copied into another row opens for nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     pub account_id: Uuid,

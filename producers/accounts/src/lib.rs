@@ -1,11 +1,11 @@
 //! Who the data belongs to: tenants, their ad accounts, the integrations that connect them, and the sealed tokens.
 //!
 //! Here live: making a tenant ([`create_account`]), connecting an ad account ([`connect`]) with the rule that two
-//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), what is known of a token and
-//! who is warned of its end ([`KnownToken`], [`warn_of_ends`]), the tokens with which a tenant's programs ask us
-//! ([`create_api_token`]), an integration's state, what counts as its purchases ([`set_purchase_rule`]), and the instants that
-//! snapshots get as their versions ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is done
-//! with an integration.
+//! currencies never meet in one tenant, the key ring that seals tokens ([`KeyRing`], [`rotate`]), what is known of a
+//! token and who is warned of its end ([`KnownToken`], [`warn_of_ends`]), the tokens with which a tenant's programs ask
+//! us ([`create_api_token`]), an integration's state, what counts as its purchases ([`set_purchase_rule`]), and the
+//! instants that snapshots get as their versions ([`next_fetched_at`]). What must not live here: HTTP, NATS, or what is
+//! done with an integration.
 
 mod api_token;
 mod connect;

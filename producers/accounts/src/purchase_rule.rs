@@ -100,11 +100,11 @@ pub async fn purchase_rules(db: impl PgExecutor<'_>, integration: &Integration) 
         .collect())
 }
 
-/// Sets an integration's rule, as its next version; `first` is the one it begins with. Returns the rule that holds from now
-/// on, and whether it is another than before.
+/// Sets an integration's rule, as its next version; `first` is the one it begins with. Returns the rule that holds from
+/// now on, and whether it is another than before.
 ///
-/// When this returns, no transaction folds by the rule before any more (the table's trigger waits for those that do), so that
-/// the days that have to be folded again are all to be seen.
+/// When this returns, no transaction folds by the rule before any more (the table's trigger waits for those that do),
+/// so that the days that have to be folded again are all to be seen.
 pub async fn set_purchase_rule(
     pool: &PgPool,
     integration: &Integration,

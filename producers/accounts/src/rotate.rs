@@ -14,9 +14,9 @@ pub struct Rotated {
 
 /// Seals every token anew that another key than the ring's first seals, one transaction each.
 ///
-/// Who works meanwhile reads a token sealed with the old key or with the new one, and its ring holds both. A token that is
-/// replaced at the same moment is sealed by whoever replaced it: the row's lock decides who comes second, and the second
-/// finds the row as the first left it.
+/// Who works meanwhile reads a token sealed with the old key or with the new one, and its ring holds both. A token that
+/// is replaced at the same moment is sealed by whoever replaced it: the row's lock decides who comes second, and the
+/// second finds the row as the first left it.
 pub async fn rotate(pool: &PgPool, keys: &KeyRing) -> Result<Rotated, sqlx::Error> {
     let mut rotated = Rotated::default();
     let current = keys.current();

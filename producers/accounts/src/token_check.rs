@@ -83,8 +83,8 @@ pub async fn checked(
     .map(drop)
 }
 
-/// There was no answer: why, and when it is tried again, which is tomorrow after the day's last attempt. `not_before` is what
-/// Meta asked for.
+/// There was no answer: why, and when it is tried again, which is tomorrow after the day's last attempt. `not_before`
+/// is what Meta asked for.
 pub async fn unanswered(
     pool: &PgPool,
     due: &DueCheck,
@@ -115,8 +115,9 @@ pub struct Warned {
     pub end: End,
 }
 
-/// Warns of each end that has come as near as a threshold: one event a threshold and token, in one transaction with the mark
-/// that it was written. What is about to be asked about is left for afterwards: it may be prolonged, or known better.
+/// Warns of each end that has come as near as a threshold: one event a threshold and token, in one transaction with the
+/// mark that it was written. What is about to be asked about is left for afterwards: it may be prolonged, or known
+/// better.
 pub async fn warn_of_ends(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec<Warned>> {
     let near = sqlx::query!(
         r#"select s.account_id, s.integration_id, s.nonce, s.app_id, s.expires_at, s.never_expires, s.data_access_expires_at,
@@ -181,8 +182,8 @@ pub async fn warn_of_ends(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec
     Ok(warned)
 }
 
-/// The threshold to warn of now, in days; of those that were passed while nobody looked only the nearest. `before` is the last
-/// warning: its threshold, and the end that it was about.
+/// The threshold to warn of now, in days; of those that were passed while nobody looked only the nearest. `before` is
+/// the last warning: its threshold, and the end that it was about.
 fn due_warning(end: End, before: Option<(i32, DateTime<Utc>)>, now: DateTime<Utc>) -> Option<i32> {
     let threshold = end.threshold(now)?;
     let is_known = before.is_some_and(|(warned, of)| warned <= threshold && end.at - of < OTHER_END);

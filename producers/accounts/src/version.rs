@@ -16,9 +16,9 @@ pub enum VersionError {
     Database(#[from] sqlx::Error),
 }
 
-/// The instants that the ad account's next `days` snapshots have as their versions, oldest first: the database's clock, and
-/// always above the ones before, whoever asked and whatever that clock did in between. Take them before the snapshots'
-/// first request.
+/// The instants that the ad account's next `days` snapshots have as their versions, oldest first: the database's clock,
+/// and always above the ones before, whoever asked and whatever that clock did in between. Take them before the
+/// snapshots' first request.
 pub async fn next_fetched_at(
     pool: &PgPool,
     integration: &Integration,

@@ -1,5 +1,5 @@
-//! What must hold before an ad account is connected: named checks, each with what was seen and who must do what. The web
-//! and the command line ask the same ones.
+//! What must hold before an ad account is connected: named checks, each with what was seen and who must do what. The
+//! web and the command line ask the same ones.
 
 use accounts::{Expiry, FoundAdAccount, Tenant, check_currency_rule, check_timezone};
 use chrono::NaiveDate;

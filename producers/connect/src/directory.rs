@@ -43,8 +43,8 @@ pub enum ToldBy {
     Stub,
 }
 
-/// A token that ends sooner is exchanged for a longer-lived one, where Meta gives one. Those that people find in Meta's tools
-/// last for an hour or two.
+/// A token that ends sooner is exchanged for a longer-lived one, where Meta gives one. Those that people find in Meta's
+/// tools last for an hour or two.
 const SHORT: TimeDelta = TimeDelta::days(10);
 
 /// The ad accounts that a token sees.
@@ -91,8 +91,8 @@ impl<'a> Directory<'a> {
         Ok(TokenFacts { is_valid: facts.is_valid, problem, scopes: facts.scopes, known, told_by })
     }
 
-    /// A longer-lived token in the place of one of our own app that ends soon, with what is known of it; `None` where there is
-    /// none to be had: then the one that was brought is as good as it was.
+    /// A longer-lived token in the place of one of our own app that ends soon, with what is known of it; `None` where
+    /// there is none to be had: then the one that was brought is as good as it was.
     pub async fn prolonged(
         &self,
         token: &SecretString,

@@ -1,7 +1,9 @@
-//! The connect flow: a token is brought, ad accounts are chosen, each is checked and connected; and its end, a disconnection.
+//! The connect flow: a token is brought, ad accounts are chosen, each is checked and connected; and its end, a
+//! disconnection.
 //!
-//! A token comes by hand or from Meta's dialog (`oauth`), and is kept sealed as a [`draft`] of one session and one tenant
-//! while somebody chooses. Nothing of it is in a page, an address or a log: pages name the draft by being of its session.
+//! A token comes by hand or from Meta's dialog (`oauth`), and is kept sealed as a [`draft`] of one session and one
+//! tenant while somebody chooses. Nothing of it is in a page, an address or a log: pages name the draft by being of its
+//! session.
 
 mod accounts_page;
 mod connecting;
@@ -40,8 +42,9 @@ pub(crate) fn routes() -> Router<Web> {
         .layer(Extension(Arc::<listings::Listings>::default()))
 }
 
-/// To Meta's dialog, and where it sends people back to. Both find their session themselves. Who has none must not be sent to
-/// log in with the code in the address; nor from there on to the dialog, because no form of ours may end on another site.
+/// To Meta's dialog, and where it sends people back to. Both find their session themselves. Who has none must not be
+/// sent to log in with the code in the address; nor from there on to the dialog, because no form of ours may end on
+/// another site.
 pub(crate) fn callback_route() -> Router<Web> {
     Router::new()
         .route("/connect/meta/oauth/start", get(oauth::start))

@@ -1,13 +1,14 @@
 //! The web side: people connect ad accounts and look how their data is, programs ask for syncs and read summaries.
 //!
-//! Here live: who asks, and what they may see ([`access`]: sessions, API tokens, one tenant a transaction, the limits); the
-//! connect flow (`flow`, and what it asks before a connection: [`Examination`], the command line's too), the API (`api`), the pages (`pages`). Whoever assembles the process merges [`router`] into what it
-//! serves. What must not live here: the fold (its tables are read through SQL), NATS (what is to be announced goes through the
-//! outbox), the environment, or what a run fetches.
+//! Here live: who asks, and what they may see ([`access`]: sessions, API tokens, one tenant a transaction, the limits);
+//! the connect flow (`flow`, and what it asks before a connection: [`Examination`], the command line's too), the API
+//! (`api`), the pages (`pages`). Whoever assembles the process merges [`router`] into what it serves. What must not
+//! live here: the fold (its tables are read through SQL), NATS (what is to be announced goes through the outbox), the
+//! environment, or what a run fetches.
 //!
-//! **Why nobody sees what is not theirs.** A request's tenant comes from its credential. All SQL of the request runs in a
-//! transaction as the role `adledger_web` with that tenant set, and PostgreSQL shows that role no other tenant's rows: a query
-//! that forgets its condition finds nothing foreign.
+//! **Why nobody sees what is not theirs.** A request's tenant comes from its credential. All SQL of the request runs in
+//! a transaction as the role `adledger_web` with that tenant set, and PostgreSQL shows that role no other tenant's
+//! rows: a query that forgets its condition finds nothing foreign.
 //!
 //! Reading order: `web.rs` (every route, and the layers around it), `access/tenant.rs`, then a handler.
 

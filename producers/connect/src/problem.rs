@@ -68,8 +68,8 @@ impl Problem {
     }
 }
 
-/// The layer that makes a problem of what was refused with a line of text: an extractor of axum's that nobody asked to say it
-/// otherwise.
+/// The layer that makes a problem of what was refused with a line of text: an extractor of axum's that nobody asked to
+/// say it otherwise.
 pub(crate) async fn in_place_of_text(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

@@ -20,7 +20,8 @@ use crate::{api, assets, flow, pages, problem};
 
 /// The largest form or document that is taken.
 pub(crate) const MAX_BODY_BYTES: usize = 64 << 10;
-/// How long an answer may take, from the end of the request's head on: a body that does not come is waited for no longer.
+/// How long an answer may take, from the end of the request's head on: a body that does not come is waited for no
+/// longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Where Meta is asked first, or every tenant is gone through.
 const LONG_ANSWER_WITHIN: Duration = Duration::from_secs(60);

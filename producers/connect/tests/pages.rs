@@ -1,4 +1,5 @@
-//! The status pages over HTTP, before a real database: each tenant sees its own, and what the pages say is what is there.
+//! The status pages over HTTP, before a real database: each tenant sees its own, and what the pages say is what is
+//! there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -49,8 +49,8 @@ pub(crate) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Fetches a window and publishes the event of each of its days. The versions are taken before the first request: what
-    /// Meta says later than that is at least as new.
+    /// Fetches a window and publishes the event of each of its days. The versions are taken before the first request:
+    /// what Meta says later than that is at least as new.
     pub(crate) async fn window(&self, window: RangeInclusive<NaiveDate>, ladder: &mut Ladder) -> Brought {
         let span = tracing::info_span!(
             "window",

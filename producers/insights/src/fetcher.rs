@@ -44,8 +44,8 @@ pub struct Fetcher {
     pub asked: Asked,
     /// How long a run is this worker's without a sign of life.
     pub lease: Duration,
-    /// `META_MAX_BACKOFF_SECONDS`: throttles are waited out with the run in hand for so long; past that the run is given back
-    /// until they are over.
+    /// `META_MAX_BACKOFF_SECONDS`: throttles are waited out with the run in hand for so long; past that the run is
+    /// given back until they are over.
     pub max_backoff: Duration,
     /// What the workers of this process share.
     pub shared: Shared,
@@ -120,8 +120,8 @@ impl Fetcher {
         }
     }
 
-    /// Takes one run (this one, or any) and works on it until it ends, has to wait, or gives way. `None` when there is none
-    /// to take.
+    /// Takes one run (this one, or any) and works on it until it ends, has to wait, or gives way. `None` when there is
+    /// none to take.
     pub async fn run_once(&self, only: Option<Uuid>, cancel: &CancellationToken) -> Result<Option<Uuid>, FetchError> {
         let Some(lease) = self.claim(only).await? else { return Ok(None) };
         self.perform(&lease, cancel).await?;
@@ -161,8 +161,8 @@ impl Fetcher {
         }
     }
 
-    /// What PostgreSQL answers, within the time of a lease: after that the run may be somebody else's, so that an answer
-    /// would come too late. A connection that is half open never says that it is.
+    /// What PostgreSQL answers, within the time of a lease: after that the run may be somebody else's, so that an
+    /// answer would come too late. A connection that is half open never says that it is.
     pub(crate) async fn answered<T, E: Into<FetchError>>(
         &self,
         asked: impl Future<Output = Result<T, E>>,

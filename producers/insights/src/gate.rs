@@ -1,5 +1,5 @@
-//! Who lets requests to Meta out. Every fetcher of an app, on every machine, passes the same gate: PostgreSQL knows who is
-//! throttled until when, and the process knows at once what one of its workers has just heard.
+//! Who lets requests to Meta out. Every fetcher of an app, on every machine, passes the same gate: PostgreSQL knows who
+//! is throttled until when, and the process knows at once what one of its workers has just heard.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::fetcher::FetchError;
 
-/// From this share of a quota on, requests are spaced out: the quotas are counted by the hour, and who slows down in time is not
-/// stopped.
+/// From this share of a quota on, requests are spaced out: the quotas are counted by the hour, and who slows down in
+/// time is not stopped.
 const SLOW_FROM_PERCENT: u32 = 75;
 /// What a header said of a quota is worth nothing after this.
 const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(5 * 60);
@@ -208,15 +208,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The third power of how far a quota is beyond where slowing down begins: hardly anything at 80 percent, an eighth of the
-/// longest wait in the middle.
+/// The third power of how far a quota is beyond where slowing down begins: hardly anything at 80 percent, an eighth of
+/// the longest wait in the middle.
 fn pause(percent: u32, longest: Duration) -> Duration {
     let beyond = f64::from(percent.min(100).saturating_sub(SLOW_FROM_PERCENT)) / f64::from(100 - SLOW_FROM_PERCENT);
     longest.mul_f64(beyond.powi(3))
 }
 
-/// Whom a throttle stops: the ad account, and the app of the token. Where nobody knows the app, a hash of the token stands for
-/// it: all who use that token are of one app.
+/// Whom a throttle stops: the ad account, and the app of the token. Where nobody knows the app, a hash of the token
+/// stands for it: all who use that token are of one app.
 pub(crate) fn keys(external_id: &str, app_id: Option<&str>, token: &SecretString) -> (ThrottleKey, ThrottleKey) {
     let app = app_id.map_or_else(|| hash_of(token), str::to_owned);
     let key = |scope, key| ThrottleKey { scope, key };

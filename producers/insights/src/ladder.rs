@@ -1,8 +1,8 @@
 //! How much of an ad account one question asks for. Pure: what was answered goes in, the next question comes out.
 //!
-//! Several days a question pay only while their rows fit a few pages, because no day of a window is complete before its last
-//! page. A question that Meta finds too large goes down one step: one day, smaller pages, and at last a report, which Meta
-//! makes first. The step below is remembered, so that a question that was too large is not asked again.
+//! Several days a question pay only while their rows fit a few pages, because no day of a window is complete before its
+//! last page. A question that Meta finds too large goes down one step: one day, smaller pages, and at last a report,
+//! which Meta makes first. The step below is remembered, so that a question that was too large is not asked again.
 
 use std::ops::RangeInclusive;
 
@@ -42,8 +42,9 @@ impl Ladder {
         Shape { page_limit: self.0.page_limit, way }
     }
 
-    /// The days of the next question: the first of `due`, which is not empty and in order, and those that follow it without a
-    /// gap, as many as are expected to fit. Before the first answer nothing is expected, and one day is asked for.
+    /// The days of the next question: the first of `due`, which is not empty and in order, and those that follow it
+    /// without a gap, as many as are expected to fit. Before the first answer nothing is expected, and one day is asked
+    /// for.
     pub(crate) fn window(&self, due: &[NaiveDate]) -> Option<RangeInclusive<NaiveDate>> {
         let (first, rest) = due.split_first()?;
         let days = match self.0.rows_a_day {
@@ -60,7 +61,8 @@ impl Ladder {
         Some(*first..=last)
     }
 
-    /// Whether the next answer may be larger than a few pages: its day is known to be, or nothing is known of the ad account yet.
+    /// Whether the next answer may be larger than a few pages: its day is known to be, or nothing is known of the ad
+    /// account yet.
     pub(crate) fn may_be_large(&self) -> bool {
         self.0.rows_a_day.is_none_or(|rows| rows > PAGES_A_WINDOW * PAGE_LIMITS[0])
     }

@@ -58,8 +58,8 @@ pub fn backfill(since: NaiveDate, until: NaiveDate, today: NaiveDate) -> Result<
     Ok(Window { since, until })
 }
 
-/// The days to fetch, oldest first: the window's, and for `meta_fresh` also those missed since the sync cursor and those
-/// still owed. Never today, which is not over, and nothing that Meta no longer has.
+/// The days to fetch, oldest first: the window's, and for `meta_fresh` also those missed since the sync cursor and
+/// those still owed. Never today, which is not over, and nothing that Meta no longer has.
 pub fn days(
     job: JobType,
     window: Window,

@@ -1,5 +1,5 @@
-//! The runs that nobody has to ask for: once a day and ad account, the days that Meta still restates; where that is wanted,
-//! also the fresh days, after each local midnight and every so often.
+//! The runs that nobody has to ask for: once a day and ad account, the days that Meta still restates; where that is
+//! wanted, also the fresh days, after each local midnight and every so often.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::Clock;
 const ROLE: &str = "schedule";
 /// How often the leader looks, and whoever is not asks whether the lead is free.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a leader leads without a sign of life. Two at once would harm nothing, because a day's job is written down with
-/// its run; one is enough.
+/// How long a leader leads without a sign of life. Two at once would harm nothing, because a day's job is written down
+/// with its run; one is enough.
 const LEAD_FOR: Duration = Duration::from_secs(20);
 
 /// Asks for the daily jobs. Any number of processes may run one; one of them leads.
@@ -78,7 +78,8 @@ impl Scheduler {
                 self.clock.now() - integration.connected_at < TimeDelta::seconds(every.as_secs() as i64)
             };
             if let Some(every) = self.fresh_every.filter(|every| !is_new(*every)) {
-                // A day that has just begun makes yesterday complete, however short a while ago its numbers were asked for.
+                // A day that has just begun makes yesterday complete, however short a while ago its numbers were asked
+                // for.
                 self.daily(&integration, JobType::Fresh, today).await?;
                 self.fresh(&integration, every).await?;
             }

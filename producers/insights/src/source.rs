@@ -78,8 +78,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads an ad account that is connected, to see whether it still is what it was; `None` for one of the stub's, which
-    /// has whatever it was connected with.
+    /// Reads an ad account that is connected, to see whether it still is what it was; `None` for one of the stub's,
+    /// which has whatever it was connected with.
     pub(crate) async fn connected(
         &self,
         access: &Access<'_>,
@@ -91,8 +91,8 @@ impl Sources {
         }
     }
 
-    /// Asks for the control totals of a window, and then for its rows: one question after the other, so that a throttle of
-    /// the first keeps the second back.
+    /// Asks for the control totals of a window, and then for its rows: one question after the other, so that a throttle
+    /// of the first keeps the second back.
     ///
     /// Control totals that Meta refuses are left out: the rows are good without them.
     pub(crate) async fn window(

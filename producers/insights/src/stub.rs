@@ -1,8 +1,8 @@
 //! The stub: a small advertiser made of arithmetic, for trying everything without Meta and without HTTP.
 //!
 //! What it says about a day is a function of the ad account's id, the day, and the day's age when it is asked. Spend
-//! follows the week; conversions go on arriving until a day is 28 days old; and each week's offer is archived ten days after
-//! its week began, so that a status filter loses it from then on while the control total still counts it.
+//! follows the week; conversions go on arriving until a day is 28 days old; and each week's offer is archived ten days
+//! after its week began, so that a status filter loses it from then on while the control total still counts it.
 
 use accounts::Integration;
 use chrono::{Datelike, Days, NaiveDate};
@@ -29,7 +29,8 @@ const OFFER: (&str, &str, i64) = ("Retargeting", "Offer of the week", 3_000);
 const OFFER_ARCHIVED_AFTER: u64 = 10;
 /// Share of the average day, in percent, from Monday to Sunday.
 const WEEK: [i64; 7] = [92, 88, 95, 99, 108, 121, 114];
-/// Share of a day's conversions that are known at its age in days, in percent: half of what is late comes within a week.
+/// Share of a day's conversions that are known at its age in days, in percent: half of what is late comes within a
+/// week.
 const KNOWN: [i64; 28] =
     [41, 62, 70, 75, 79, 82, 84, 86, 88, 89, 90, 91, 92, 93, 94, 94, 95, 95, 96, 96, 97, 97, 98, 98, 99, 99, 99, 99];
 /// Currencies without minor units, as Meta writes them.

@@ -163,8 +163,8 @@ impl Fetcher {
             if let DayError::Meta(meta_api::Error::Unreachable { .. }) = &error
                 && twice != Some(due[at])
             {
-                // Either Meta is away, or it is this window that it cannot answer. Its answer about the ad account tells, and
-                // while it is away the run waits; day by day would be many questions to nobody.
+                // Either Meta is away, or it is this window that it cannot answer. Its answer about the ad account
+                // tells, and while it is away the run waits; day by day would be many questions to nobody.
                 tracing::info!(%error, "no usable answer: seeing whether Meta is there, and asking again");
                 (twice, *checked_at) = (Some(due[at]), None);
                 continue;
@@ -269,8 +269,8 @@ impl Fetcher {
         }
     }
 
-    /// Whether a failure ends the run, makes it wait, or (`None`) concerns its day alone. What it says of the integration is
-    /// written down.
+    /// Whether a failure ends the run, makes it wait, or (`None`) concerns its day alone. What it says of the
+    /// integration is written down.
     async fn judge(
         &self,
         lease: &Lease,
@@ -306,8 +306,8 @@ impl Fetcher {
         }))
     }
 
-    /// Says that the integration's jobs may no longer run. Where it was connected anew meanwhile, nobody has seen the new token
-    /// refused: then the run is given back, to go on with that one.
+    /// Says that the integration's jobs may no longer run. Where it was connected anew meanwhile, nobody has seen the
+    /// new token refused: then the run is given back, to go on with that one.
     async fn mark(&self, integration: &Integration, status: Status, message: &str) -> Result<Option<Stop>, FetchError> {
         let marked = accounts::set_status(&self.pool, integration, status, Some(message));
         Ok(if self.answered(marked).await? { None } else { Some(Stop::GiveBack) })

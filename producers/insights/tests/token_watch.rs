@@ -1,5 +1,5 @@
-//! Tokens are asked about once a day, exchanged while they can be, and warned of; a clock that is moved, a real PostgreSQL, and
-//! a fake Meta.
+//! Tokens are asked about once a day, exchanged while they can be, and warned of; a clock that is moved, a real
+//! PostgreSQL, and a fake Meta.
 
 use accounts::{Expiry, FoundAdAccount, Integration, KeyRing, KnownToken, Origin, Status, TokenStanding};
 use anyhow::{Context, Result, ensure};
@@ -79,7 +79,8 @@ impl Scene {
         self.graph.edit(|world| world.tokens.insert(token.into(), Token { app_id, expires_at, ..Token::default() }));
     }
 
-    /// Connects an ad account of that number, with a token that nothing is known of yet, and that it is time to ask about.
+    /// Connects an ad account of that number, with a token that nothing is known of yet, and that it is time to ask
+    /// about.
     async fn connect(&self, number: u32, token: &str) -> Result<Integration> {
         let found = FoundAdAccount {
             origin: Origin::Meta,
@@ -377,7 +378,8 @@ async fn the_end_of_the_access_to_data_is_warned_of_too() -> Result<()> {
     Ok(())
 }
 
-/// Two that exchange the same token, and somebody who connects again meanwhile: one of them is too late, and changes nothing.
+/// Two that exchange the same token, and somebody who connects again meanwhile: one of them is too late, and changes
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_second_with_a_token_changes_nothing() -> Result<()> {
     let scene = Scene::open().await?;

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-/// The one host that tokens go to: graph-video and the like are for uploads, and graph.instagram.com and graph.threads.net
-/// know no ads.
+/// The one host that tokens go to: graph-video and the like are for uploads, and graph.instagram.com and
+/// graph.threads.net know no ads.
 pub(crate) const META_HOST: &str = "graph.facebook.com";
 
 /// What the client must know; the caller reads it from wherever settings come from.
@@ -11,8 +11,8 @@ pub(crate) const META_HOST: &str = "graph.facebook.com";
 pub struct ClientConfig {
     /// `META_API_BASE_URL`: `https://graph.facebook.com`, or a loopback address (a fake, a tunnel).
     pub base_url: String,
-    /// `META_API_UNSAFE_BASE_URL`: takes any other host too, and plain http to it. Whoever answers there gets every access
-    /// token, and the app's secret.
+    /// `META_API_UNSAFE_BASE_URL`: takes any other host too, and plain http to it. Whoever answers there gets every
+    /// access token, and the app's secret.
     pub any_base_url: bool,
     /// `META_API_VERSION`: `v25.0`.
     pub api_version: String,

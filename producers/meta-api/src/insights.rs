@@ -61,12 +61,13 @@ pub enum Way {
 #[derive(Debug, Default)]
 pub struct DayAnswer {
     pub date: NaiveDate,
-    /// One row an ad, each the JSON that Meta sent, byte for byte, in the order of its pages. An ad comes twice only where Meta
-    /// insists on two different rows for it.
+    /// One row an ad, each the JSON that Meta sent, byte for byte, in the order of its pages. An ad comes twice only
+    /// where Meta insists on two different rows for it.
     pub rows: Rows,
     /// The values of `account_currency` in the rows, each once.
     pub currencies: Vec<String>,
-    /// Answers that the rows were read from, together with those of the window's other days; 1 for a window without rows.
+    /// Answers that the rows were read from, together with those of the window's other days; 1 for a window without
+    /// rows.
     pub pages: u32,
 }
 
@@ -79,12 +80,13 @@ pub struct ControlTotal {
 }
 
 impl MetaApi {
-    /// Every ad's row that passes the filter, of each day of a window (days of the ad account's time zone), in one go. The
-    /// answer has every day of the window, oldest first, also those without rows.
+    /// Every ad's row that passes the filter, of each day of a window (days of the ad account's time zone), in one go.
+    /// The answer has every day of the window, oldest first, also those without rows.
     ///
     /// # Errors
-    /// Each of [`Error`]; nothing is returned unless the window's last page was read, because Meta promises no order across
-    /// days. [`Error::TooMuchData`] wants another [`Shape`] or a shorter window: the same is never asked for again here.
+    /// Each of [`Error`]; nothing is returned unless the window's last page was read, because Meta promises no order
+    /// across days. [`Error::TooMuchData`] wants another [`Shape`] or a shorter window: the same is never asked for
+    /// again here.
     pub async fn insights(
         &self,
         access: &Access<'_>,

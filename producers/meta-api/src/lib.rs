@@ -1,15 +1,15 @@
 //! What Meta's Graph API says about ad accounts and their days, over HTTP, and how a person grants access to them.
 //!
-//! Here live the client ([`MetaApi`]), paging by cursor, reports, the reading of usage headers, the classes of Meta's errors
-//! ([`classify`]), the waits that follow from them, OAuth up to a long-lived token, and the rule that neither a token nor
-//! any other secret is in a text that leaves this crate.
-//! What must not live here: anything of ours (events, NATS, SQL), a clock, the environment, or what a number means. Rows
-//! leave this crate as the JSON slices that Meta sent.
+//! Here live the client ([`MetaApi`]), paging by cursor, reports, the reading of usage headers, the classes of Meta's
+//! errors ([`classify`]), the waits that follow from them, OAuth up to a long-lived token, and the rule that neither a
+//! token nor any other secret is in a text that leaves this crate. What must not live here: anything of ours (events,
+//! NATS, SQL), a clock, the environment, or what a number means. Rows leave this crate as the JSON slices that Meta
+//! sent.
 //!
-//! Reading order: `insights.rs` (a window of days of one ad account), `client.rs` (one question, asked until it is answered),
-//! `classify.rs` (what an error means), `gate.rs` (who lets requests out), `patience.rs` (how long to wait where nobody
-//! does). For the connect flow: `oauth.rs`, `token.rs`, `proof.rs` (what goes along with a token of our own app),
-//! `ad_accounts.rs`.
+//! Reading order: `insights.rs` (a window of days of one ad account), `client.rs` (one question, asked until it is
+//! answered), `classify.rs` (what an error means), `gate.rs` (who lets requests out), `patience.rs` (how long to wait
+//! where nobody does). For the connect flow: `oauth.rs`, `token.rs`, `proof.rs` (what goes along with a token of our
+//! own app), `ad_accounts.rs`.
 
 mod account;
 mod ad_accounts;

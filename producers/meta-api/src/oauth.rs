@@ -38,8 +38,8 @@ pub struct GrantedToken {
 impl MetaApi {
     /// The address of Meta's dialog, where a person grants `ads_read` to the app, for a browser to go to.
     ///
-    /// `code_challenge` is the SHA-256 of the code verifier in base64url without padding (PKCE, S256). Against a fake the
-    /// dialog is the fake's own.
+    /// `code_challenge` is the SHA-256 of the code verifier in base64url without padding (PKCE, S256). Against a fake
+    /// the dialog is the fake's own.
     pub fn dialog_url(&self, app_id: &str, redirect_uri: &str, state: &str, code_challenge: &str) -> Url {
         let mut url = self.transport.root().clone();
         if url.host_str() == Some(META_HOST) {
@@ -165,7 +165,8 @@ pub fn dialog_refusal(error: &str, error_reason: Option<&str>, error_description
     Error::Dialog { said: Secrets::new([]).clean(said) }
 }
 
-/// A failure that is the app's and not the token's. Meta gives code 1, which is transient elsewhere, for a wrong secret.
+/// A failure that is the app's and not the token's. Meta gives code 1, which is transient elsewhere, for a wrong
+/// secret.
 pub(crate) fn of_app(app: &App, failure: &Failure) -> Option<Error> {
     let Refusal { code, message, .. } = &failure.refusal;
     let says = |words: &str| message.to_ascii_lowercase().contains(words);

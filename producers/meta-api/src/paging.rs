@@ -30,7 +30,8 @@ pub(crate) struct Question<'a> {
 /// Why a window was not read to its end.
 pub(crate) enum Stop {
     Error(Error),
-    /// An ad came twice on one day. Then the rows moved while they were paged through, and another may have been missed.
+    /// An ad came twice on one day. Then the rows moved while they were paged through, and another may have been
+    /// missed.
     RowsMoved {
         ad_id: String,
         date: NaiveDate,
@@ -48,16 +49,17 @@ impl From<Error> for Stop {
 pub(crate) enum Doubles {
     /// The window starts over.
     StartOver,
-    /// It has started over often enough: Meta stands by it. What is repeated byte for byte is one row; rows that differ are
-    /// both kept, because nobody but Meta could say which of them is wrong.
+    /// It has started over often enough: Meta stands by it. What is repeated byte for byte is one row; rows that differ
+    /// are both kept, because nobody but Meta could say which of them is wrong.
     Keep,
 }
 
-/// What is read of a window so far. Meta promises no order across days, so that no day is complete before the last page.
+/// What is read of a window so far. Meta promises no order across days, so that no day is complete before the last
+/// page.
 struct Window {
     days: BTreeMap<NaiveDate, DayAnswer>,
-    /// Day and hash of each ad, to see that none comes twice. Two ads with one hash would be taken for one that does, which
-    /// costs a second look and no row.
+    /// Day and hash of each ad, to see that none comes twice. Two ads with one hash would be taken for one that does,
+    /// which costs a second look and no row.
     seen: HashSet<(NaiveDate, u64)>,
     pages: u32,
 }
@@ -110,8 +112,8 @@ struct Reading<'a> {
     doubles: Doubles,
 }
 
-/// What the client makes of one body that came with status 200, as the first page of a window, and the cursor that it leads
-/// on with. It asks nobody: it is for those who try the reader with bodies that no server has sent.
+/// What the client makes of one body that came with status 200, as the first page of a window, and the cursor that it
+/// leads on with. It asks nobody: it is for those who try the reader with bodies that no server has sent.
 ///
 /// # Errors
 /// Why the body is no such page, in the words of the client's own errors.
@@ -197,8 +199,8 @@ fn hash(ad_id: &str) -> u64 {
     hasher.finish()
 }
 
-/// What decides the place of a row. The rest of it is not decoded: names hold lone surrogates, and nothing but the slice
-/// itself is to travel on.
+/// What decides the place of a row. The rest of it is not decoded: names hold lone surrogates, and nothing but the
+/// slice itself is to travel on.
 struct Keys<'a> {
     ad_id: &'a str,
     date: NaiveDate,
@@ -237,7 +239,8 @@ fn id(raw: &RawValue) -> Option<&str> {
     (is_digits || (is_string && !text.is_empty())).then_some(text)
 }
 
-/// The day of a row, which must be one that was asked for. A row that does not say is of the one day that was asked for.
+/// The day of a row, which must be one that was asked for. A row that does not say is of the one day that was asked
+/// for.
 pub(crate) fn day_of(found: Option<&RawValue>, window: &RangeInclusive<NaiveDate>) -> Result<NaiveDate, String> {
     let asked = || match (window.start(), window.end()) {
         (since, until) if since == until => since.to_string(),

@@ -8,10 +8,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::oauth::App;
 
-/// A token, and the `appsecret_proof` that goes along where one applies. Where only the token matters, it is one: it derefs to
-/// it.
+/// A token, and the `appsecret_proof` that goes along where one applies. Where only the token matters, it is one: it
+/// derefs to it.
 ///
-/// The proof is of no use without the token, and tells nothing of the app's secret; it is kept as secret as both all the same.
+/// The proof is of no use without the token, and tells nothing of the app's secret; it is kept as secret as both all
+/// the same.
 #[derive(Debug, Clone)]
 pub struct AccessToken {
     token: SecretString,
@@ -19,8 +20,8 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// `proof` is what [`App::proof`] made of this token; `None` for a token of another app, or of one that nobody knows: Meta
-    /// refuses a proof that is not of the token's own app.
+    /// `proof` is what [`App::proof`] made of this token; `None` for a token of another app, or of one that nobody
+    /// knows: Meta refuses a proof that is not of the token's own app.
     pub fn new(token: SecretString, proof: Option<SecretString>) -> AccessToken {
         AccessToken { token, proof }
     }

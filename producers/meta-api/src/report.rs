@@ -1,5 +1,5 @@
-//! Reports: Meta's way for windows that it does not answer at once. Ordered with a POST, polled until they are complete,
-//! then read in pages as any other answer.
+//! Reports: Meta's way for windows that it does not answer at once. Ordered with a POST, polled until they are
+//! complete, then read in pages as any other answer.
 
 use std::time::Duration;
 

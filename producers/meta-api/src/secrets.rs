@@ -3,8 +3,8 @@ use secrecy::{ExposeSecret, SecretString};
 /// The longest text of Meta's that goes into an error.
 const MAX_TEXT_CHARS: usize = 300;
 
-/// What one call must not give away, and the means to take it out of whatever a server says: Meta quotes tokens in error
-/// messages.
+/// What one call must not give away, and the means to take it out of whatever a server says: Meta quotes tokens in
+/// error messages.
 pub(crate) struct Secrets {
     /// Every spelling that a text may hold, the longest first: one secret may be a part of another. Beside each what
     /// stands in its place.
@@ -17,8 +17,8 @@ impl Secrets {
         let mut spellings: Vec<(String, &'static str)> = Vec::new();
         for (secret, name) in secrets {
             let text = secret.expose_secret();
-            // A slash as PHP writes it in JSON, and that once more in quotes of Rust's: values that could not be read are
-            // shown undecoded. Forms and queries spell a tilde and an asterisk each in its own way.
+            // A slash as PHP writes it in JSON, and that once more in quotes of Rust's: values that could not be read
+            // are shown undecoded. Forms and queries spell a tilde and an asterisk each in its own way.
             let slashes = [r"\/", r"\\/"].map(|slash| text.replace('/', slash));
             let escapes = [("-._~", false), ("-._~", true), ("-._*", false), ("-._*", true)];
             let percent = escapes.map(|(plain, lower)| percent(text, plain, lower));

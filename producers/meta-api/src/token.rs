@@ -24,8 +24,8 @@ pub struct TokenFacts {
     pub expires_at: Option<DateTime<Utc>>,
     /// Meta said that it does not expire, as many tokens of system users.
     pub never_expires: bool,
-    /// From when on Meta gives no data to it, 90 days after its user was last there; `None` where that does not end, or where
-    /// nobody says.
+    /// From when on Meta gives no data to it, 90 days after its user was last there; `None` where that does not end, or
+    /// where nobody says.
     pub data_access_expires_at: Option<DateTime<Utc>>,
     /// The permissions that were granted, such as `ads_read`.
     pub scopes: Vec<String>,
@@ -62,8 +62,8 @@ impl TokenFacts {
 }
 
 impl MetaApi {
-    /// What can be known of a token: from Meta's own word to the app that it was made for, or else by using it. One that is not
-    /// valid is an answer too.
+    /// What can be known of a token: from Meta's own word to the app that it was made for, or else by using it. One
+    /// that is not valid is an answer too.
     pub async fn token_facts(&self, app: Option<&App>, token: &SecretString) -> Result<TokenFacts, Error> {
         let told_by = match app {
             None => ToldBy::NoApp,
@@ -146,8 +146,8 @@ fn granted(row: &str) -> Option<String> {
     (row.text("status").as_deref() == Some("granted")).then(|| row.text("permission"))?
 }
 
-/// What a failure means that is not the token's own. The call is made with the app's id and secret, so that a token which
-/// Meta refuses is the one made of these.
+/// What a failure means that is not the token's own. The call is made with the app's id and secret, so that a token
+/// which Meta refuses is the one made of these.
 fn of_check(app: &App, failure: &Failure) -> Option<Error> {
     let refusal = Box::new(failure.refusal.clone());
     if refusal.message.to_ascii_lowercase().contains("viewing app") {

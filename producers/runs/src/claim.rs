@@ -15,7 +15,8 @@ const CLAIM_LOCK: i64 = 0x0061_646c_6564_6765;
 /// With `stub_only`, a run of an integration that Meta answers for is nobody's here.
 ///
 /// An ad account is fetched by one worker at a time, so a run whose integration is being worked on is passed over.
-/// Fills and fresh days come before settling ones, and backfills last. Claims take turns, each with a view of the table that holds the claims before it.
+/// Fills and fresh days come before settling ones, and backfills last. Claims take turns, each with a view of the table
+/// that holds the claims before it.
 pub async fn claim(
     pool: &PgPool,
     duration: Duration,

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use crate::enqueue::{EnqueueError, Enqueued, enqueue_within};
 use crate::job::JobType;
 
-/// Asks for a job that an integration has once a day; `None` when it was asked for on this day (of the ad account's zone)
-/// or a later one. The day and the run are written together, so that two who ask at once make one run.
+/// Asks for a job that an integration has once a day; `None` when it was asked for on this day (of the ad account's
+/// zone) or a later one. The day and the run are written together, so that two who ask at once make one run.
 pub async fn enqueue_daily(
     pool: &PgPool,
     account_id: Uuid,

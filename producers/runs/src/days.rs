@@ -43,8 +43,9 @@ pub async fn days_owed(
 
 /// How many days of a run were published, and of how many of them the newest event is in the raw log and in the tables.
 ///
-/// Another run may have published a day of the window in between: then it is that one's event which is looked for, because it
-/// is newer. While the run works, a day that it has yet to fetch does not count, whatever was published of it before.
+/// Another run may have published a day of the window in between: then it is that one's event which is looked for,
+/// because it is newer. While the run works, a day that it has yet to fetch does not count, whatever was published of
+/// it before.
 pub async fn days_folded(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Result<DaysFolded> {
     let counts = sqlx::query!(
         r#"select count(*) as "published!", count(r.event_id) as "raw!",

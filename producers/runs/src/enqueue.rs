@@ -33,8 +33,8 @@ pub enum EnqueueError {
     Database(#[from] sqlx::Error),
 }
 
-/// Asks for a run. At most one of an integration and job is unfinished at any time: a second request finds the first, and
-/// one for another range is refused.
+/// Asks for a run. At most one of an integration and job is unfinished at any time: a second request finds the first,
+/// and one for another range is refused.
 pub async fn enqueue<'a>(
     db: impl Acquire<'a, Database = Postgres>,
     integration_id: Uuid,
@@ -57,8 +57,8 @@ pub struct FillEvent<'a> {
 
 /// Asks for the fill that follows from an event, once an event; `None` when that was done before.
 ///
-/// Where the integration was fetched before, days may have been missed that are older than the fill's: then the fresh days
-/// are asked for too, because they bring all that is owed.
+/// Where the integration was fetched before, days may have been missed that are older than the fill's: then the fresh
+/// days are asked for too, because they bring all that is owed.
 pub async fn enqueue_fill(
     pool: &PgPool,
     account_id: Uuid,

@@ -27,8 +27,9 @@ pub enum FreshRequest {
 
 /// Asks for a `meta_fresh` run unless one was asked for within `cooldown`.
 ///
-/// The integration's row is locked for it: of any number who ask at once, in any number of processes, the second sees the
-/// run of the first. The lock lets foreign keys pass: who makes a run in another way waits for nobody here, and nobody for them.
+/// The integration's row is locked for it: of any number who ask at once, in any number of processes, the second sees
+/// the run of the first. The lock lets foreign keys pass: who makes a run in another way waits for nobody here, and
+/// nobody for them.
 pub async fn enqueue_fresh<'a>(
     db: impl Acquire<'a, Database = Postgres>,
     account_id: Uuid,

@@ -11,7 +11,8 @@ pub enum JobType {
     SevenDayFill,
     /// The attribution window up to yesterday, and every day still owed.
     Fresh,
-    /// Once a day, the days behind the attribution window that Meta still restates, so that each is observed at each age.
+    /// Once a day, the days behind the attribution window that Meta still restates, so that each is observed at each
+    /// age.
     Settle,
     /// A range that was asked for; never moves the sync cursor.
     Backfill,

@@ -3,8 +3,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// Takes or keeps the lead of a role for so long; `false` while somebody else has it. A leader that is stopped, cut off or
-/// killed loses it when the time is over, by PostgreSQL's clock.
+/// Takes or keeps the lead of a role for so long; `false` while somebody else has it. A leader that is stopped, cut off
+/// or killed loses it when the time is over, by PostgreSQL's clock.
 pub async fn lead(pool: &PgPool, role: &str, holder: Uuid, duration: Duration) -> sqlx::Result<bool> {
     let taken = sqlx::query!(
         "insert into leaders as l (role, holder, lease_until) values ($1, $2, now() + make_interval(secs => $3))

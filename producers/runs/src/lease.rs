@@ -16,7 +16,8 @@ pub struct Lease {
     pub job: JobType,
     /// The window that was asked for, or that an earlier attempt planned.
     pub window: Option<Window>,
-    /// How often the run was begun, this time included; waits for the log or for Meta's return and orderly stops do not count.
+    /// How often the run was begun, this time included; waits for the log or for Meta's return and orderly stops do not
+    /// count.
     pub attempts: i32,
     /// How many holders in a row let the lease run out without bringing a single day.
     pub takeovers: i32,
@@ -85,8 +86,8 @@ pub enum Ending {
 }
 
 impl Lease {
-    /// Begins a transaction that stands or falls with the lease: it is prolonged, or found lost. One that ran out is lost
-    /// though nobody took the run yet: another run of the integration may have begun.
+    /// Begins a transaction that stands or falls with the lease: it is prolonged, or found lost. One that ran out is
+    /// lost though nobody took the run yet: another run of the integration may have begun.
     async fn begin(&self, pool: &PgPool) -> Result<Transaction<'static, Postgres>, LeaseError> {
         let mut tx = pool.begin().await?;
         let held = sqlx::query!(
@@ -109,8 +110,8 @@ impl Lease {
 
     /// Writes down which days the run owes, once a run, and returns those that are still to be fetched.
     ///
-    /// Who takes the run up later goes on where the holder before stopped: a day that was published since, by this run or by
-    /// another, is done, and one that failed in this run stays for the next run to try.
+    /// Who takes the run up later goes on where the holder before stopped: a day that was published since, by this run
+    /// or by another, is done, and one that failed in this run stays for the next run to try.
     pub async fn plan(&self, pool: &PgPool, window: Window, days: &[NaiveDate]) -> Result<Vec<NaiveDate>, LeaseError> {
         let mut tx = self.begin(pool).await?;
         sqlx::query!(
@@ -287,8 +288,8 @@ impl Lease {
         Ok(tx.commit().await?)
     }
 
-    /// Ends the run and, in the same transaction, moves the sync cursor: up to the window's end, never past a day that is
-    /// still owed, and never back.
+    /// Ends the run and, in the same transaction, moves the sync cursor: up to the window's end, never past a day that
+    /// is still owed, and never back.
     pub async fn finish(&self, pool: &PgPool, window: Option<Window>, ending: &Ending) -> Result<(), LeaseError> {
         let mut tx = self.begin(pool).await?;
         if let Some(window) = window.filter(|_| self.job.moves_cursor()) {

@@ -1,13 +1,14 @@
 //! Work that is to be done: sync runs, the days they owe, how far the fetch has come, and who holds the lease.
 //!
-//! Here live: asking for a run ([`enqueue`], once a day [`enqueue_daily`], with a cooldown [`enqueue_fresh`]), taking one ([`claim`]), everything that its holder
-//! writes ([`Lease`]), who asks for the daily ones ([`lead`]), who may not ask now ([`throttle`]) and how much at once
-//! ([`FetchShape`]), and how the work stands ([`runs`], [`figures`]).
-//! What must not live here: what a run fetches, HTTP, NATS. A message rings the bell, and is written to the outbox with the
+//! Here live: asking for a run ([`enqueue`], once a day [`enqueue_daily`], with a cooldown [`enqueue_fresh`]), taking
+//! one ([`claim`]), everything that its holder writes ([`Lease`]), who asks for the daily ones ([`lead`]), who may not
+//! ask now ([`throttle`]) and how much at once ([`FetchShape`]), and how the work stands ([`runs`], [`figures`]). What
+//! must not live here: what a run fetches, HTTP, NATS. A message rings the bell, and is written to the outbox with the
 //! row; the work is these rows.
 //!
-//! **Why two workers never do one run.** A claim raises the run's `lease_epoch`, and every write of its holder names the
-//! epoch. A worker that slept past its lease finds its epoch gone, changes nothing, and learns it ([`LeaseError::Lost`]).
+//! **Why two workers never do one run.** A claim raises the run's `lease_epoch`, and every write of its holder names
+//! the epoch. A worker that slept past its lease finds its epoch gone, changes nothing, and learns it
+//! ([`LeaseError::Lost`]).
 
 mod claim;
 mod daily;

@@ -13,8 +13,8 @@ pub struct FetchShape {
     pub by_report: bool,
 }
 
-/// What is remembered of an integration's questions. `None` before the first one, and a week after one was too large: then it is
-/// tried again as if nothing were known.
+/// What is remembered of an integration's questions. `None` before the first one, and a week after one was too large:
+/// then it is tried again as if nothing were known.
 pub async fn fetch_shape(pool: &PgPool, account_id: Uuid, integration_id: Uuid) -> sqlx::Result<Option<FetchShape>> {
     let row = sqlx::query!(
         r#"select rows_a_day, page_limit, most_days, way from fetch_shapes

@@ -42,7 +42,8 @@ pub struct Block {
     pub reason: String,
 }
 
-/// The throttle among `keys` that lasts longest, also one that is over and not yet answered; `None` where there is none.
+/// The throttle among `keys` that lasts longest, also one that is over and not yet answered; `None` where there is
+/// none.
 pub async fn blocked(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<Option<Block>> {
     let (scopes, names) = columns(keys);
     let row = sqlx::query!(
@@ -58,8 +59,8 @@ pub async fn blocked(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<Option
     Ok(row.map(|r| block(r.remaining, r.blocked_until, r.in_a_row, r.reason)))
 }
 
-/// Writes a throttle down: for as long as Meta asked for, or else for a time that doubles with each one in a row, from one
-/// second up to `cap`, the half of it by chance, so that those who wait do not all come back at once.
+/// Writes a throttle down: for as long as Meta asked for, or else for a time that doubles with each one in a row, from
+/// one second up to `cap`, the half of it by chance, so that those who wait do not all come back at once.
 ///
 /// A throttle that somebody learned of while the last one still lasted is the same one: it prolongs it at most.
 pub async fn block_until(

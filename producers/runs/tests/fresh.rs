@@ -8,7 +8,8 @@ use testkit::{Tenant, database};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A clock outside, the schedule and people ask at the same moment: one run, and nobody is turned away for the other's sake.
+/// A clock outside, the schedule and people ask at the same moment: one run, and nobody is turned away for the other's
+/// sake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_at_once_gets_one_run_and_no_deadlock() -> Result<()> {
     let db = database().await?;

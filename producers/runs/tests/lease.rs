@@ -76,7 +76,8 @@ async fn who_slept_past_the_lease_changes_nothing() -> Result<()> {
     ensure!(gone(sleeper.finish(&pool, Some(window(1, 3)), &Ending::Through).await), "finish");
     assert_eq!(rows(&pool).await?, before);
 
-    // The successor goes on behind the day that was written down, and a day brought makes the deaths before it forgotten.
+    // The successor goes on behind the day that was written down, and a day brought makes the deaths before it
+    // forgotten.
     assert_eq!(successor.plan(&pool, window(1, 3), &days).await?, days[1..]);
     successor.days_published(&pool, &[published(day(2))]).await?;
     expire(&pool).await?;

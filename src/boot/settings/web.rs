@@ -29,7 +29,8 @@ pub(super) fn read(listens_at: SocketAddr) -> Result<connect::Settings, String> 
     Ok(settings)
 }
 
-/// How often the schedule asks for the fresh days by itself: only where `META_FRESH_SCHED_MINUTES` says so, and in the demo.
+/// How often the schedule asks for the fresh days by itself: only where `META_FRESH_SCHED_MINUTES` says so, and in the
+/// demo.
 pub(super) fn schedule_fresh(demo: bool) -> Result<Option<Duration>, String> {
     let is_on = switch("META_JOBS_ENABLED", true)?;
     let every = fresh_minutes()?.or(demo.then_some(FRESH_MINUTES));

@@ -98,7 +98,8 @@ impl Day {
         Some(self.control_spend? - self.counted_spend?)
     }
 
-    /// Whether the gap is known and small enough, in percent of the control total, and nothing newer failed or got lost.
+    /// Whether the gap is known and small enough, in percent of the control total, and nothing newer failed or got
+    /// lost.
     pub fn is_within(&self, tolerance_percent: Decimal) -> bool {
         let small =
             self.gap().zip(self.control_spend).is_some_and(|(gap, control)| is_small(gap, control, tolerance_percent));

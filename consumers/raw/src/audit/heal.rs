@@ -1,9 +1,9 @@
 //! Writing back what one log lacks, from the other.
 //!
 //! Nothing here decides which side is right: the sha256 that was recorded when the event came does. Each step may be
-//! repeated: an append finds its row, bytes are put where their own sha256 says, and a message that is published a second
-//! time is an event that every consumer has seen. A process that dies in between leaves differences, and the next audit
-//! finds them.
+//! repeated: an append finds its row, bytes are put where their own sha256 says, and a message that is published a
+//! second time is an event that every consumer has seen. A process that dies in between leaves differences, and the
+//! next audit finds them.
 
 use bytes::Bytes;
 use events::subject::AccountDay;

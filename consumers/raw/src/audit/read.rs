@@ -1,4 +1,5 @@
-//! One day, read from either log for a comparison: the bytes become a sha256 where they are, and memory holds one event's.
+//! One day, read from either log for a comparison: the bytes become a sha256 where they are, and memory holds one
+//! event's.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,8 @@ fn event_id(message: &Message) -> Option<Uuid> {
     Some(open_insights(&message.attributes().ok()?).ok()?.event_id)
 }
 
-/// A payload that travelled beside its event is hashed where it is; one that is not to be had, or is not what it is named by,
-/// has no hash, and so is none that anybody recorded.
+/// A payload that travelled beside its event is hashed where it is; one that is not to be had, or is not what it is
+/// named by, has no hash, and so is none that anybody recorded.
 async fn in_stream(log: &Log, event_id: Uuid, message: &Message) -> Result<InStream, AuditError> {
     let headers: BTreeMap<_, _> = message.event_header_pairs().into_iter().collect();
     let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();

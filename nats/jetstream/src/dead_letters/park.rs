@@ -32,8 +32,8 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 impl Wire {
     /// Copies `message` to the dead letters, once however often it is parked: its place in the stream is the copy's
-    /// message id. A message that does not fit any more leaves its place instead of its bytes, and at worst instead of its
-    /// headers too. A payload that travelled beside the message stays where it is: the letter has its claim.
+    /// message id. A message that does not fit any more leaves its place instead of its bytes, and at worst instead of
+    /// its headers too. A payload that travelled beside the message stays where it is: the letter has its claim.
     pub(crate) async fn park(
         &self,
         stream: &str,

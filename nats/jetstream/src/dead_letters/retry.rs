@@ -78,14 +78,15 @@ impl DeadLetters {
     }
 
     /// Publishes the message again, to its stream, and deletes the letter once the stream has it. Every consumer of the
-    /// stream gets it: those that have handled it know the event by its id, and who cannot use it parks it again, as a new
-    /// letter.
+    /// stream gets it: those that have handled it know the event by its id, and who cannot use it parks it again, as a
+    /// new letter.
     ///
-    /// **Why a retry loses nothing.** The letter goes only after the stream has acknowledged the message. A crash in between
-    /// leaves both: the next retry publishes under the same message id, which the stream knows for two minutes; after that
-    /// it stores the message twice, and the second copy is an event that every consumer has seen. The id is made from the
-    /// place that the message was parked at, so that two consumers' letters of one message publish it once. It is not the
-    /// event's, by which the stream would take a message that was published a moment ago for that one, and drop it.
+    /// **Why a retry loses nothing.** The letter goes only after the stream has acknowledged the message. A crash in
+    /// between leaves both: the next retry publishes under the same message id, which the stream knows for two minutes;
+    /// after that it stores the message twice, and the second copy is an event that every consumer has seen. The id is
+    /// made from the place that the message was parked at, so that two consumers' letters of one message publish it
+    /// once. It is not the event's, by which the stream would take a message that was published a moment ago for that
+    /// one, and drop it.
     pub async fn retry(&self, letter: &Letter) -> Result<Published, LetterError> {
         let origin = letter.origin()?;
         // A letter is data that others may write: what it names must be a message of the stream it names.

@@ -41,15 +41,15 @@ pub struct Room {
 }
 
 impl Wire {
-    /// Waits for room for a payload of that many bytes; for all the room there is where they are more than it. Whoever makes or
-    /// reads a large payload takes it before, so that a process needs the memory of one of them, however many are on their way.
-    /// Hold none while you wait for more.
+    /// Waits for room for a payload of that many bytes; for all the room there is where they are more than it. Whoever
+    /// makes or reads a large payload takes it before, so that a process needs the memory of one of them, however many
+    /// are on their way. Hold none while you wait for more.
     pub async fn room(&self, bytes: u64) -> Room {
         self.budget.take(bytes).await
     }
 
-    /// The message with its payload, wherever that is. What is loaded takes [`Wire::room`] until the message is dropped: hold no
-    /// other loaded message while you wait for this one.
+    /// The message with its payload, wherever that is. What is loaded takes [`Wire::room`] until the message is
+    /// dropped: hold no other loaded message while you wait for this one.
     pub async fn whole(&self, message: Message) -> Result<Message, ClaimError> {
         let Some(claim) = message.claim() else { return Ok(message) };
         let bucket = self.bucket().await?;
@@ -84,8 +84,8 @@ async fn described(bucket: &Stream, claim: &Claim) -> Result<Description, ClaimE
     Ok(description.clone())
 }
 
-/// Hands out the chunks in their order. An error says that they are not what the claim says, and what was handed out is not
-/// to be used.
+/// Hands out the chunks in their order. An error says that they are not what the claim says, and what was handed out is
+/// not to be used.
 pub(super) async fn each_chunk(
     bucket: &Stream,
     claim: &Claim,

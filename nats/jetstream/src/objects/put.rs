@@ -29,8 +29,8 @@ impl Wire {
     /// Sees to it that the bucket holds these bytes under the name of the claim: every chunk and the description are
     /// acknowledged when this returns. Repeating it is safe, after whatever broke it off.
     ///
-    /// An object that is there is read, and used if it is whole; its description is then published anew, so that the object
-    /// counts as young, and is not taken for an orphan before the event that needs it is in the log.
+    /// An object that is there is read, and used if it is whole; its description is then published anew, so that the
+    /// object counts as young, and is not taken for an orphan before the event that needs it is in the log.
     pub(crate) async fn put(&self, claim: &Claim, payload: &Bytes) -> Result<(), Attempt> {
         let wire = |error: WireError| Attempt::Again(error.to_string());
         let bucket = self.bucket().await.map_err(wire)?;
@@ -88,7 +88,8 @@ impl Wire {
         Ok(description)
     }
 
-    /// Publishes a description after the one of that sequence (0: none); whether it was taken. If not, there is a newer one.
+    /// Publishes a description after the one of that sequence (0: none); whether it was taken. If not, there is a newer
+    /// one.
     pub(super) async fn describe(&self, description: &Description, last: u64) -> Result<bool, Attempt> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());

@@ -18,7 +18,8 @@ pub struct Objects {
     log: Log,
 }
 
-/// Objects that no event names: a process died between putting one and publishing its event, or its events were trimmed.
+/// Objects that no event names: a process died between putting one and publishing its event, or its events were
+/// trimmed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Orphans {
     pub objects: u64,
@@ -35,8 +36,8 @@ impl Wire {
 }
 
 impl Objects {
-    /// Finds, and removes if asked to, what was stored before that instant and is not among the claims. The instant must be
-    /// far enough in the past for every event to be in the log whose object was put then: a day.
+    /// Finds, and removes if asked to, what was stored before that instant and is not among the claims. The instant
+    /// must be far enough in the past for every event to be in the log whose object was put then: a day.
     pub async fn orphans(
         &self,
         claimed: &BTreeSet<Claim>,
@@ -98,8 +99,9 @@ impl Objects {
         }
     }
 
-    /// Says that the object is gone, on the condition that nobody has used it again since it was looked at; then deletes its
-    /// chunks, and last what was said of it. A publisher that comes in between finds no object, and puts one.
+    /// Says that the object is gone, on the condition that nobody has used it again since it was looked at; then
+    /// deletes its chunks, and last what was said of it. A publisher that comes in between finds no object, and puts
+    /// one.
     async fn take_out(&self, found: &Found, living: &Description) -> Result<bool, WireError> {
         let gone = Description { deleted: true, size: 0, chunks: 0, digest: String::new(), ..living.clone() };
         match self.wire.describe(&gone, found.sequence).await {

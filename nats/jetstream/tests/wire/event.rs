@@ -51,8 +51,8 @@ pub async fn publish(
     wire.publish(&day.subject(), &attributes, payload.into()).await
 }
 
-/// Publishes the largest message that the server takes, with the headers of that event: with any other header added it is too
-/// large. Returns the size of its payload.
+/// Publishes the largest message that the server takes, with the headers of that event: with any other header added it
+/// is too large. Returns the size of its payload.
 pub async fn publish_largest(nats: &Nats, id: u128, day: &AccountDay) -> Result<usize> {
     let (limit, headers) = (nats.wire.max_payload_bytes(), events::headers::to_pairs(&attributes(id, day)?));
     let mut below = 200;

@@ -121,10 +121,10 @@ async fn each_consumer_is_pulled_and_answered_by_its_role_in_both_forms_of_ackno
     Ok(())
 }
 
-/// The limit of these files, so that nobody takes them for more: they hold a process of ours, whatever fault it has. They do
-/// not hold somebody with a consumer's password who speaks the protocol by himself, because the server does not ask whether
-/// the subject that a request is to be answered at may be published to, but for acknowledgements. Should a newer server ask,
-/// this fails, and docs/adr/0011 may go.
+/// The limit of these files, so that nobody takes them for more: they hold a process of ours, whatever fault it has.
+/// They do not hold somebody with a consumer's password who speaks the protocol by himself, because the server does not
+/// ask whether the subject that a request is to be answered at may be published to, but for acknowledgements. Should a
+/// newer server ask, this fails, and docs/adr/0011 may go.
 #[tokio::test]
 async fn an_answer_goes_wherever_the_request_says() -> Result<()> {
     let nats = server("").await?;

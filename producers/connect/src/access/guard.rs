@@ -13,7 +13,8 @@ use crate::web::Web;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Puts the headers on that keep a browser from doing what no page of ours asks for. What a handler has said itself stays.
+/// Puts the headers on that keep a browser from doing what no page of ours asks for. What a handler has said itself
+/// stays.
 pub(crate) async fn headers(State(web): State<Web>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -34,8 +35,8 @@ pub(crate) async fn headers(State(web): State<Web>, request: Request, next: Next
     response
 }
 
-/// Turns away what a page of another site sends with this browser's cookies, and, where no password is asked for, whoever
-/// came by another name than this machine's: a name that an attacker lets point here.
+/// Turns away what a page of another site sends with this browser's cookies, and, where no password is asked for,
+/// whoever came by another name than this machine's: a name that an attacker lets point here.
 pub(crate) async fn same_site(State(web): State<Web>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if web.settings.admin_password_hash.is_none() && !is_loopback(without_port(host)) {

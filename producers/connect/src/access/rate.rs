@@ -40,8 +40,9 @@ impl Limit {
     }
 }
 
-/// Who asks: whoever is connected; but of a proxy that is trusted, the one it says it asks for. Of what stands in the header
-/// only the end is its word: everything before the last address that is no trusted proxy's anybody can have written.
+/// Who asks: whoever is connected; but of a proxy that is trusted, the one it says it asks for. Of what stands in the
+/// header only the end is its word: everything before the last address that is no trusted proxy's anybody can have
+/// written.
 fn visitor(request: &Request, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
@@ -63,8 +64,8 @@ fn visitor(request: &Request, trusted: &[IpNet]) -> IpAddr {
     visitor
 }
 
-/// Whom an address counts as. Of IPv6 one visitor has a whole /64 to choose from; an IPv4 address is itself, also where it
-/// reaches a listener of IPv6.
+/// Whom an address counts as. Of IPv6 one visitor has a whole /64 to choose from; an IPv4 address is itself, also where
+/// it reaches a listener of IPv6.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

@@ -95,7 +95,8 @@ impl Session {
     }
 }
 
-/// What is stored of an id. The password's hash is in it: a session that began with another password, or without one, is none.
+/// What is stored of an id. The password's hash is in it: a session that began with another password, or without one,
+/// is none.
 fn stored(web: &Web, id: &str) -> [u8; 32] {
     let password = web.settings.admin_password_hash.as_ref().map(|hash| hash.expose_secret()).unwrap_or_default();
     accounts::secret_sha256(&SecretString::from(format!("{id} {password}")))

@@ -14,8 +14,9 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Begins the transaction that all SQL of a request runs in: as the role `adledger_web`, which the policies of every table
-    /// hold, and for the length of the transaction only, so that a connection goes back to the pool as it came.
+    /// Begins the transaction that all SQL of a request runs in: as the role `adledger_web`, which the policies of
+    /// every table hold, and for the length of the transaction only, so that a connection goes back to the pool as it
+    /// came.
     pub(crate) async fn begin(self, pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
         let mut tx = pool.begin().await?;
         sqlx::query!(

@@ -65,8 +65,8 @@ pub(crate) struct Day {
 
 /// Read the daily summary
 ///
-/// The answer has a strong `ETag`; sent back as `If-None-Match`, it is answered with 304 until something in the rows changes:
-/// a number, or `updated_at`, which a newer answer of Meta's moves.
+/// The answer has a strong `ETag`; sent back as `If-None-Match`, it is answered with 304 until something in the rows
+/// changes: a number, or `updated_at`, which a newer answer of Meta's moves.
 #[utoipa::path(
     get, path = "/api/daily-summary", operation_id = "get_daily_summary", tag = "results",
     params(Range, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that is there")),
@@ -160,7 +160,8 @@ fn answer(headers: &HeaderMap, caching: &'static str, summary: &DailySummary) ->
     Ok((said, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Whether one of the tags of `If-None-Match` is this one. A proxy may have weakened it on the way, which does not matter here.
+/// Whether one of the tags of `If-None-Match` is this one. A proxy may have weakened it on the way, which does not
+/// matter here.
 fn has_tag<'a>(mut lists: impl Iterator<Item = &'a str>, tag: &str) -> bool {
     lists.any(|list| {
         list.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)

@@ -1,7 +1,7 @@
 //! A run's progress while it changes, as server-sent events.
 //!
-//! A stream is not for ever: it ends with its run, with this process, with the credential, and after an hour at the latest.
-//! Whoever still wants to know asks again, as every browser does by itself.
+//! A stream is not for ever: it ends with its run, with this process, with the credential, and after an hour at the
+//! latest. Whoever still wants to know asks again, as every browser does by itself.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -45,9 +45,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Follow a sync run
 ///
-/// An event `progress` at once and whenever something changed; an event `end` with the last word when the run is finished
-/// and everything of it is in the tables, or when it failed. A stream that stops without `end` was broken off (a restart, a
-/// revoked token, an hour): ask again.
+/// An event `progress` at once and whenever something changed; an event `end` with the last word when the run is
+/// finished and everything of it is in the tables, or when it failed. A stream that stops without `end` was broken off
+/// (a restart, a revoked token, an hour): ask again.
 #[utoipa::path(
     get, path = "/api/sync-runs/{id}/events", operation_id = "follow_sync_run", tag = "syncs",
     params(("id" = Uuid, Path, description = "The run")),

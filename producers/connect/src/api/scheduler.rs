@@ -114,8 +114,9 @@ pub(crate) async fn scheduler(
     Ok((StatusCode::ACCEPTED, Json(scheduled)))
 }
 
-/// Who may call. Where the jobs are off, nothing else is said to anybody: neither whether there is a secret, nor whether
-/// this one is it. Then whether there is one at all, which a guess cannot be right about; only then is it compared.
+/// Who may call. Where the jobs are off, nothing else is said to anybody: neither whether there is a secret, nor
+/// whether this one is it. Then whether there is one at all, which a guess cannot be right about; only then is it
+/// compared.
 fn check(web: &Web, headers: &HeaderMap) -> Result<(), Problem> {
     check_jobs(web)?;
     let Some(secret) = &web.settings.cron_secret else {

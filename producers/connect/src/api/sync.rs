@@ -41,7 +41,8 @@ pub(crate) struct SyncAnswered {
 
 /// Ask for a sync of an integration
 ///
-/// At most one run of an integration and job is unfinished at any time: whoever asks while there is one gets that one's id.
+/// At most one run of an integration and job is unfinished at any time: whoever asks while there is one gets that one's
+/// id.
 #[utoipa::path(
     post, path = "/api/integrations/{id}/sync", operation_id = "sync", tag = "syncs",
     params(("id" = Uuid, Path, description = "The integration")),

@@ -20,12 +20,12 @@ use crate::directory::Directory;
 use crate::problem::Problem;
 use crate::web::Web;
 
-/// How long the exchange of a code may take in all: less than any answer, so that the browser leaves the address with the
-/// code in every case.
+/// How long the exchange of a code may take in all: less than any answer, so that the browser leaves the address with
+/// the code in every case.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(50);
 
-/// A link, never a form: a form would not be let go to another site. But a link of ours: where somebody has granted before,
-/// Meta's dialog comes straight back, and a page of another site must not set that off.
+/// A link, never a form: a form would not be let go to another site. But a link of ours: where somebody has granted
+/// before, Meta's dialog comes straight back, and a page of another site must not set that off.
 pub(super) async fn start(
     State(web): State<Web>,
     jar: CookieJar,

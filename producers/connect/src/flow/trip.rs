@@ -1,7 +1,7 @@
 //! A trip to Meta's dialog and back: good once, for the session and the tenant that it began in, for ten minutes.
 //!
-//! What comes back is the state. It begins with the tenant's id, because the trip's row is that tenant's and is found as no
-//! other; the 256 random bits behind it, of which only a hash is kept, are what proves it.
+//! What comes back is the state. It begins with the tenant's id, because the trip's row is that tenant's and is found
+//! as no other; the 256 random bits behind it, of which only a hash is kept, are what proves it.
 
 use accounts::{Owner, Sealed, random_secret, secret_sha256};
 use base64::Engine;
@@ -76,7 +76,8 @@ pub(super) async fn begin(
     Ok(Departure { state, code_challenge })
 }
 
-/// Ends the trip of that state; `None` where the session has none that is good. Whatever comes after it, it was the only try.
+/// Ends the trip of that state; `None` where the session has none that is good. Whatever comes after it, it was the
+/// only try.
 pub(super) async fn end(web: &Web, session: &Session, state: &SecretString) -> Result<Option<Arrival>, Problem> {
     let tenant = state.expose_secret().get(..32).and_then(|tenant| Uuid::try_parse(tenant).ok());
     let Some(account_id) = tenant else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! The days of ad accounts, as the views `web_days` and `web_days_missing` say: what the tables have, and what is on its way.
+//! The days of ad accounts, as the views `web_days` and `web_days_missing` say: what the tables have, and what is on
+//! its way.
 
 use std::collections::HashMap;
 

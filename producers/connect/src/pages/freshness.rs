@@ -43,7 +43,8 @@ pub(crate) struct Freshness {
     pub(crate) log_wait_reason: Option<String>,
 }
 
-/// Every integration of the tenant that `db` sees, or the one of that id; those of the most urgent status first, then by name.
+/// Every integration of the tenant that `db` sees, or the one of that id; those of the most urgent status first, then
+/// by name.
 pub(crate) async fn read(db: impl PgExecutor<'_>, id: Option<Uuid>) -> Result<Vec<Freshness>, Problem> {
     let rows = sqlx::query_as!(
         Freshness,

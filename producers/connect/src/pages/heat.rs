@@ -1,5 +1,5 @@
-//! Days as cells: how complete they are and how old they were when they were fetched last. Colour says it at a glance, and a
-//! number or a mark says it to whoever sees no colour.
+//! Days as cells: how complete they are and how old they were when they were fetched last. Colour says it at a glance,
+//! and a number or a mark says it to whoever sees no colour.
 
 use chrono::{Datelike, NaiveDate, Weekday};
 use rust_decimal::Decimal;
@@ -59,7 +59,8 @@ pub(crate) fn not_over(date: NaiveDate) -> Cell {
     Cell { class: "ahead", is_off: false, mark: String::new(), words }
 }
 
-/// What a day looks like. A failure and a day that is stuck show themselves over an older answer; what is merely to come does not.
+/// What a day looks like. A failure and a day that is stuck show themselves over an older answer; what is merely to
+/// come does not.
 pub(crate) fn cell(date: NaiveDate, known: Option<&Day>) -> Cell {
     let plain = |class, mark: &str, words: &str| Cell {
         class,

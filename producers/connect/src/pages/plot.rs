@@ -1,4 +1,5 @@
-//! A picture of daily spend, purchase value and ROAS: where its lines and bars go. Amounts stay decimals until they are pixels.
+//! A picture of daily spend, purchase value and ROAS: where its lines and bars go. Amounts stay decimals until they are
+//! pixels.
 
 use chrono::{Datelike, NaiveDate, Weekday};
 use rust_decimal::Decimal;

@@ -81,8 +81,8 @@ async fn a_code_that_could_not_be_sent_is_tried_again() {
     let verifier = VERIFIER.to_owned().into();
     let unreachable = async {
         loop {
-            // The listener is closed by a task of the server's, soon after; a call that it still answers or drops spends
-            // nothing that matters here.
+            // The listener is closed by a task of the server's, soon after; a call that it still answers or drops
+            // spends nothing that matters here.
             match scene.api.exchange_code(&app(), REDIRECT_URI, &code, &verifier).await {
                 Err(error @ Error::Unreachable { .. }) => break error,
                 _ => tokio::task::yield_now().await,

@@ -1,4 +1,5 @@
-//! Strange rows, and what becomes of each: all that Meta sent goes on, byte for byte, or the window fails with a sentence.
+//! Strange rows, and what becomes of each: all that Meta sent goes on, byte for byte, or the window fails with a
+//! sentence.
 
 use meta_api::{Error, Way};
 use testkit::graph::Failure;

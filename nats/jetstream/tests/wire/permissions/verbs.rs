@@ -1,5 +1,5 @@
-//! Every verb of the server's, for each stream and consumer of the topology files, and which roles need it. A stream or a
-//! consumer that is new has no row here, and the test says so.
+//! Every verb of the server's, for each stream and consumer of the topology files, and which roles need it. A stream or
+//! a consumer that is new has no row here, and the test says so.
 
 use anyhow::{Context, Result};
 use jetstream::topology::{Durable, durables};

@@ -16,7 +16,8 @@ const OF_THE_HOUSE: [&str; 3] = ["_sqlx_migrations", "leaders", "log_trims"];
 /// It belongs to no tenant, and of it the web sees the session that asks.
 const SESSIONS: &str = "web_sessions";
 
-/// A row in every table. What is written `:account` is the tenant's id, `:ad` and `:int` are ids of its own, `:n` its number.
+/// A row in every table. What is written `:account` is the tenant's id, `:ad` and `:int` are ids of its own, `:n` its
+/// number.
 const ROWS: &str = include_str!("rows.sql");
 
 fn account(number: u8) -> Uuid {
@@ -182,8 +183,8 @@ async fn a_session_sees_itself_and_no_other_of_its_tenant() -> Result<()> {
     Ok(())
 }
 
-/// Statements without a `where`, which touch whatever the policies leave: of each table and column, what the role has the right
-/// to is done to its own rows and no other, and all else is denied.
+/// Statements without a `where`, which touch whatever the policies leave: of each table and column, what the role has
+/// the right to is done to its own rows and no other, and all else is denied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_to_a_table_reaches_the_own_rows_only() -> Result<()> {
     let db = testkit::database().await?;
