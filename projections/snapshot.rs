@@ -258,7 +258,10 @@ pub(crate) fn encode(
             superseded.push(ad_id.into_owned());
             continue;
         }
-        if ad_id.is_empty() || ad_id.len() > MOST_ID_BYTES || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        if ad_id.is_empty()
+            || ad_id.len() > MOST_ID_BYTES
+            || !ad_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        {
             return Err(refuse(format!("ad_id {ad_id:?} is not an id")));
         }
         let row = row.map_err(refuse)?;

@@ -71,7 +71,8 @@ fn check_nothing_is_dropped(body: &[u8], days: &[DayAnswer]) {
 
 /// The same rows in the other order are the same days.
 fn check_any_order(days: &mut [DayAnswer], window: &RangeInclusive<NaiveDate>) {
-    let turned: Vec<&[u8]> = days.iter().flat_map(|day| day.rows.iter()).collect::<Vec<_>>().into_iter().rev().collect();
+    let turned: Vec<&[u8]> =
+        days.iter().flat_map(|day| day.rows.iter()).collect::<Vec<_>>().into_iter().rev().collect();
     let body = [b"{\"data\":[", &turned.join(&b","[..])[..], b"]}"].concat();
     let (mut again, after) = decode_page(body, window).expect("rows that were read are read again");
     assert_eq!(after, None, "without paging there is no next page");
@@ -119,8 +120,7 @@ fn check_event(day: &DayAnswer) {
     let data = InsightsData::parse(text.as_bytes(), &event.day).expect("what was published is data");
     assert_eq!(data.rows.len(), rows.len());
     let rule = Arc::new(PurchaseRule::default());
-    let decoded =
-        Snapshot::decode(&event.circumstances, event.day, fetched_at, &event.payload, &rule, LIMIT_BYTES);
+    let decoded = Snapshot::decode(&event.circumstances, event.day, fetched_at, &event.payload, &rule, LIMIT_BYTES);
     match decoded {
         Ok(snapshot) => {
             assert_eq!(snapshot.row_count + snapshot.superseded.len(), rows.len(), "each row counts or is named");

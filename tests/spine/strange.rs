@@ -20,7 +20,8 @@ use cases::{ANSWERS, Case, Ends, cases};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_row_ends_as_it_is_written() -> Result<()> {
     let shop = Shop::open().await?;
-    let (folded, parked): (Vec<_>, Vec<_>) = cases().into_iter().partition(|case| matches!(case.ends, Ends::Folded { .. }));
+    let (folded, parked): (Vec<_>, Vec<_>) =
+        cases().into_iter().partition(|case| matches!(case.ends, Ends::Folded { .. }));
     let mut days = 0;
     for case in folded.iter().chain(&parked) {
         days += 1;
@@ -37,7 +38,8 @@ async fn every_row_ends_as_it_is_written() -> Result<()> {
     let ran = backfill(&shop, days_ago(good), days_ago(1)).await?;
     ensure!(ran.code == 0 && ran.stdout.contains(&format!("{good} days")), "{ran:?}");
     let ran = backfill(&shop, days_ago(days), days_ago(good + 1)).await?;
-    let said = format!("the events of {} days cannot be used and were parked, {} first: ", parked.len(), days_ago(days));
+    let said =
+        format!("the events of {} days cannot be used and were parked, {} first: ", parked.len(), days_ago(days));
     ensure!(ran.code == 1 && ran.stderr.contains(&said), "{ran:?}");
 
     for (case, date) in folded.iter().chain(&parked).zip((1..=days).map(days_ago)) {
@@ -77,7 +79,10 @@ async fn check(shop: &Shop, case: &Case, date: NaiveDate) -> Result<()> {
                     .bind(date)
                     .fetch_one(&shop.database.pool)
                     .await?;
-            ensure!(state == "failed" && said.as_deref().is_some_and(|said| said.contains(reason)), "{state}: {said:?}");
+            ensure!(
+                state == "failed" && said.as_deref().is_some_and(|said| said.contains(reason)),
+                "{state}: {said:?}"
+            );
         }
     }
     Ok(())
@@ -114,7 +119,8 @@ async fn yen_have_no_decimals_and_need_none() -> Result<()> {
     let ran = run(shop.command(&connect), Some(TOKEN)).await?;
     ensure!(ran.code == 0, "{ran:?}");
     let integration = ran.stdout.trim().to_owned();
-    shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", "60"]).await?;
+    shop.done(&["sync", "--integration", &integration, "--job", "meta_7d_fill", "--wait", "--deadline-seconds", "60"])
+        .await?;
     let said: String = sqlx::query_scalar(
         "select concat_ws(' ', m.currency, m.spend, s.meta_spend, m.cpm) from daily_meta_metrics m join daily_summary s using (account_id, date)
          where m.account_id = $1 and m.date = $2",
@@ -151,13 +157,17 @@ async fn two_different_rows_of_one_ad_are_seen() -> Result<()> {
         account.ads[0].days.insert(date, spent);
         let ad = account.ads[0].id.clone();
         for (campaign, spend) in [("1", "10.00"), ("2", "20.00")] {
-            let row = format!(r#"{{"ad_id":"{ad}","campaign_id":"{campaign}","spend":"{spend}","impressions":"{campaign}00"}}"#);
+            let row = format!(
+                r#"{{"ad_id":"{ad}","campaign_id":"{campaign}","spend":"{spend}","impressions":"{campaign}00"}}"#
+            );
             world.raw_row(AD_ACCOUNT, &ad, date, row);
         }
     });
     let ran = shop.sync("meta_7d_fill").await?;
     ensure!(ran.code == 0, "{ran:?}");
-    for words in ["Meta has two rows for one ad and day", "Meta has rows that differ for one ad and day: the last one counts"] {
+    for words in
+        ["Meta has two rows for one ad and day", "Meta has rows that differ for one ad and day: the last one counts"]
+    {
         ensure!(ran.stderr.contains(words) || ran.stdout.contains(words), "{words}: {ran:?}");
     }
     let (metrics, _) = day(&shop, date).await?.context("the day has a row")?;
@@ -182,7 +192,8 @@ async fn an_ad_that_moves_to_another_campaign_is_counted_once() -> Result<()> {
         shop.graph.edit(|world| {
             world.ad_account(AD_ACCOUNT).ads.clear();
             world.raw_rows.clear();
-            let row = format!(r#"{{"ad_id":"1","campaign_id":"{campaign}","campaign_name":"c{campaign}","spend":"5.00"}}"#);
+            let row =
+                format!(r#"{{"ad_id":"1","campaign_id":"{campaign}","campaign_name":"c{campaign}","spend":"5.00"}}"#);
             world.raw_row(AD_ACCOUNT, "1", days_ago(1), row);
         });
         ensure!(shop.sync("meta_fresh").await?.code == 0);
@@ -225,12 +236,13 @@ async fn answers_that_cannot_be_read_fail_their_day_until_they_can() -> Result<(
         shop.graph.fail(failure.on(Endpoint::AdRows).on_date(first));
         let ran = shop.sync("meta_7d_fill").await?;
         ensure!(ran.code == 1 && ran.stderr.contains("the run partial with 6 of 7 days: "), "{ran:?}");
-        let failed: String =
-            sqlx::query_scalar("select last_error from sync_days where account_id = $1 and date = $2 and state = 'failed'")
-                .bind(shop.account_id)
-                .bind(first)
-                .fetch_one(&shop.database.pool)
-                .await?;
+        let failed: String = sqlx::query_scalar(
+            "select last_error from sync_days where account_id = $1 and date = $2 and state = 'failed'",
+        )
+        .bind(shop.account_id)
+        .bind(first)
+        .fetch_one(&shop.database.pool)
+        .await?;
         ensure!(failed.contains(said) && ran.stderr.contains(said), "{said}: {failed} {ran:?}");
         shop.check_sums(days_ago(6), days_ago(1)).await?;
         shop.graph.heal();
@@ -243,7 +255,8 @@ async fn answers_that_cannot_be_read_fail_their_day_until_they_can() -> Result<(
 
 async fn backfill(shop: &Shop, since: NaiveDate, until: NaiveDate) -> Result<Ran> {
     let (id, since, until) = (shop.integration_id.to_string(), since.to_string(), until.to_string());
-    let range = ["backfill", "--integration", &id, "--since", &since, "--until", &until, "--wait", "--deadline-seconds", "90"];
+    let range =
+        ["backfill", "--integration", &id, "--since", &since, "--until", &until, "--wait", "--deadline-seconds", "90"];
     shop.run(&range).await
 }
 

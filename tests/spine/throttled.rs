@@ -77,7 +77,7 @@ async fn a_throttle_of_the_app_stops_its_ad_accounts_in_every_process() -> Resul
         ensure!(run.wait_reason.as_deref() == Some("throttled") && run.rate_limited, "{run:?}");
         ensure!(run.throttle_wait_ms > 5 * 60 * 1000, "{run:?}");
         let until = run.throttled_until.context("it says until when")?;
-        let left = until - chrono::DateTime::from(std::time::SystemTime::now());
+        let left = until - insights::Clock::System.now();
         ensure!((360..=420).contains(&left.num_seconds()), "{left} {run:?}");
         ensure!(run.error_message.as_deref().is_some_and(|m| m.contains("Meta throttles the Meta app")), "{run:?}");
     }

@@ -212,8 +212,8 @@ mod tests {
             (Some(102), None, "its session was ended"),
             (None, None, "somebody with a role on the ad account must connect again"),
         ] {
-            let said = Said { status: Some(400), code, subcode, ..Said::default() };
-            let refusal = Box::new(Refusal::of(Class::Token, &said, "no"));
+            let refused = Said { status: Some(400), code, subcode, ..Said::default() };
+            let refusal = Box::new(Refusal::of(Class::Token, &refused, "no"));
             let error = Error::Token { about: "ad account act_1".into(), refusal }.to_string();
             assert!(error.starts_with("Meta refuses the access token when asked for ad account act_1"), "{error}");
             assert!(error.contains(said) && error.contains("with a new token"), "{code:?}/{subcode:?}: {error}");
@@ -231,8 +231,8 @@ mod tests {
             (Some(294), None, "a role on the ad account, which an admin of it gives"),
             (None, None, "a role on the ad account, which an admin of it gives"),
         ] {
-            let said = Said { status: Some(400), code, subcode, ..Said::default() };
-            let refusal = Box::new(Refusal::of(Class::Permission, &said, "no"));
+            let refused = Said { status: Some(400), code, subcode, ..Said::default() };
+            let refusal = Box::new(Refusal::of(Class::Permission, &refused, "no"));
             let error = Error::Permission { about: "ad account act_1".into(), refusal }.to_string();
             assert!(error.starts_with("Meta does not let this token read ad account act_1 ("), "{error}");
             assert!(error.contains(said) && error.contains("connect"), "{code:?}/{subcode:?}: {error}");

@@ -168,10 +168,10 @@ pub fn dialog_refusal(error: &str, error_reason: Option<&str>, error_description
 /// A failure that is the app's and not the token's. Meta gives code 1, which is transient elsewhere, for a wrong
 /// secret.
 pub(crate) fn of_app(app: &App, failure: &Failure) -> Option<Error> {
-    let Refusal { code, message, .. } = &failure.refusal;
+    let Refusal { code, message, .. } = &*failure.refusal;
     let says = |words: &str| message.to_ascii_lowercase().contains(words);
     let is_of_app = *code == Some(101) || (code.is_some() && (says("client secret") || says("app access token")));
-    is_of_app.then(|| Error::App { app_id: app.app_id.clone(), refusal: Box::new(failure.refusal.clone()) })
+    is_of_app.then(|| Error::App { app_id: app.app_id.clone(), refusal: failure.refusal.clone() })
 }
 
 /// Why a code that was sent got no token.
@@ -179,7 +179,7 @@ fn without_a_token(app: &App, redirect_uri: &str, failure: Failure) -> Error {
     if let Some(error) = of_app(app, &failure) {
         return error;
     }
-    let refusal = Box::new(failure.refusal);
+    let refusal = failure.refusal;
     match (refusal.code, refusal.subcode) {
         (Some(191), _) | (Some(100), Some(36_008)) => {
             Error::RedirectAddress { app_id: app.app_id.clone(), redirect_uri: redirect_uri.into(), refusal }

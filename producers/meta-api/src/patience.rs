@@ -125,7 +125,7 @@ impl<'a> Patience<'a> {
         let may_be_abuse_limit = class.is_throttle() && refusal.code == Some(613) && refusal.subcode.is_none();
         if let Some(gate) = self.gate.filter(|_| class.is_throttle()) {
             let (asked_for, quota) = (usage.regain_after, usage.quota());
-            let throttle = Throttle { class, refusal, asked_for, quota, may_be_abuse_limit };
+            let throttle = Throttle { class, refusal: *refusal, asked_for, quota, may_be_abuse_limit };
             return gate.throttled(&throttle).await.map_err(|closed| self.closed(closed));
         }
         // The headers of a bad answer say how full the quotas are, too.
@@ -140,7 +140,7 @@ impl<'a> Patience<'a> {
                         attempts: self.attempts,
                         waited: self.waited,
                         retry_after: usage.regain_after,
-                        refusal: refusal.into(),
+                        refusal,
                     });
                 }
                 let wait_ms = wait.as_millis();
@@ -179,10 +179,10 @@ impl<'a> Patience<'a> {
                 Ok(())
             }
             // Whoever asks for pages says of how many rows.
-            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: None, refusal: refusal.into() }),
-            Class::WrongRequest => Err(Error::WrongRequest { about, refusal: refusal.into() }),
-            Class::Permission => Err(Error::Permission { about, refusal: refusal.into() }),
-            Class::Token => Err(Error::Token { about, refusal: refusal.into() }),
+            Class::TooMuchData => Err(Error::TooMuchData { about, page_limit: None, refusal }),
+            Class::WrongRequest => Err(Error::WrongRequest { about, refusal }),
+            Class::Permission => Err(Error::Permission { about, refusal }),
+            Class::Token => Err(Error::Token { about, refusal }),
         }
     }
 

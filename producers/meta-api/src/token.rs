@@ -149,7 +149,7 @@ fn granted(row: &str) -> Option<String> {
 /// What a failure means that is not the token's own. The call is made with the app's id and secret, so that a token
 /// which Meta refuses is the one made of these.
 fn of_check(app: &App, failure: &Failure) -> Option<Error> {
-    let refusal = Box::new(failure.refusal.clone());
+    let refusal = failure.refusal.clone();
     if refusal.message.to_ascii_lowercase().contains("viewing app") {
         return Some(Error::OtherApp { app_id: app.app_id.clone(), refusal });
     }

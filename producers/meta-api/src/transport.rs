@@ -70,7 +70,7 @@ impl Answer {
         }
         let error = members.as_ref().and_then(|members| members.error).filter(|raw| raw.get() != "null");
         if let Some((class, refusal)) = refusal(secrets, status, error, &text.text) {
-            return Err(Failure { class, refusal, usage, sent: true });
+            return Err(Failure { class, refusal: refusal.into(), usage, sent: true });
         }
         let entries = members.and_then(|members| members.data?.0).map(|list| {
             let start = text.text.as_ptr() as usize;
@@ -92,7 +92,7 @@ impl Answer {
 /// Anything else.
 pub(crate) struct Failure {
     pub(crate) class: Class,
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: Box<Refusal>,
     pub(crate) usage: Usage,
     /// Whether anything may have reached the server. Where it is false, no connection came about.
     pub(crate) sent: bool,
@@ -101,7 +101,7 @@ pub(crate) struct Failure {
 impl Failure {
     fn new(class: Class, status: Option<u16>, message: impl Into<String>, usage: Usage) -> Self {
         let said = Said { status, ..Said::default() };
-        Failure { class, refusal: Refusal::of(class, &said, message), usage, sent: true }
+        Failure { class, refusal: Refusal::of(class, &said, message).into(), usage, sent: true }
     }
 }
 

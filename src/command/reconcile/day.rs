@@ -157,7 +157,11 @@ impl Day {
                 format!(
                     "The newest answer has {} more than ads: of an ad's rows that differ the last one counts, meta_insights_raw \
                      has them all, and fetching the day again helps once Meta has made up its mind.",
-                    if self.superseded_rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.superseded_rows) }
+                    if self.superseded_rows == 1 {
+                        "1 row".to_owned()
+                    } else {
+                        format!("{} rows", self.superseded_rows)
+                    }
                 ),
             );
         }

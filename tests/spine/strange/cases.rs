@@ -40,7 +40,13 @@ fn row(members: impl AsRef<[u8]>) -> Vec<u8> {
     [b"{", members.as_ref(), b",\"date_start\":\"$DAY\",\"date_stop\":\"x\"}"].concat()
 }
 
-fn folded(sends: &'static str, says: &'static str, rows: Vec<Vec<u8>>, metrics: &'static str, facts: &'static str) -> Case {
+fn folded(
+    sends: &'static str,
+    says: &'static str,
+    rows: Vec<Vec<u8>>,
+    metrics: &'static str,
+    facts: &'static str,
+) -> Case {
     Case { sends, says, rows, ends: Ends::Folded { metrics, facts, name: None } }
 }
 
@@ -71,11 +77,19 @@ fn numbers() -> Vec<Case> {
             "1 ads, spend 12.5, impressions 1000, clicks 3, cpc 4.166667, cpm 12.500000, roas -",
             "7 12.5 1000",
         ),
-        folded("no field but the id", "every metric is unknown (null), the ad counts as one", vec![br#"{"ad_id":"8"}"#.into()], UNKNOWN, "8 - -"),
+        folded(
+            "no field but the id",
+            "every metric is unknown (null), the ad counts as one",
+            vec![br#"{"ad_id":"8"}"#.into()],
+            UNKNOWN,
+            "8 - -",
+        ),
         folded(
             "`null` in place of a metric",
             "unknown, as if it were left out",
-            vec![row(r#""ad_id":"9","spend":null,"impressions":null,"actions":null,"ad_name":null,"account_currency":null"#)],
+            vec![row(
+                r#""ad_id":"9","spend":null,"impressions":null,"actions":null,"ad_name":null,"account_currency":null"#,
+            )],
             UNKNOWN,
             "9 - -",
         ),
@@ -149,10 +163,30 @@ fn numbers() -> Vec<Case> {
 fn texts() -> Vec<Case> {
     let long = "n".repeat(100_000);
     vec![
-        named("emoji and right-to-left names", "as they are", "\"\u{1f680} \u{645}\u{631}\u{62d}\u{628}\u{627}\"", "\u{1f680} \u{645}\u{631}\u{62d}\u{628}\u{627}"),
-        named("`\\u0000` in a name", "U+FFFD in its place, which PostgreSQL takes", r#""cut\u0000off""#, "cut\u{fffd}off"),
-        named("half of a surrogate pair in a name", "three times U+FFFD in its place", r#""half \ud83d""#, "half \u{fffd}\u{fffd}\u{fffd}"),
-        named("bytes that are no UTF-8", "U+FFFD in place of each sequence", b"\"caf\xe9 \xf0\x9f\"", "caf\u{fffd} \u{fffd}"),
+        named(
+            "emoji and right-to-left names",
+            "as they are",
+            "\"\u{1f680} \u{645}\u{631}\u{62d}\u{628}\u{627}\"",
+            "\u{1f680} \u{645}\u{631}\u{62d}\u{628}\u{627}",
+        ),
+        named(
+            "`\\u0000` in a name",
+            "U+FFFD in its place, which PostgreSQL takes",
+            r#""cut\u0000off""#,
+            "cut\u{fffd}off",
+        ),
+        named(
+            "half of a surrogate pair in a name",
+            "three times U+FFFD in its place",
+            r#""half \ud83d""#,
+            "half \u{fffd}\u{fffd}\u{fffd}",
+        ),
+        named(
+            "bytes that are no UTF-8",
+            "U+FFFD in place of each sequence",
+            b"\"caf\xe9 \xf0\x9f\"",
+            "caf\u{fffd} \u{fffd}",
+        ),
         named("tabs, line breaks and backslashes in a name", "as they are", r#""a\tb\nc\\N""#, "a\tb\nc\\N"),
         named("an empty name", "an empty text", r#""""#, ""),
         named("a name of 100 kB", "all of it", format!("\"{long}\""), &long),
@@ -170,7 +204,13 @@ fn shapes() -> Vec<Case> {
             ONE,
             "1 1.00 -",
         ),
-        folded("an ad id with letters", "an id like any other", vec![row(r#""ad_id":"ad_7-x","spend":"1.00""#)], ONE, "ad_7-x 1.00 -"),
+        folded(
+            "an ad id with letters",
+            "an id like any other",
+            vec![row(r#""ad_id":"ad_7-x","spend":"1.00""#)],
+            ONE,
+            "ad_7-x 1.00 -",
+        ),
         folded(
             "an unknown field, 200 or 5,000 levels deep",
             "it is passed over",
@@ -220,7 +260,12 @@ fn refused() -> Vec<Case> {
             r#""ad_id":"1","impressions":"9223372036854775807""#,
             "ad 1: impressions \"9223372036854775807\" is larger than any count",
         ),
-        parked("a count that is not whole", "the day is parked", r#""ad_id":"1","impressions":"3.5""#, "ad 1: impressions \"3.5\" is not whole"),
+        parked(
+            "a count that is not whole",
+            "the day is parked",
+            r#""ad_id":"1","impressions":"3.5""#,
+            "ad 1: impressions \"3.5\" is not whole",
+        ),
         parked(
             "something else in place of a number",
             "the day is parked",
@@ -239,7 +284,12 @@ fn refused() -> Vec<Case> {
             r#""ad_id":"1","spend":"1","spend":"2""#,
             "ad 1: spend stands twice in the row",
         ),
-        parked("an ad id with a space, or of 200 characters", "the day is parked", r#""ad_id":"1 2""#, "ad_id \"1 2\" is not an id"),
+        parked(
+            "an ad id with a space, or of 200 characters",
+            "the day is parked",
+            r#""ad_id":"1 2""#,
+            "ad_id \"1 2\" is not an id",
+        ),
     ]
 }
 
@@ -254,9 +304,15 @@ pub const ANSWERS: [(&str, &str); 10] = [
     ("an ad under another campaign than before", "it is the same ad: its row is replaced, its spend counts once"),
     ("whole yen, without decimals", "the numbers, in JPY"),
     ("a page without rows that leads to another", "the next page is read"),
-    ("HTML with status 200", "it is asked for again; then the day fails, the run is `partial`, and the next run asks again"),
+    (
+        "HTML with status 200",
+        "it is asked for again; then the day fails, the run is `partial`, and the next run asks again",
+    ),
     ("a row without an ad id", "the day fails with a sentence: nothing of it is published, the next run asks again"),
     ("a row of a day that was not asked for", "the same"),
     ("a next page that is named in no known way", "the same: rows would be missing"),
-    ("an answer about several days with one of these", "each day is asked for by itself, and only its own rows stop it"),
+    (
+        "an answer about several days with one of these",
+        "each day is asked for by itself, and only its own rows stop it",
+    ),
 ];
