@@ -1,5 +1,4 @@
-//! Tokens are asked about once a day, exchanged while they can be, and warned of; a clock that is moved, a real
-//! PostgreSQL, and a fake Meta.
+//! Tokens: asked about daily, exchanged, warned of; with a moved clock, a real PostgreSQL and a fake Meta.
 
 use accounts::{Expiry, FoundAdAccount, Integration, KeyRing, KnownToken, Origin, Status, TokenStanding};
 use anyhow::{Context, Result, ensure};

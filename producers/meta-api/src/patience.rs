@@ -223,7 +223,7 @@ mod tests {
 
     fn failure(class: Class, code: i64, asked_for: Option<u64>) -> Failure {
         let said = Said { status: Some(400), code: Some(code), ..Said::default() };
-        let refusal = Refusal::of(class, &said, "");
+        let refusal = Box::new(Refusal::of(class, &said, ""));
         let regain_after = asked_for.map(Duration::from_secs);
         let usage = Usage { regain_after, retry_after: regain_after, ..Usage::default() };
         Failure { class, refusal, usage, sent: true }
