@@ -14,6 +14,8 @@ use runs::FetchShape;
 const PAGE_LIMITS: [u32; 4] = [500, 200, 50, 25];
 /// How many pages the expected rows of a window may have.
 pub(crate) const PAGES_A_WINDOW: u32 = 4;
+/// By which part of itself what is expected of a day shrinks with each window that had less.
+const SHRINKS_BY: u32 = 8;
 /// The most days a question asks for, however few rows they have.
 const MOST_DAYS: u32 = 31;
 
@@ -39,7 +41,7 @@ impl Ladder {
     /// How the next question is asked.
     pub(crate) fn question(&self) -> Shape {
         let way = if self.0.by_report { Way::Report } else { Way::Pages };
-        Shape { page_limit: self.0.page_limit, way }
+        Shape { page_limit: self.0.page_limit, way, max_pages: 2 * PAGES_A_WINDOW }
     }
 
     /// The days of the next question: the first of `due`, which is not empty and in order, and those that follow it
@@ -67,9 +69,17 @@ impl Ladder {
         self.0.rows_a_day.is_none_or(|rows| rows > PAGES_A_WINDOW * PAGE_LIMITS[0])
     }
 
-    /// A window was answered, whose largest day had so many rows.
+    /// A window was answered, whose largest day had so many rows. What is expected grows at once and shrinks slowly: days
+    /// without delivery say little about those that follow.
     pub(crate) fn answered(&mut self, rows_a_day: usize) {
-        self.0.rows_a_day = u32::try_from(rows_a_day).ok();
+        let rows = u32::try_from(rows_a_day).unwrap_or(u32::MAX);
+        let before = self.0.rows_a_day.unwrap_or(rows);
+        self.0.rows_a_day = Some(rows.max(before - before.div_ceil(SHRINKS_BY)));
+    }
+
+    /// A window of several days had more rows than were expected of all of them, and was not read to its end.
+    pub(crate) fn larger_than_expected(&mut self, rows: usize) {
+        self.0.rows_a_day = Some(u32::try_from(rows).unwrap_or(u32::MAX));
     }
 
     /// A question for so many days was too large: takes the next step down.
@@ -125,6 +135,20 @@ mod tests {
         let small = Ladder(FetchShape { rows_a_day: Some(1), page_limit: 500, most_days: 31, by_report: false });
         assert_eq!(days(&small, &due(&[1, 2, 4, 5, 6])), 2, "a window has no gap");
         assert_eq!(small.window(&[]), None);
+    }
+
+    #[test]
+    fn what_is_expected_of_a_day_grows_at_once_and_shrinks_slowly() {
+        let mut ladder = Ladder::new(None);
+        let november: Vec<NaiveDate> = due(&(1..=30).collect::<Vec<_>>());
+        ladder.answered(20_000);
+        ladder.answered(0);
+        assert_eq!((ladder.0.rows_a_day, days(&ladder, &november)), (Some(17_500), 1));
+        (0..200).for_each(|_| ladder.answered(0));
+        assert_eq!((ladder.0.rows_a_day, days(&ladder, &november)), (Some(0), 30));
+        // And where a window proves larger on the way, its days are asked for one by one.
+        ladder.larger_than_expected(4_000);
+        assert_eq!(days(&ladder, &november), 1);
     }
 
     #[test]

@@ -153,6 +153,11 @@ impl Fetcher {
                 failures_in_a_row = 0;
             }
             let Some(error) = error else { continue };
+            if let DayError::Meta(meta_api::Error::LargeWindow { rows, .. }) = &error {
+                tracing::info!(%error, "asking for fewer days");
+                ladder.larger_than_expected(*rows);
+                continue;
+            }
             if let DayError::Meta(meta_api::Error::TooMuchData { .. }) = &error
                 && ladder.too_large(asked) != Err(Bottom)
             {

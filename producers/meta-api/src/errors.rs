@@ -87,6 +87,9 @@ pub enum Error {
     #[error("it is not known whether Meta may be asked for {about}")]
     Gate { about: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// `page_limit` is how many rows a page were asked for, where it was the asker who chose.
+    /// A window of several days has more pages than it may have; so many rows were read. Its days are no larger alone.
+    #[error("{about} has more than {rows} rows, which is more than several days may have together")]
+    LargeWindow { about: String, rows: usize },
     #[error("Meta finds {about} too much data{} ({refusal}): {}", at_rows(*page_limit), refusal.sentence)]
     TooMuchData { about: String, page_limit: Option<u32>, refusal: Box<Refusal> },
     #[error("Meta refuses the request for {about} ({refusal}): {}", refusal.sentence)]
@@ -157,7 +160,7 @@ impl Error {
             Error::Throttled { .. } | Error::Blocked { .. } => "throttled",
             Error::Gate { .. } => "gate",
             Error::Report { .. } => "report",
-            Error::TooMuchData { .. } => "too_much_data",
+            Error::TooMuchData { .. } | Error::LargeWindow { .. } => "too_much_data",
             Error::WrongRequest { .. } | Error::AdAccountId { .. } => "wrong_request",
             Error::Unreadable { .. } => "unreadable",
             Error::PagingLoop { .. } | Error::TooManyPages { .. } => "paging_loop",
@@ -252,7 +255,7 @@ mod tests {
             (too_much(None), "ask for fewer fields or windows"),
             (
                 Error::WrongRequest { about: about(), refusal: refusal(Class::WrongRequest) },
-                "(\"no\"): it would be refused again",
+                "(\"no\"): check META_API_BASE_URL",
             ),
         ] {
             assert!(error.to_string().contains(said), "{error}");

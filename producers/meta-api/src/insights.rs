@@ -47,6 +47,9 @@ pub struct Shape {
     /// Rows a page.
     pub page_limit: u32,
     pub way: Way,
+    /// The most pages of a window of several days, of which none is complete before the last page: what they hold is in memory.
+    /// A window of one day has as many as it has.
+    pub max_pages: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,7 @@ impl MetaApi {
     ///
     /// # Errors
     /// Each of [`Error`]; nothing is returned unless the window's last page was read, because Meta promises no order
-    /// across days. [`Error::TooMuchData`] wants another [`Shape`] or a shorter window: the same is never asked for
+    /// across days. [`Error::LargeWindow`] and [`Error::TooMuchData`] want another [`Shape`] or a shorter window: the same is never asked for
     /// again here.
     pub async fn insights(
         &self,
@@ -113,7 +116,9 @@ impl MetaApi {
                 path = format!("{id}/insights");
             }
             let window = window.clone();
-            let question = Question { auth: &auth, path: &path, parameters: &parameters, window, page_limit };
+            let most_pages = (window.start() < window.end()).then_some(shape.max_pages);
+            let parameters = &parameters;
+            let question = Question { auth: &auth, path: &path, parameters, window, page_limit, most_pages };
             let doubles = if starts < MAX_STARTS { Doubles::StartOver } else { Doubles::Keep };
             match paging::read_window(self, &question, doubles, &mut patience).await {
                 Ok(days) => return Ok(days),

@@ -25,6 +25,8 @@ pub(crate) struct Question<'a> {
     pub(crate) parameters: &'a [(&'static str, String)],
     pub(crate) window: RangeInclusive<NaiveDate>,
     pub(crate) page_limit: u32,
+    /// After which the window is given up, though there are more.
+    pub(crate) most_pages: Option<u32>,
 }
 
 /// Why a window was not read to its end.
@@ -81,6 +83,10 @@ pub(crate) async fn read_window(
                 max_pages: api.config.max_pages,
                 page_limit: question.page_limit,
             }));
+        }
+        if question.most_pages.is_some_and(|most| window.pages >= most) {
+            let (about, rows) = (patience.about.clone(), window.rows());
+            return Err(Stop::Error(Error::LargeWindow { about, rows }));
         }
         let mut query = question.parameters.to_vec();
         query.push(("limit", question.page_limit.to_string()));

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use meta_api::{Error, Progress};
+use meta_api::{Access, Error, Progress, Shape, Way};
 use rust_decimal::Decimal;
 use testkit::graph::Failure;
 
@@ -151,4 +151,17 @@ async fn a_body_that_is_too_large_counts_as_too_much_data() {
     let bytes = scene.rows_sent(date(), &query()).iter().map(String::len).sum::<usize>();
     assert!(bytes > 40_000, "the limit must lie below {bytes}");
     assert!(matches!(scene.day().await, Err(Error::TooMuchData { page_limit: Some(50), .. })));
+}
+
+#[tokio::test]
+async fn a_window_that_proves_too_long_is_given_up_and_a_day_is_not() {
+    let scene = Scene::with(40, |config| config.page_limit = 10).await;
+    let token = crate::token();
+    let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &|_| () };
+    let shape = Shape { page_limit: 10, way: Way::Pages, max_pages: 2 };
+    let error = scene.api.insights(&access, days(), &query(), shape).await.unwrap_err();
+    assert!(matches!(error, Error::LargeWindow { rows: 20, .. }), "{error}");
+    assert_eq!(scene.graph.requests().len(), 2);
+    let day = scene.api.insights(&access, date()..=date(), &query(), shape).await.unwrap();
+    assert!(day[0].rows.len() > 30);
 }
