@@ -17,11 +17,13 @@ const MAX_ATTEMPTS: i32 = 6;
 const OTHER_END: TimeDelta = TimeDelta::days(1);
 
 /// An integration whose token it is time to ask about. Whoever has it is the only one to ask.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DueCheck {
     pub account_id: Uuid,
     pub integration_id: Uuid,
     attempts: i32,
+    /// Which sealed text is asked about.
+    nonce: Vec<u8>,
 }
 
 /// Takes the check that has been due for longest, of the connected integrations of Meta's; `None` when none is due.
@@ -40,7 +42,7 @@ pub async fn take_due_check(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<O
                where d.next_check_at <= $1 and i.status = 'connected' and i.source = 'meta'
                order by d.next_check_at limit 1 for update of d skip locked) due
          where s.account_id = due.account_id and s.integration_id = due.integration_id
-         returning s.account_id, s.integration_id, s.check_attempts"#,
+         returning s.account_id, s.integration_id, s.check_attempts, s.nonce"#,
         now,
         FIRST_PAUSE.num_seconds() as f64,
         MAX_ATTEMPTS,
@@ -51,21 +53,27 @@ pub async fn take_due_check(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<O
         account_id: row.account_id,
         integration_id: row.integration_id,
         attempts: row.check_attempts,
+        nonce: row.nonce,
     }))
 }
 
-/// Meta answered: what is known of the token now, unless it was replaced meanwhile. The next check is tomorrow's.
+/// Meta answered: what is known of the token now, unless it was replaced meanwhile. The next check is tomorrow's. `None` leaves
+/// what was known: whoever does not know the token's app is not told how long it lasts.
 pub async fn checked(
     pool: &PgPool,
     due: &DueCheck,
     seal: &Seal,
-    known: &KnownToken,
+    known: Option<&KnownToken>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let (expires_at, never_expires) = known.columns();
+    let said = known.cloned().unwrap_or_default();
+    let (expires_at, never_expires) = said.columns();
     sqlx::query!(
         "update integration_secrets
-         set expires_at = $4, never_expires = $5, data_access_expires_at = $6, app_id = $7,
+         set expires_at = case when $10 then $4 else expires_at end,
+             never_expires = case when $10 then $5 else never_expires end,
+             data_access_expires_at = case when $10 then $6 else data_access_expires_at end,
+             app_id = case when $10 then $7 else app_id end,
              checked_at = $8, next_check_at = $9, check_attempts = 0, check_problem = null
          where account_id = $1 and integration_id = $2 and nonce = $3",
         due.account_id,
@@ -73,10 +81,11 @@ pub async fn checked(
         seal.0,
         expires_at,
         never_expires,
-        known.data_access_expires_at,
-        known.app_id,
+        said.data_access_expires_at,
+        said.app_id,
         now,
         now + EVERY,
+        known.is_some(),
     )
     .execute(pool)
     .await
@@ -96,11 +105,12 @@ pub async fn unanswered(
     sqlx::query!(
         "update integration_secrets
          set check_problem = $3, next_check_at = greatest(next_check_at, $4)
-         where account_id = $1 and integration_id = $2",
+         where account_id = $1 and integration_id = $2 and nonce = $5",
         due.account_id,
         due.integration_id,
         why,
         tomorrow.max(not_before),
+        due.nonce,
     )
     .execute(pool)
     .await

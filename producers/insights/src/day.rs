@@ -73,7 +73,7 @@ impl Fetch<'_> {
     async fn ask_and_publish(&self, window: RangeInclusive<NaiveDate>, ladder: &mut Ladder) -> Brought {
         let mut brought = Brought::default();
         // Of large days a process holds one at a time, until the log has it.
-        let _alone = if ladder.may_be_large() { self.fetcher.shared.large.acquire().await.ok() } else { None };
+        let _alone = if ladder.is_large() { self.fetcher.shared.large.acquire().await.ok() } else { None };
         let days = match self.ask(window, ladder).await {
             Ok(days) => days,
             Err(error) => return Brought { error: Some(error), ..brought },

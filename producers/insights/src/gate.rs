@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use meta_api::{Class, Closed, Passing, Quota, Throttle};
 use runs::{ThrottleKey, ThrottleScope, Throttled, throttle};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +24,8 @@ const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(5 * 60);
 /// In the middle of a window, throttles so many times as long as the longest wait are waited out with the run in hand: to give it
 /// back would mean to ask for the window's first pages again, and one of very many pages might never come to its end.
 const LONGER_MIDWAY: u32 = 5;
+/// Between two looks at a throttle that is over while somebody tries again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Throttles in a row after which a run is given back, though each wait was short.
 const IN_HAND: i32 = 10;
 
@@ -47,8 +49,8 @@ pub(crate) struct Gate {
     max_backoff: Duration,
     /// How long PostgreSQL may take.
     answer_within: Duration,
-    /// A throttle that is over was seen, so that an answer ends the row of them.
-    was_blocked: AtomicBool,
+    /// Until when others wait for the answer to this one's question, where it is the first one after a throttle.
+    trial: Mutex<Option<DateTime<Utc>>>,
     noted: Mutex<Throttled>,
 }
 
@@ -67,7 +69,7 @@ impl Gate {
             app,
             max_backoff,
             answer_within,
-            was_blocked: AtomicBool::new(false),
+            trial: Mutex::default(),
             noted: Mutex::default(),
         }
     }
@@ -83,15 +85,35 @@ impl Gate {
 
     async fn let_out(&self, midway: bool) -> Result<(), Closed> {
         let in_hand = if midway { self.max_backoff * LONGER_MIDWAY } else { self.max_backoff };
+        // Before the look at the blocks: one may begin meanwhile.
+        let pause = self.pause();
+        if !pause.is_zero() {
+            tracing::info!(
+                ad_account = self.ad_account.key,
+                pause_ms = pause.as_millis(),
+                "a quota of Meta's is nearly full: asking slowly"
+            );
+            tokio::time::sleep(pause).await;
+        }
         loop {
             let here = self.blocked_here();
             let found = self.answered_by(throttle::blocked(&self.pool, &self.keys())).await?;
             let block = found.as_ref().filter(|block| !block.remaining.is_zero());
-            if found.is_some() {
-                self.was_blocked.store(true, Ordering::Relaxed);
-            }
             let remaining = here.max(block.map(|block| block.remaining));
-            let Some(remaining) = remaining else { break };
+            let Some(remaining) = remaining else {
+                if found.is_none() {
+                    return Ok(());
+                }
+                // It is over, and nobody has an answer yet: one asks, and the others see what it is told.
+                let trial = self.answered_by(throttle::try_again(&self.pool, &self.keys())).await?;
+                if let Some(until) = trial {
+                    *lock(&self.trial) = Some(until);
+                    return Ok(());
+                }
+                // Somebody else does: how long that may take is seen with the next look.
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+                continue;
+            };
             let reason = block.map_or("Meta throttles", |block| block.reason.as_str());
             if remaining > in_hand {
                 let sentence = format!("{reason}; it answers again in {} s", remaining.as_secs() + 1);
@@ -104,25 +126,17 @@ impl Gate {
             }
             tokio::time::sleep(remaining).await;
         }
-        let pause = self.pause();
-        if !pause.is_zero() {
-            tracing::info!(
-                ad_account = self.ad_account.key,
-                pause_ms = pause.as_millis(),
-                "a quota of Meta's is nearly full: asking slowly"
-            );
-            tokio::time::sleep(pause).await;
-        }
-        Ok(())
     }
 
     async fn write_down(&self, throttle: &Throttle) -> Result<(), Closed> {
+        self.note_quota(throttle.quota);
+        let was_trial = lock(&self.trial).take().is_some();
         let is_app = throttle.class == Class::AppThrottle;
         let (key, whose) = if is_app { (&self.app, "the Meta app") } else { (&self.ad_account, "the ad account") };
         // At once, and for as long as PostgreSQL takes to say how long it is.
         self.heard.block(key, throttle.asked_for.unwrap_or(Duration::from_secs(1)));
         let reason = format!("Meta throttles {whose} ({})", throttle.refusal);
-        let writing = throttle::block_until(&self.pool, key, throttle.asked_for, self.max_backoff, &reason);
+        let writing = throttle::block_until(&self.pool, key, throttle.asked_for, self.max_backoff, &reason, was_trial);
         let block = self.answered_by(writing).await?;
         self.heard.block(key, block.remaining);
         lock(&self.noted).count += 1;
@@ -139,14 +153,19 @@ impl Gate {
         Ok(())
     }
 
-    async fn hear(&self, quota: Quota) -> Result<(), Closed> {
+    fn note_quota(&self, quota: Quota) {
         for (key, percent) in [(&self.ad_account, quota.account_percent), (&self.app, quota.app_percent)] {
             if let Some(percent) = percent {
                 self.heard.quota(key, percent);
             }
         }
-        if self.was_blocked.swap(false, Ordering::Relaxed) {
-            self.answered_by(throttle::answered(&self.pool, &self.keys())).await?;
+    }
+
+    async fn hear(&self, quota: Quota) -> Result<(), Closed> {
+        self.note_quota(quota);
+        let trial = lock(&self.trial).take();
+        if let Some(trial) = trial {
+            self.answered_by(throttle::answered(&self.pool, &self.keys(), trial)).await?;
         }
         Ok(())
     }

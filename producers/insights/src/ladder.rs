@@ -41,7 +41,9 @@ impl Ladder {
     /// How the next question is asked.
     pub(crate) fn question(&self) -> Shape {
         let way = if self.0.by_report { Way::Report } else { Way::Pages };
-        Shape { page_limit: self.0.page_limit, way, max_pages: 2 * PAGES_A_WINDOW }
+        // Of a day that is known to be large all pages are read; of anything else no more than twice what is expected.
+        let max_pages = if self.is_large() { None } else { Some(2 * PAGES_A_WINDOW) };
+        Shape { page_limit: self.0.page_limit, way, max_pages }
     }
 
     /// The days of the next question: the first of `due`, which is not empty and in order, and those that follow it
@@ -63,10 +65,9 @@ impl Ladder {
         Some(*first..=last)
     }
 
-    /// Whether the next answer may be larger than a few pages: its day is known to be, or nothing is known of the ad
-    /// account yet.
-    pub(crate) fn may_be_large(&self) -> bool {
-        self.0.rows_a_day.is_none_or(|rows| rows > PAGES_A_WINDOW * PAGE_LIMITS[0])
+    /// Whether a day of the ad account is known to be larger than a few pages.
+    pub(crate) fn is_large(&self) -> bool {
+        self.0.rows_a_day.is_some_and(|rows| rows > PAGES_A_WINDOW * PAGE_LIMITS[0])
     }
 
     /// A window was answered, whose largest day had so many rows. What is expected grows at once and shrinks slowly: days
@@ -77,16 +78,22 @@ impl Ladder {
         self.0.rows_a_day = Some(rows.max(before - before.div_ceil(SHRINKS_BY)));
     }
 
-    /// A window of several days had more rows than were expected of all of them, and was not read to its end.
+    /// A window had many more rows than were expected, and was not read to its end.
+    /// Pages can be short, so that the rows that were read say little: its days are asked for one by one, whatever they were.
     pub(crate) fn larger_than_expected(&mut self, rows: usize) {
-        self.0.rows_a_day = Some(u32::try_from(rows).unwrap_or(u32::MAX));
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.0.rows_a_day = Some(rows.max(PAGES_A_WINDOW * PAGE_LIMITS[0] + 1));
     }
 
-    /// A question for so many days was too large: takes the next step down.
-    pub(crate) fn too_large(&mut self, days: usize) -> Result<(), Bottom> {
+    /// A question for so many days was too large: takes the next step down. `whole` says that the question itself was, and not
+    /// a page of its answer: then a smaller page of a report would be the same order again.
+    pub(crate) fn too_large(&mut self, days: usize, whole: bool) -> Result<(), Bottom> {
         if days > 1 {
             self.0.most_days = 1;
             return Ok(());
+        }
+        if whole && self.0.by_report {
+            return Err(Bottom);
         }
         match PAGE_LIMITS.into_iter().find(|smaller| *smaller < self.0.page_limit) {
             Some(smaller) => self.0.page_limit = smaller,
@@ -147,8 +154,10 @@ mod tests {
         (0..200).for_each(|_| ladder.answered(0));
         assert_eq!((ladder.0.rows_a_day, days(&ladder, &november)), (Some(0), 30));
         // And where a window proves larger on the way, its days are asked for one by one.
-        ladder.larger_than_expected(4_000);
+        assert!(!ladder.is_large() && ladder.question().max_pages.is_some());
+        ladder.larger_than_expected(0);
         assert_eq!(days(&ladder, &november), 1);
+        assert!(ladder.is_large() && ladder.question().max_pages.is_none(), "a large day is read to its end");
     }
 
     #[test]
@@ -162,7 +171,7 @@ mod tests {
             assert!(!asked.contains(&question), "{question:?} was asked before");
             asked.push(question);
             let days = days(&ladder, &november) as usize;
-            if ladder.too_large(days) == Err(Bottom) {
+            if ladder.too_large(days, false) == Err(Bottom) {
                 break;
             }
         }
@@ -179,5 +188,6 @@ mod tests {
             asked.iter().map(|(window, _)| window.clone().map(|w| (*w.end() - *w.start()).num_days() + 1)).collect();
         assert_eq!(lengths[..6], [30, 1, 1, 1, 1, 30].map(Some), "a report is of several days again");
         assert_eq!(Ladder::new(Some(ladder.shape())).question(), ladder.question(), "it is remembered");
+        assert_eq!(ladder.too_large(1, true), Err(Bottom), "a report is not ordered again as it was");
     }
 }

@@ -118,7 +118,8 @@ impl TokenWatch {
         match self.ask(&kept.token, &integration).await {
             Outcome::Good(facts) => {
                 let known = known(&facts);
-                checked(&self.pool, due, &kept.seal, &known, now).await?;
+                let told = (facts.told_by == ToldBy::App).then_some(&known);
+                checked(&self.pool, due, &kept.seal, told, now).await?;
                 tracing::info!(ad_account, token = known.words(now), "asked about a token");
                 self.exchange(&integration, &kept.token, &kept.seal, &known, now).await;
             }

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use accounts::{Integration, Status, VersionError};
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use jetstream::{LogRoom, PublishError, Verdict};
 use meta_api::{Access, AccessToken};
-use runs::{JobType, Lease, Throttled, WaitReason, Window};
+use runs::{JobType, Learned, Lease, Throttled, WaitReason, Window};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -100,17 +101,26 @@ impl Fetcher {
         let fetch = Fetch { fetcher: self, lease, integration: &integration, access, today };
         let remembered = self.answered(runs::fetch_shape(&self.pool, lease.account_id, lease.integration_id)).await?;
         let mut ladder = Ladder::new(remembered);
-        let mut checked_at = None;
-        self.check_unchanged(&fetch, &gate, &mut checked_at, cancel).await?;
-        // Only now: a run that ends before its days are known moves no cursor.
+        // Before anything is asked: a day that is planned is owed, whatever becomes of the run.
+        let due = self.plan(&fetch, planned).await?;
         *window = Some(planned);
-        let mut asking = Asking { ladder: &mut ladder, checked_at };
-        let done = self.windows(&fetch, &gate, &mut asking, planned, cancel).await;
+        let mut asking = Asking { ladder: &mut ladder, checked_at: None };
+        let done = self.windows(&fetch, &gate, &mut asking, &due, cancel).await;
         // Also after a failure: what is known now of how to ask is worth as much then.
         if ladder != Ladder::new(remembered) && !matches!(done, Err(Stop::Lost(_))) {
-            self.remember(&fetch, &ladder, false).await?;
+            let learned = if remembered.is_none() { Learned::Anew } else { Learned::NothingNew };
+            self.remember(&fetch, &ladder, learned).await?;
         }
         done
+    }
+
+    /// Writes down which days the run owes, and returns those that are still to be fetched.
+    async fn plan(&self, fetch: &Fetch<'_>, planned: Window) -> Result<Vec<NaiveDate>, FetchError> {
+        let Fetch { lease, today, .. } = *fetch;
+        let cursor = self.answered(runs::sync_cursor(&self.pool, lease.account_id, lease.integration_id)).await?;
+        let owed = self.answered(runs::days_owed(&self.pool, lease.account_id, lease.integration_id)).await?;
+        let days = plan::days(lease.job, planned, cursor, &owed, today);
+        self.answered(lease.plan(&self.pool, planned, &days)).await
     }
 
     /// Fetches what is due, window after window.
@@ -119,15 +129,12 @@ impl Fetcher {
         fetch: &Fetch<'_>,
         gate: &Gate,
         Asking { ladder, checked_at }: &mut Asking<'_>,
-        planned: Window,
+        due: &[NaiveDate],
         cancel: &CancellationToken,
     ) -> Result<(), Stop> {
-        let Fetch { lease, integration, today, .. } = *fetch;
-        let cursor = self.answered(runs::sync_cursor(&self.pool, lease.account_id, lease.integration_id)).await?;
-        let owed = self.answered(runs::days_owed(&self.pool, lease.account_id, lease.integration_id)).await?;
-        let days = plan::days(lease.job, planned, cursor, &owed, today);
-        let due = self.answered(lease.plan(&self.pool, planned, &days)).await?;
-
+        let Fetch { lease, integration, .. } = *fetch;
+        // Also where nothing is due: whether the ad account is what it was is worth knowing.
+        self.check_unchanged(fetch, gate, checked_at, cancel).await?;
         let gives_way_after = if lease.job == JobType::Backfill { CHUNK_DAYS } else { usize::MAX };
         let (mut at, mut failures_in_a_row) = (0, 0);
         // Days of a window that failed as a whole, each of which is asked for by itself.
@@ -158,11 +165,11 @@ impl Fetcher {
                 ladder.larger_than_expected(*rows);
                 continue;
             }
-            if let DayError::Meta(meta_api::Error::TooMuchData { .. }) = &error
-                && ladder.too_large(asked) != Err(Bottom)
+            if let DayError::Meta(meta_api::Error::TooMuchData { page_limit, .. }) = &error
+                && ladder.too_large(asked, page_limit.is_none()) != Err(Bottom)
             {
                 tracing::info!(%error, next = ?ladder.question(), "too much data: asking for less");
-                self.remember(fetch, ladder, true).await?;
+                self.remember(fetch, ladder, Learned::TooLarge).await?;
                 continue;
             }
             if let DayError::Meta(meta_api::Error::Unreachable { .. }) = &error
@@ -217,10 +224,12 @@ impl Fetcher {
                 let (reason, pause) = (WaitReason::MetaUnreachable, META_UNREACHABLE_PAUSE);
                 Err(Stop::Wait { reason, pause, message: error.to_string() })
             }
-            Err(error) => match self.judge(fetch.lease, fetch.integration, error).await? {
-                Some(stop) => Err(stop),
-                None => Ok(()),
-            },
+            // Nothing is fetched of an ad account of which it is not known whether it is what it was.
+            Err(error) => {
+                let (message, code) = (error.to_string(), error.code());
+                let stop = self.judge(fetch.lease, fetch.integration, error).await?;
+                Err(stop.unwrap_or_else(|| give_up(code, &message)))
+            }
         }
     }
 
@@ -231,10 +240,10 @@ impl Fetcher {
         }
     }
 
-    async fn remember(&self, fetch: &Fetch<'_>, ladder: &Ladder, lowered: bool) -> Result<(), FetchError> {
+    async fn remember(&self, fetch: &Fetch<'_>, ladder: &Ladder, learned: Learned) -> Result<(), FetchError> {
         let (account_id, integration_id) = (fetch.lease.account_id, fetch.lease.integration_id);
         let shape = ladder.shape();
-        self.answered(runs::remember_shape(&self.pool, account_id, integration_id, &shape, lowered)).await
+        self.answered(runs::remember_shape(&self.pool, account_id, integration_id, &shape, learned)).await
     }
 
     /// Whether it makes sense to ask Meta: what is fetched while the log takes nothing is fetched for nothing.

@@ -121,8 +121,8 @@ fn by_status(said: &Said<'_>) -> (Class, &'static str) {
         _ if said.status.is_some_and(|status| status >= 500 || status == 408) => (Transient, passes),
         // A page for people, or half an answer, with a status that says nothing: what stands in front of Meta is ill.
         (None, _) if said.status.is_some_and(|status| status < 300) => (Transient, passes),
-        (None, _) if said.status == Some(401) => (Token, Token.sentence()),
-        (None, _) if said.status == Some(403) => (Permission, Permission.sentence()),
+        // Without Meta's error these are a proxy's words, and no reason to ask anybody for a new token.
+        (None, _) if matches!(said.status, Some(401 | 403)) => (Transient, passes),
         (None, _) => (WrongRequest, "check META_API_BASE_URL"),
         _ => (WrongRequest, WrongRequest.sentence()),
     }
@@ -244,7 +244,7 @@ mod tests {
             (403, Some(200), None, Permission),
             (403, Some(299), None, Permission),
             (400, Some(100), Some(3_191_001), Permission),
-            (403, None, None, Permission),
+            (403, None, None, Transient),
             (400, Some(190), None, Token),
             (400, Some(190), Some(463), Token),
             (400, Some(190), Some(460), Token),
@@ -252,7 +252,7 @@ mod tests {
             (400, Some(190), Some(467), Token),
             (400, Some(190), Some(493), Token),
             (400, Some(102), None, Token),
-            (401, None, None, Token),
+            (401, None, None, Transient),
         ];
         for &(status, code, subcode, class) in table {
             let said = Said { status: Some(status), code, subcode, is_transient: false, body: "x" };

@@ -87,8 +87,8 @@ pub enum Error {
     #[error("it is not known whether Meta may be asked for {about}")]
     Gate { about: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// `page_limit` is how many rows a page were asked for, where it was the asker who chose.
-    /// A window of several days has more pages than it may have; so many rows were read. Its days are no larger alone.
-    #[error("{about} has more than {rows} rows, which is more than several days may have together")]
+    /// A window has more pages than it may have; so many rows were read.
+    #[error("{about} has more than {rows} rows, which is more than was expected")]
     LargeWindow { about: String, rows: usize },
     #[error("Meta finds {about} too much data{} ({refusal}): {}", at_rows(*page_limit), refusal.sentence)]
     TooMuchData { about: String, page_limit: Option<u32>, refusal: Box<Refusal> },

@@ -47,9 +47,9 @@ pub struct Shape {
     /// Rows a page.
     pub page_limit: u32,
     pub way: Way,
-    /// The most pages of a window of several days, of which none is complete before the last page: what they hold is in memory.
-    /// A window of one day has as many as it has.
-    pub max_pages: u32,
+    /// The most pages of a window, of which no day is complete before the last page: what they hold is in memory. `None` where
+    /// all are to be read, however many there are.
+    pub max_pages: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +116,7 @@ impl MetaApi {
                 path = format!("{id}/insights");
             }
             let window = window.clone();
-            let most_pages = (window.start() < window.end()).then_some(shape.max_pages);
-            let parameters = &parameters;
+            let (parameters, most_pages) = (&parameters, shape.max_pages);
             let question = Question { auth: &auth, path: &path, parameters, window, page_limit, most_pages };
             let doubles = if starts < MAX_STARTS { Doubles::StartOver } else { Doubles::Keep };
             match paging::read_window(self, &question, doubles, &mut patience).await {

@@ -128,8 +128,10 @@ impl<'a> Patience<'a> {
             let throttle = Throttle { class, refusal: *refusal, asked_for, quota, may_be_abuse_limit };
             return gate.throttled(&throttle).await.map_err(|closed| self.closed(closed));
         }
-        // The headers of a bad answer say how full the quotas are, too.
-        self.tell(&usage).await?;
+        // The headers of a bad answer say how full the quotas are, too; no answer says nothing.
+        if refusal.status.is_some() {
+            self.tell(&usage).await?;
+        }
         match class {
             Class::AppThrottle | Class::AccountThrottle | Class::OtherThrottle => {
                 let wait = self.next_wait(usage.regain_after);

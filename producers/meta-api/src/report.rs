@@ -11,6 +11,8 @@ use crate::client::MetaApi;
 use crate::errors::{Error, Refusal};
 use crate::json::Object;
 use crate::patience::Patience;
+use crate::transport::Failure;
+use crate::usage::Usage;
 
 /// How often a report is ordered again that failed, was skipped, got stuck or expired.
 pub(crate) const MAX_ORDERS: u32 = 4;
@@ -50,6 +52,7 @@ impl MetaApi {
                 }
                 Report::Again(reason) => {
                     tracing::info!(about = patience.about, report = id, reason, "ordering the report again");
+                    tokio::time::sleep((POLL_FIRST * (1 << *orders)).min(self.config.max_backoff)).await;
                 }
             }
         }
@@ -92,7 +95,7 @@ impl MetaApi {
             };
             match status.word.as_str() {
                 "Job Completed" if status.percent >= 100 => return Ok(Report::Complete),
-                "Job Failed" => return status.failure(patience),
+                "Job Failed" => return status.failure(patience).await,
                 "Job Skipped" => return Ok(Report::Again("Meta skipped it".into())),
                 _ => {}
             }
@@ -136,7 +139,7 @@ impl Status {
     }
 
     /// What a failed report means: its error is read as that of any answer. Without one it is worth another order.
-    fn failure(self, patience: &Patience<'_>) -> Result<Report, Error> {
+    async fn failure(self, patience: &mut Patience<'_>) -> Result<Report, Error> {
         let Status { code, subcode, message, .. } = self;
         let about = patience.about.clone();
         if code.is_none() {
@@ -150,7 +153,15 @@ impl Status {
             Class::WrongRequest => Err(Error::WrongRequest { about, refusal: refusal.into() }),
             Class::Permission => Err(Error::Permission { about, refusal: refusal.into() }),
             Class::Token => Err(Error::Token { about, refusal: refusal.into() }),
-            _ => Ok(Report::Again(format!("Meta gave it up ({refusal})"))),
+            _ => {
+                let again = Report::Again(format!("Meta gave it up ({refusal})"));
+                if class.is_throttle() {
+                    // Also when it is told in a report, whoever lets requests out must know.
+                    let usage = Usage::default();
+                    patience.after(Failure { class, refusal: refusal.into(), usage, sent: true }).await?;
+                }
+                Ok(again)
+            }
         }
     }
 }

@@ -153,7 +153,8 @@ fn of_check(app: &App, failure: &Failure) -> Option<Error> {
     if refusal.message.to_ascii_lowercase().contains("viewing app") {
         return Some(Error::OtherApp { app_id: app.app_id.clone(), refusal });
     }
-    if failure.class == Class::Token {
+    // The question is the app's own: what it may not ask, no token of anybody's is to blame for.
+    if matches!(failure.class, Class::Token | Class::Permission) {
         return Some(Error::App { app_id: app.app_id.clone(), refusal });
     }
     of_app(app, failure)

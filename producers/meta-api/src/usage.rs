@@ -19,6 +19,9 @@ pub(crate) struct Usage {
     pub(crate) app_percent: Option<u32>,
 }
 
+/// Longer than any quota of Meta's is counted. What a header says beyond it is a mistake, and nobody waits for years.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 impl Usage {
     pub(crate) fn quota(&self) -> Quota {
         Quota { account_percent: self.account_percent, app_percent: self.app_percent }
@@ -56,7 +59,8 @@ impl Usage {
                 });
             }
         }
-        usage.regain_after = waits.into_iter().flatten().filter(|wait| !wait.is_zero()).max();
+        usage.regain_after = waits.into_iter().flatten().filter(|wait| !wait.is_zero()).max().map(|w| w.min(LONGEST));
+        usage.retry_after = usage.retry_after.map(|wait| wait.min(LONGEST));
         usage
     }
 }
@@ -120,6 +124,8 @@ mod tests {
                 None,
             ),
             (vec![("retry-after", "Wed, 21 Oct 2026 07:28:30 GMT")], None, None),
+            (vec![("retry-after", "18446744073709551615")], seconds(24 * 3600), None),
+            (vec![("x-ad-account-usage", r#"{"reset_time_duration":1e15}"#)], seconds(24 * 3600), None),
             (vec![("x-ad-account-usage", r#"{"reset_time_duration":-1}"#)], None, None),
         ] {
             let mut map = HeaderMap::new();

@@ -16,7 +16,7 @@ pub struct Lease {
     pub job: JobType,
     /// The window that was asked for, or that an earlier attempt planned.
     pub window: Option<Window>,
-    /// How often the run was begun, this time included; waits for the log or for Meta's return and orderly stops do not
+    /// How often the run was begun since it last brought a day, this time included; waits for the log or for Meta's return and orderly stops do not
     /// count.
     pub attempts: i32,
     /// How many holders in a row let the lease run out without bringing a single day.
@@ -183,7 +183,7 @@ impl Lease {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "update sync_runs set days_done = days_done + $4, rows_fetched = rows_fetched + $3, takeovers = 0
+            "update sync_runs set days_done = days_done + $4, rows_fetched = rows_fetched + $3, takeovers = 0, attempts = 1
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,

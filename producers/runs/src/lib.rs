@@ -35,5 +35,5 @@ pub use job::{JobType, Window};
 pub use leader::{lead, resign};
 pub use lease::{Ending, Lease, LeaseError, PublishedDay, Throttled, WaitReason};
 pub use listing::{Run, WaitingForLog, failed_days, newest, run, runs, runs_of, waiting, waiting_for_log};
-pub use shape::{FetchShape, fetch_shape, remember_shape};
+pub use shape::{FetchShape, Learned, fetch_shape, remember_shape};
 pub use throttle::{Block, ThrottleKey, ThrottleScope};

@@ -33,13 +33,24 @@ pub async fn fetch_shape(pool: &PgPool, account_id: Uuid, integration_id: Uuid) 
     }))
 }
 
-/// Remembers how an integration has to be asked about; `lowered` says that a question was too large just now.
+/// What came of the questions that a shape is remembered after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learned {
+    /// One was too large just now.
+    TooLarge,
+    /// None was, and they began from the top, because nothing was remembered.
+    Anew,
+    /// None was, and they began where others had left off: how long that is remembered does not change.
+    NothingNew,
+}
+
+/// Remembers how an integration has to be asked about.
 pub async fn remember_shape(
     pool: &PgPool,
     account_id: Uuid,
     integration_id: Uuid,
     shape: &FetchShape,
-    lowered: bool,
+    learned: Learned,
 ) -> sqlx::Result<()> {
     let whole = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     sqlx::query!(
@@ -48,15 +59,15 @@ pub async fn remember_shape(
          on conflict (account_id, integration_id) do update
          set rows_a_day = excluded.rows_a_day, page_limit = excluded.page_limit, most_days = excluded.most_days,
              way = excluded.way,
-             -- What was forgotten because its week was over begins anew.
-             lowered_at = case when $7 then now() when f.lowered_at > now() - interval '7 days' then f.lowered_at end",
+             lowered_at = case when $7 then now() when $8 then null else f.lowered_at end",
         account_id,
         integration_id,
         shape.rows_a_day.map(whole),
         whole(shape.page_limit),
         whole(shape.most_days),
         if shape.by_report { "report" } else { "pages" },
-        lowered,
+        learned == Learned::TooLarge,
+        learned == Learned::Anew,
     )
     .execute(pool)
     .await

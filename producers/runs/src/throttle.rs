@@ -62,13 +62,15 @@ pub async fn blocked(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<Option
 /// Writes a throttle down: for as long as Meta asked for, or else for a time that doubles with each one in a row, from
 /// one second up to `cap`, the half of it by chance, so that those who wait do not all come back at once.
 ///
-/// A throttle that somebody learned of while the last one still lasted is the same one: it prolongs it at most.
+/// A throttle that somebody learned of while the last one still lasted is the same one: it prolongs it at most. `was_trial` says
+/// that it was told to the one that [tried again](try_again).
 pub async fn block_until(
     pool: &PgPool,
     key: &ThrottleKey,
     asked_for: Option<Duration>,
     cap: Duration,
     reason: &str,
+    was_trial: bool,
 ) -> sqlx::Result<Block> {
     let row = sqlx::query_file!(
         "src/throttle.sql",
@@ -77,20 +79,58 @@ pub async fn block_until(
         asked_for.map(|wait| wait.as_secs_f64()),
         cap.as_secs_f64(),
         reason,
+        was_trial,
     )
     .fetch_one(pool)
     .await?;
     Ok(block(row.remaining, row.blocked_until, row.in_a_row, row.reason))
 }
 
-/// Meta answers again: throttles of these that are over are forgotten, so that the next one is the first in a row.
-pub async fn answered(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<()> {
+/// How long others wait for the answer to the first question after a throttle, if it does not come before.
+const TRIAL_SECONDS: f64 = 2.0;
+
+/// Of all who wait for throttles that are over, one may ask: the throttles last a little longer for the others. Returns until
+/// when, for that one to say in [`answered`]; `None` for the others.
+pub async fn try_again(pool: &PgPool, keys: &[ThrottleKey]) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let (scopes, names) = columns(keys);
+    // Both or none: who holds the ad account's while somebody else has the app's waits for that one.
+    let mut tx = pool.begin().await?;
+    let taken = sqlx::query_scalar!(
+        "update throttles t set blocked_until = clock_timestamp() + make_interval(secs => $3)
+         from unnest($1::text[], $2::text[]) as k (scope, key)
+         where (t.scope, t.key) = (k.scope, k.key) and t.blocked_until <= clock_timestamp()
+         returning t.blocked_until",
+        &scopes as &[&str],
+        &names as &[&str],
+        TRIAL_SECONDS,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let all = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from unnest($1::text[], $2::text[]) as k (scope, key) join throttles using (scope, key)"#,
+        &scopes as &[&str],
+        &names as &[&str],
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if taken.is_empty() || i64::try_from(taken.len()) != Ok(all) {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    tx.commit().await?;
+    Ok(taken.into_iter().max())
+}
+
+/// Meta answered the one that tried again: the throttles are forgotten, so that the next one is the first in a row. One that
+/// somebody learned of meanwhile stays.
+pub async fn answered(pool: &PgPool, keys: &[ThrottleKey], trial: DateTime<Utc>) -> sqlx::Result<()> {
     let (scopes, names) = columns(keys);
     sqlx::query!(
         "delete from throttles t using unnest($1::text[], $2::text[]) as k (scope, key)
-         where (t.scope, t.key) = (k.scope, k.key) and t.blocked_until <= clock_timestamp()",
+         where (t.scope, t.key) = (k.scope, k.key) and t.blocked_until <= $3",
         &scopes as &[&str],
         &names as &[&str],
+        trial,
     )
     .execute(pool)
     .await

@@ -89,7 +89,7 @@ impl Scene {
         let (token, page_limit) = (token(), self.page_limit);
         let hear = |progress| self.hear(progress);
         let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
-        self.api.insights(&access, window, query, Shape { page_limit, way, max_pages: 1000 }).await
+        self.api.insights(&access, window, query, Shape { page_limit, way, max_pages: None }).await
     }
 
     async fn control_total(&self, date: NaiveDate) -> Result<ControlTotal, Error> {
@@ -132,7 +132,7 @@ impl Scene {
     async fn every_call(&self) -> Vec<(&'static str, Result<(), Error>)> {
         let (token, hear) = (own_token(), |progress| self.hear(progress));
         let access = Access { token: &token, external_id: ACCOUNT, gate: None, observer: &hear };
-        let (window, shape) = (date()..=date(), |way| Shape { page_limit: self.page_limit, way, max_pages: 1000 });
+        let (window, shape) = (date()..=date(), |way| Shape { page_limit: self.page_limit, way, max_pages: None });
         vec![
             ("day", self.api.insights(&access, window.clone(), &query(), shape(Way::Pages)).await.map(drop)),
             ("report", self.api.insights(&access, window.clone(), &query(), shape(Way::Report)).await.map(drop)),
