@@ -34,5 +34,6 @@ create table fetch_shapes (
 );
 alter table fetch_shapes enable row level security;
 
--- Until when the newest throttle of the run lasts.
+-- Until when the newest throttle of the run lasts, and how often it was set aside for one since it last brought a day.
 alter table sync_runs add column throttled_until timestamptz;
+alter table sync_runs add column throttle_waits int not null default 0;

@@ -33,5 +33,5 @@ pub use token::{
     End, EndOf, Expiry, KeptToken, KnownToken, ReplaceError, Seal, THRESHOLDS_DAYS, TokenStanding, replace_token,
     token, token_standing,
 };
-pub use token_check::{DueCheck, Warned, checked, take_due_check, unanswered, warn_of_ends};
+pub use token_check::{DueCheck, Warned, check_done, checked, take_due_check, unanswered, warn_of_ends};
 pub use version::{VersionError, next_fetched_at};

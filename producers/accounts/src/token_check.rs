@@ -74,7 +74,7 @@ pub async fn checked(
              never_expires = case when $10 then $5 else never_expires end,
              data_access_expires_at = case when $10 then $6 else data_access_expires_at end,
              app_id = case when $10 then $7 else app_id end,
-             checked_at = $8, next_check_at = $9, check_attempts = 0, check_problem = null
+             checked_at = $8, next_check_at = $9, check_problem = null
          where account_id = $1 and integration_id = $2 and nonce = $3",
         due.account_id,
         due.integration_id,
@@ -86,6 +86,18 @@ pub async fn checked(
         now,
         now + EVERY,
         known.is_some(),
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// All that follows from an answer is done: from now on the token's end is worth a warning.
+pub async fn check_done(pool: &PgPool, due: &DueCheck) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update integration_secrets set check_attempts = 0 where account_id = $1 and integration_id = $2",
+        due.account_id,
+        due.integration_id,
     )
     .execute(pool)
     .await
@@ -136,6 +148,7 @@ pub async fn warn_of_ends(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec
          join integrations i on i.account_id = s.account_id and i.id = s.integration_id
          join ad_accounts a on a.account_id = i.account_id and a.id = i.ad_account_id
          where i.status = 'connected' and i.source = 'meta' and s.next_check_at > $1
+           and (s.check_attempts = 0 or s.check_problem is not null)
            and least(s.expires_at, s.data_access_expires_at) <= $1::timestamptz + make_interval(days => $2)"#,
         now,
         THRESHOLDS_DAYS[0],

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use accounts::{
-    DueCheck, Expiry, Integration, KeyRing, KnownToken, Seal, Status, THRESHOLDS_DAYS, checked, replace_token,
-    take_due_check, unanswered,
+    DueCheck, Expiry, Integration, KeyRing, KnownToken, Seal, Status, THRESHOLDS_DAYS, check_done, checked,
+    replace_token, take_due_check, unanswered,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use meta_api::{App, Class, Error, MetaApi, TokenFacts, ToldBy};
@@ -122,6 +122,7 @@ impl TokenWatch {
                 checked(&self.pool, due, &kept.seal, told, now).await?;
                 tracing::info!(ad_account, token = known.words(now), "asked about a token");
                 self.exchange(&integration, &kept.token, &kept.seal, &known, now).await;
+                check_done(&self.pool, due).await?;
             }
             Outcome::Refused(error) => {
                 let sentence = error.to_string();

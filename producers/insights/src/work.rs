@@ -24,8 +24,8 @@ const LOG_FULL_PAUSE: Duration = Duration::from_secs(30);
 const LOG_UNREACHABLE_PAUSE: Duration = Duration::from_secs(10);
 /// Before it is seen whether Meta is back.
 const META_UNREACHABLE_PAUSE: Duration = Duration::from_secs(60);
-/// A run that was given back for throttles this often is given up; its days stay owed.
-const MAX_ATTEMPTS: i32 = 100;
+/// A run that was set aside for throttles this often without bringing a day is given up; its days stay owed.
+const MAX_THROTTLE_WAITS: i32 = 100;
 /// A run of which so many holders in a row died without bringing a day is given up: it may be what they die of.
 const MAX_TAKEOVERS: i32 = 20;
 /// Days in a row that fail alike, after which the next would too.
@@ -307,7 +307,9 @@ impl Fetcher {
                 marked.unwrap_or(give_up("permission", &message))
             }
             DayError::Meta(meta_api::Error::Gate { source, .. }) => return Err(of_gate(source)),
-            DayError::Meta(meta_api::Error::Blocked { retry_after, .. }) if lease.attempts < MAX_ATTEMPTS => {
+            DayError::Meta(meta_api::Error::Blocked { retry_after, .. })
+                if lease.throttle_waits < MAX_THROTTLE_WAITS =>
+            {
                 Stop::Wait { reason: WaitReason::Throttled, pause: retry_after, message }
             }
             DayError::Publish(PublishError::Full { .. }) => {

@@ -44,6 +44,7 @@ pub async fn claim(
             window: r.window_since.zip(r.window_until).map(|(since, until)| Window { since, until }),
             attempts: r.attempts,
             takeovers: r.takeovers,
+            throttle_waits: r.throttle_waits,
             planned: r.planned,
             epoch: r.lease_epoch,
             duration,

@@ -37,5 +37,5 @@ set status = 'running',
     not_before = null
 from next
 where r.account_id = next.account_id and r.id = next.id
-returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.takeovers, r.lease_epoch,
+returning r.account_id, r.id, r.integration_id, r.job_type, r.window_since, r.window_until, r.attempts, r.takeovers, r.throttle_waits, r.lease_epoch,
           r.days_total > 0 as "planned!"

@@ -16,11 +16,13 @@ pub struct Lease {
     pub job: JobType,
     /// The window that was asked for, or that an earlier attempt planned.
     pub window: Option<Window>,
-    /// How often the run was begun since it last brought a day, this time included; waits for the log or for Meta's return and orderly stops do not
+    /// How often the run was begun, this time included; waits for the log or for Meta's return and orderly stops do not
     /// count.
     pub attempts: i32,
     /// How many holders in a row let the lease run out without bringing a single day.
     pub takeovers: i32,
+    /// How often the run was set aside for a throttle since it last brought a day.
+    pub throttle_waits: i32,
     /// The days were written down by an earlier holder.
     pub planned: bool,
     pub(crate) epoch: i64,
@@ -183,7 +185,7 @@ impl Lease {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "update sync_runs set days_done = days_done + $4, rows_fetched = rows_fetched + $3, takeovers = 0, attempts = 1
+            "update sync_runs set days_done = days_done + $4, rows_fetched = rows_fetched + $3, takeovers = 0, throttle_waits = 0
              where account_id = $1 and id = $2",
             self.account_id,
             self.run_id,
@@ -243,7 +245,7 @@ impl Lease {
         sqlx::query!(
             "update sync_runs
              set status = 'waiting', wait_reason = $3, not_before = now() + make_interval(secs => $4), lease_until = null,
-                 error_message = $5, attempts = attempts - $6,
+                 error_message = $5, attempts = attempts - $6, throttle_waits = throttle_waits + case when $7 then 1 else 0 end,
                  rate_limited = rate_limited or $7, throttle_wait_ms = throttle_wait_ms + case when $7 then ($4 * 1000)::bigint else 0 end,
                  throttled_until = case when $7 then now() + make_interval(secs => $4) else throttled_until end
              where account_id = $1 and id = $2",

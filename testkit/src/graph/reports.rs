@@ -314,12 +314,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_finds_the_report_by_its_ad_account_and_its_first_day() {
+    async fn a_failure_finds_the_report_by_its_ad_account_and_its_days() {
         let graph = asking::graph(5, 3, |world| world.reports.polls = 0).await;
         let id = start(&graph).await;
         let day = asking::first_day();
         for (about, date, strikes) in
-            [(ACCOUNT, day, true), ("act_2", day, false), (ACCOUNT, day.succ_opt().unwrap(), false)]
+            [(ACCOUNT, day, true), ("act_2", day, false), (ACCOUNT, day - chrono::Days::new(1), false)]
         {
             graph.fail(Failure::account_throttle(1).on(Endpoint::ReportStatus).about(about).on_date(date));
             assert_eq!(graph.get(&id, &[]).await.status == 400, strikes, "{about} {date}");
