@@ -22,6 +22,8 @@ pub async fn a_fill_is_watched_from_connect_to_numbers(browser: &Browser) -> Res
     visit.make_tenant("Blumen & Söhne", "EUR").await?;
     visit.paste_token().await?;
     house.graph.fail(Failure::slow(A_DAY_TAKES).on(Endpoint::AdRows));
+    // No two days in one answer.
+    house.graph.edit(|world| world.limits.max_rows_a_call = Some(12));
     visit.connect(&[BERLIN]).await?;
     visit.to_its_page(BERLIN).await?;
     visit.evaluate::<()>("() => { window.isStillThisPage = true }", &json!([])).await?;

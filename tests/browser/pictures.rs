@@ -45,6 +45,7 @@ pub async fn those_of_the_readme(browser: &Browser) -> Result<()> {
 
     // A run that is under way; the calendar is left out, because the other picture has one.
     house.graph.fail(Failure::slow(Duration::from_millis(700)).on(Endpoint::AdRows).about(BERLIN));
+    house.graph.edit(|world| world.limits.max_rows_a_call = Some(12));
     visit.go(&format!("/integrations/{berlin}")).await?;
     visit.click("button[value=meta_fresh]").await?;
     visit.evaluate::<()>("() => document.querySelector('[aria-labelledby=days]').remove()", &json!([])).await?;

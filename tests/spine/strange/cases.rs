@@ -257,8 +257,8 @@ fn refused() -> Vec<Case> {
         parked(
             "a count of 10^12 or more",
             "the day is parked: sums with it could leave 64 bits",
-            r#""ad_id":"1","impressions":"9223372036854775807""#,
-            "ad 1: impressions \"9223372036854775807\" is larger than any count",
+            r#""ad_id":"1","impressions":"1000000000000""#,
+            "ad 1: impressions \"1000000000000\" is larger than any count",
         ),
         parked(
             "a count that is not whole",

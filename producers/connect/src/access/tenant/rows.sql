@@ -8,6 +8,8 @@ insert into integration_secrets (account_id, integration_id, kid, nonce, ciphert
 insert into sync_cursors (account_id, integration_id, name, value) values (:account, :int, 'meta_last_window_end', '2026-05-10');
 insert into sync_runs (account_id, id, integration_id, job_type, trigger, status)
 values (:account, gen_random_uuid(), :int, 'meta_fresh', 'manual', 'queued');
+insert into purchase_rules (account_id, integration_id, version, alternatives, attribution_window)
+values (:account, :int, 2, array['purchase'], 'unified');
 insert into fetch_shapes (account_id, integration_id, page_limit, most_days, way) values (:account, :int, 500, 31, 'pages');
 -- One day that is owed and one that was published and not folded, for the views.
 insert into sync_days (account_id, integration_id, date, state) values (:account, :int, '2026-05-09', 'due');
