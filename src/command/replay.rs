@@ -3,8 +3,9 @@ use std::cell::RefCell;
 use anyhow::{Result, bail};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
+use logs::{Range, Source};
 use projections::Folds;
-use projector::{Range, Replay as Refold, Report, Source};
+use projector::{Replay as Refold, Report};
 use sqlx::PgPool;
 use uuid::Uuid;
 

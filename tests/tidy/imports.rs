@@ -21,7 +21,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("connect", &["meta-api", "accounts", "runs"]),
     ("relay", &["events", "jetstream", "outbox"]),
     ("raw", &["events", "jetstream"]),
-    ("projector", &["events", "jetstream", "projections", "raw", "outbox"]),
+    ("logs", &["events", "jetstream", "raw"]),
+    ("projector", &["events", "jetstream", "logs", "projections", "raw", "outbox"]),
     ("initial-fill", &["events", "jetstream", "runs"]),
 ];
 
@@ -54,6 +55,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "connect",
             "insights",
             "raw",
+            "logs",
             "projector",
             "projections",
             "initial-fill",

@@ -2,13 +2,11 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use events::headers::carries;
 use events::subject::AccountDay;
-use events::{Circumstances, EventError, open_insights};
 use futures_util::future::BoxFuture;
 use jetstream::{Disposition, Message, Room};
+use logs::Logged;
 use projections::{AdAccounts, Folded, Folds, Snapshot, Unfoldable};
 use sqlx::PgPool;
 #[cfg(feature = "mutants")]
@@ -54,32 +52,10 @@ pub enum FoldError {
     RuleChanged,
 }
 
-/// An event's parts, wherever they were read.
-#[derive(Debug)]
-pub struct Parts {
-    pub day: AccountDay,
-    pub circumstances: Circumstances,
-    pub stored_at: DateTime<Utc>,
-    pub payload: Bytes,
-}
-
-impl Parts {
-    /// Opens a message of the stream.
-    pub fn open(message: &Message) -> Result<Self, EventError> {
-        let attributes = message.attributes()?;
-        Ok(Parts {
-            day: AccountDay::parse(&message.subject)?,
-            circumstances: open_insights(&attributes)?,
-            stored_at: message.stored_at,
-            payload: message.payload.clone(),
-        })
-    }
-
-    /// Decodes the event for the folds, by the rule of its ad account.
-    pub fn decode(&self, ad_accounts: &AdAccounts, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
-        let Parts { day, circumstances, stored_at, payload } = self;
-        Snapshot::decode(circumstances, *day, *stored_at, payload, ad_accounts.rule(day), max_event_bytes)
-    }
+/// Decodes an event for the folds, by the rule of its ad account.
+pub fn decode(logged: &Logged, ad_accounts: &AdAccounts, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
+    let Logged { day, circumstances, stored_at, payload } = logged;
+    Snapshot::decode(circumstances, *day, *stored_at, payload, ad_accounts.rule(day), max_event_bytes)
 }
 
 impl Projector {
@@ -99,9 +75,9 @@ impl Projector {
             if decoded.bytes + most_row_bytes(&message) > BYTES_A_TRANSACTION {
                 self.commit(std::mem::take(&mut decoded), &mut dispositions).await?;
             }
-            let snapshot = Parts::open(&message)
+            let snapshot = Logged::open(&message)
                 .map_err(Unfoldable::from)
-                .and_then(|p| p.decode(&ad_accounts, self.max_event_bytes));
+                .and_then(|logged| decode(&logged, &ad_accounts, self.max_event_bytes));
             decoded.rooms.push(message.room());
             drop(message);
             match snapshot {

@@ -9,7 +9,6 @@
 
 mod batch;
 mod replay;
-mod source;
 
 use std::sync::Arc;
 
@@ -18,9 +17,8 @@ use projections::Folds;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub use batch::{FoldError, Parts, Refused, fold_events};
-pub use replay::{Range, Replay, ReplayError, Report};
-pub use source::Source;
+pub use batch::{FoldError, Refused, decode, fold_events};
+pub use replay::{Replay, ReplayError, Report};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are
 /// all in escapes. It bounds time, and the rows that the tables take, rather than memory: large events are read in parts.

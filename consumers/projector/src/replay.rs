@@ -11,29 +11,19 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use logs::{LogError, Logged, Range, Source};
 use projections::{AdAccounts, Days, Folded, Folds, Snapshot};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::batch::{Class, Parts, TRIES, class};
-use crate::source::Source;
+use crate::batch::{Class, TRIES, class, decode};
 
 /// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
 const READERS: usize = 2;
-
-/// Which days to fold again; both ends are included.
-#[derive(Debug, Clone, Copy)]
-pub struct Range {
-    pub account_id: Option<Uuid>,
-    pub ad_account_id: Option<Uuid>,
-    pub since: NaiveDate,
-    pub until: NaiveDate,
-}
 
 /// A replay, ready to go.
 #[derive(Clone)]
@@ -53,7 +43,7 @@ pub struct Replay {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(transparent)]
-    Wire(#[from] jetstream::WireError),
+    Log(#[from] LogError),
     #[error("PostgreSQL failed during the replay (what was committed is whole; repeat the command)")]
     Database(#[from] sqlx::Error),
     #[error(
@@ -193,7 +183,7 @@ impl Replay {
         day: AccountDay,
         batch: &mut Batch,
         wanted: impl Fn(Uuid) -> bool,
-        amend: impl Fn(&mut Parts),
+        amend: impl Fn(&mut Logged),
     ) -> Result<(), ReplayError> {
         let mut snapshots = Vec::new();
         let mut unfoldable = Vec::new();
@@ -204,7 +194,7 @@ impl Replay {
                 Ok(mut parts) => {
                     amend(&mut parts);
                     let event_id = Some(parts.circumstances.event_id);
-                    match parts.decode(ad_accounts, self.max_event_bytes) {
+                    match decode(&parts, ad_accounts, self.max_event_bytes) {
                         // Refused before it can take a row from an older snapshot.
                         Ok(snapshot) => match ad_accounts.refusal(&snapshot) {
                             None => projections::snapshot::push_trimmed(&mut snapshots, snapshot),
@@ -325,7 +315,7 @@ impl Replay {
 
 /// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of it, which is
 /// all that meta_insights_raw keeps, still stands where it was too early.
-fn come_true(observed: &mut Parts) {
+fn come_true(observed: &mut Logged) {
     observed.stored_at = observed.stored_at.max(observed.circumstances.fetched_at);
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use jetstream::{BatchLimits, META_INSIGHTS};
+use logs::{Range, Source};
 use projections::{Folds, Mutant};
-use projector::{Projector, Range, Replay, Source};
+use projector::{Projector, Replay};
 use testkit::history::{DAYS, History, Random, first_day};
 use testkit::oracle::Rule;
 use testkit::{Database, Nats, oracle, wait};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use logs::Source;
 use projections::purchases::{PurchaseRule, UNIFIED, behind};
 use projections::{AdAccounts, Folds, Snapshot};
-use projector::{FoldError, Replay, Source, fold_events};
+use projector::{FoldError, Replay, fold_events};
 use sqlx::PgPool;
 use testkit::history::{Ad, Answer, History, Random, Said, first_day};
 use testkit::oracle::{self, Rule};

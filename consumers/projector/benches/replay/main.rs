@@ -155,14 +155,14 @@ async fn fill(pool: &PgPool, identity: Generation) -> Result<()> {
     let (folds, ad_accounts) = (Folds::default(), AdAccounts::load(pool, None).await?);
     for number in 0..EVENTS {
         let (event, _) = workload::event(number, Generation::Older, identity)?;
-        let parts = projector::Parts {
+        let logged = logs::Logged {
             day: event.day,
             stored_at: event.circumstances.fetched_at,
             circumstances: event.circumstances,
             payload: event.payload.into(),
         };
         let (folded, refused) =
-            projector::fold_events(pool, &folds, vec![parts.decode(&ad_accounts, u64::MAX)?]).await?;
+            projector::fold_events(pool, &folds, vec![projector::decode(&logged, &ad_accounts, u64::MAX)?]).await?;
         ensure!(refused.is_empty() && folded.rows == ADS, "{folded:?} {refused:?}");
     }
     Ok(())

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use events::subject::AccountDay;
 use futures_util::TryStreamExt;
+use logs::{Logged, Range, Source};
 use nix::sys::resource::{UsageWho, getrusage};
 use projections::{AdAccounts, Folds, Snapshot};
-use projector::{Parts, Range, Replay, Source};
+use projector::Replay;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -130,7 +131,8 @@ async fn live(pool: &PgPool) -> Result<()> {
 
 fn decode(day: AccountDay, recorded: raw::Recorded, ad_accounts: &AdAccounts) -> Result<Snapshot> {
     let raw::Recorded { circumstances, stored_at, payload } = recorded;
-    Ok(Parts { day, circumstances, stored_at, payload }.decode(ad_accounts, MAX_EVENT_BYTES)?)
+    let logged = Logged { day, circumstances, stored_at, payload };
+    Ok(projector::decode(&logged, ad_accounts, MAX_EVENT_BYTES)?)
 }
 
 /// The folded rows as COPY text: what the fold sends, its columns and its order.

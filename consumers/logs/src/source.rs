@@ -1,4 +1,4 @@
-//! The two logs, read alike: which days they know, and the events of a day.
+//! A log as a place to read from: which days it knows, and the events of a day.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,9 @@ use futures_util::TryStreamExt;
 use jetstream::{ClaimError, Log, META_INSIGHTS, Wire};
 use sqlx::PgPool;
 
-use crate::batch::Parts;
-use crate::replay::{Range, ReplayError};
+use crate::{LogError, Logged, Range};
 
-/// Where a replay reads.
+/// Where the past is read.
 #[derive(Debug, Clone)]
 pub enum Source {
     Stream(Box<Log>),
@@ -34,7 +33,7 @@ impl Source {
     }
 
     /// The account-days of which this log holds an event.
-    pub(crate) async fn days(&self, range: &Range) -> Result<HashSet<AccountDay>, ReplayError> {
+    pub async fn days(&self, range: &Range) -> Result<HashSet<AccountDay>, LogError> {
         match self {
             Source::Stream(log) => {
                 let subjects = log.counts(&insights_filter(range.account_id, range.ad_account_id)).await?;
@@ -51,11 +50,11 @@ impl Source {
     }
 
     /// Hands each event of a day to `take`, one at a time.
-    pub(crate) async fn each_event(
+    pub async fn each_event(
         &self,
         day: AccountDay,
-        mut take: impl FnMut(Result<Parts, EventError>),
-    ) -> Result<(), ReplayError> {
+        mut take: impl FnMut(Result<Logged, EventError>),
+    ) -> Result<(), LogError> {
         match self {
             Source::Stream(log) => {
                 let subject = day.subject();
@@ -63,7 +62,7 @@ impl Source {
                 while let Some(message) = log.next(&subject, sequence).await? {
                     sequence = message.sequence + 1;
                     match log.whole(message).await {
-                        Ok(message) => take(Parts::open(&message)),
+                        Ok(message) => take(Logged::open(&message)),
                         Err(ClaimError::Wire(error)) => return Err(error.into()),
                         Err(lost) => take(Err(PayloadError::Lost { reason: lost.to_string() }.into())),
                     }
@@ -72,7 +71,7 @@ impl Source {
             Source::Raw(pool) => {
                 let mut events = std::pin::pin!(raw::events_of_day(pool, day));
                 while let Some(recorded) = events.try_next().await? {
-                    take(recorded.map(|r| Parts {
+                    take(recorded.map(|r| Logged {
                         day,
                         circumstances: r.circumstances,
                         stored_at: r.stored_at,

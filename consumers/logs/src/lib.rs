@@ -1,0 +1,57 @@
+//! The two logs, read alike: the stream and `meta_insights_raw` hold the same events, and whoever reads the past (replay,
+//! rebuild, as-of, verify) reads either through here.
+//!
+//! What must not live here: what an event's numbers mean (that is `projections`, and the verifier's own view), how raw
+//! is written or compared with the stream (`raw`), or anything that writes.
+
+mod source;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use events::subject::AccountDay;
+use events::{Circumstances, EventError, open_insights};
+use jetstream::Message;
+use uuid::Uuid;
+
+pub use source::Source;
+
+/// Which days to read; both ends are included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub account_id: Option<Uuid>,
+    pub ad_account_id: Option<Uuid>,
+    pub since: NaiveDate,
+    pub until: NaiveDate,
+}
+
+/// An event, wherever it was read; its data is not decoded yet.
+#[derive(Debug)]
+pub struct Logged {
+    pub day: AccountDay,
+    pub circumstances: Circumstances,
+    /// When the stream stored it.
+    pub stored_at: DateTime<Utc>,
+    pub payload: Bytes,
+}
+
+impl Logged {
+    /// Opens a message of the stream.
+    pub fn open(message: &Message) -> Result<Self, EventError> {
+        let attributes = message.attributes()?;
+        Ok(Logged {
+            day: AccountDay::parse(&message.subject)?,
+            circumstances: open_insights(&attributes)?,
+            stored_at: message.stored_at,
+            payload: message.payload.clone(),
+        })
+    }
+}
+
+/// Why a log cannot be read now; never one of its events.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error(transparent)]
+    Wire(#[from] jetstream::WireError),
+    #[error("PostgreSQL failed while meta_insights_raw was read")]
+    Database(#[from] sqlx::Error),
+}
