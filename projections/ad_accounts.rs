@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use events::subject::AccountDay;
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -38,6 +39,15 @@ struct AdAccount {
 impl AdAccounts {
     /// The given ones, or all.
     pub async fn load(db: impl PgExecutor<'_>, ad_account_ids: Option<&[Uuid]>) -> sqlx::Result<Self> {
+        Self::load_ruled_until(db, ad_account_ids, None).await
+    }
+
+    /// The same with each one's newest rule of those that were there at an instant, where one is given.
+    pub async fn load_ruled_until(
+        db: impl PgExecutor<'_>,
+        ad_account_ids: Option<&[Uuid]>,
+        ruled_until: Option<DateTime<Utc>>,
+    ) -> sqlx::Result<Self> {
         let rows = sqlx::query!(
             r#"select a.id as account_id, ad.id as ad_account_id, a.currency, r.version as "version?",
                       r.alternatives as "alternatives?", r.attribution_window as "attribution_window?"
@@ -47,9 +57,11 @@ impl AdAccounts {
                left join lateral (
                    select version, alternatives, attribution_window from purchase_rules r
                    where r.account_id = i.account_id and r.integration_id = i.id
+                     and ($2::timestamptz is null or r.created_at <= $2)
                    order by version desc limit 1) r on true
                where $1::uuid[] is null or ad.id = any($1)"#,
             ad_account_ids,
+            ruled_until,
         )
         .fetch_all(db)
         .await?;

@@ -45,8 +45,20 @@ impl Folds {
     /// Folds snapshots of any days, in any order, all of them read by the newest rule of their ad account. The caller
     /// commits, and acknowledges after that.
     pub async fn fold(&self, conn: &mut PgConnection, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
+        let (folded, touched) = self.fold_days(conn, snapshots).await?;
+        self.summarise(conn, touched.iter()).await?;
+        Ok(folded)
+    }
+
+    /// Folds snapshots into all tables but `daily_summary`; returns the days whose tenants' summaries have to be made
+    /// anew. Into tables that nobody reads yet, [`sum_up`](Self::sum_up) does that once, at the end.
+    pub async fn fold_days(
+        &self,
+        conn: &mut PgConnection,
+        snapshots: &[&Snapshot],
+    ) -> sqlx::Result<(Folded, BTreeSet<AccountDay>)> {
         if snapshots.is_empty() {
-            return Ok(Folded::default());
+            return Ok(Default::default());
         }
         let days = Days::new(snapshots.iter().map(|s| s.day));
         let heads = daily_meta_metrics::lock(conn, &days).await?;
@@ -63,7 +75,7 @@ impl Folds {
             daily_meta_metrics::remove_placeholders(conn, &Days::new(headless)).await?;
         }
         if new.is_empty() {
-            return Ok(Folded::default());
+            return Ok(Default::default());
         }
         let touched = Days::new(new.keys().copied());
         let timelines: HashMap<AccountDay, Timeline> = observations::of_days(conn, &touched)
@@ -112,8 +124,13 @@ impl Folds {
         daily_meta_metrics::point(conn, &pointed).await?;
         let rules: Vec<&PurchaseRule> = changed.iter().map(|day| &*new[day][0].rule).collect();
         daily_meta_metrics::recompute(conn, &Days::new(changed.iter().copied()), &rules).await?;
-        self.summarise(conn, new.keys()).await?;
-        Ok(Folded { events: new.values().map(|s| s.len() as u64).sum(), rows })
+        let folded = Folded { events: new.values().map(|s| s.len() as u64).sum(), rows };
+        Ok((folded, new.into_keys().collect()))
+    }
+
+    /// Makes the summaries of these tenants' days anew.
+    pub async fn sum_up(&self, conn: &mut PgConnection, days: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
+        if days.is_empty() { Ok(()) } else { daily_summary::recompute(conn, days).await }
     }
 
     /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on

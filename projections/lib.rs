@@ -31,6 +31,7 @@ mod mutant;
 mod observations;
 pub mod purchases;
 mod row;
+mod shapes;
 pub mod snapshot;
 mod timeline;
 
@@ -38,6 +39,7 @@ pub use ad_accounts::{AdAccounts, Refusal};
 pub use fold::{Folded, Folds, begin};
 pub use keys::Days;
 pub use mutant::Mutant;
+pub use shapes::{TABLES, recreate_schema, shadow_for_session};
 pub use snapshot::{Snapshot, Unfoldable};
 
 /// Version of the fold, written on each row it makes. Raise it when equal events would give other rows: heads with an

@@ -1,6 +1,7 @@
 //! The commands, one file each: they assemble parts and print; no business rule lives here.
 
 pub mod account;
+pub mod as_of;
 pub mod audit;
 pub mod backfill;
 pub mod connect;
@@ -12,6 +13,7 @@ pub mod keys;
 pub mod migrate;
 pub mod password;
 pub mod purchase_rule;
+pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
 pub mod runs;

@@ -7,7 +7,10 @@
 //!
 //! What must not live here: what the tables say (that is `projections`), or anything that acts on the world outside.
 
+mod as_of;
 mod batch;
+mod reading;
+mod rebuild;
 mod replay;
 
 use std::sync::Arc;
@@ -17,7 +20,10 @@ use projections::Folds;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
 pub use batch::{FoldError, Refused, decode, fold_events};
+pub use reading::ReadError;
+pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
 pub use replay::{Replay, ReplayError, Report};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are

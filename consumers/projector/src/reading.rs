@@ -1,0 +1,108 @@
+//! A day of a log, decoded for the folds: what a rebuild and the past are made of.
+//!
+//! Days are read by tasks of their own, so that decoding and writing overlap, and handed on as transactions' worth.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use events::subject::AccountDay;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use logs::{LogError, Logged, Source};
+use projections::{AdAccounts, Snapshot, snapshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::batch::decode;
+
+/// Days that are read at once: decoding them costs the processor as much as PostgreSQL spends on their rows.
+const READERS: usize = 2;
+/// Days after which a transaction is complete, whatever they hold.
+const DAYS_A_TRANSACTION: usize = 100;
+
+/// Days with all their snapshots, of which each holds only the rows that no newer one of its day has.
+#[derive(Debug, Default)]
+pub(crate) struct Days {
+    pub days: Vec<AccountDay>,
+    pub snapshots: Vec<Snapshot>,
+    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
+    pub unfoldable: Vec<(AccountDay, String)>,
+}
+
+impl Days {
+    pub fn append(&mut self, mut other: Days) {
+        self.days.append(&mut other.days);
+        self.snapshots.append(&mut other.snapshots);
+        self.unfoldable.append(&mut other.unfoldable);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.snapshots.iter().map(|snapshot| snapshot.rows.len()).sum()
+    }
+}
+
+/// Which events of a day are read.
+pub(crate) type Wanted = dyn Fn(&Logged) -> bool + Send + Sync;
+
+/// How days are read.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub from: Source,
+    pub ad_accounts: Arc<AdAccounts>,
+    pub wanted: Arc<Wanted>,
+    pub max_event_bytes: u64,
+}
+
+/// Why reading ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("reading the log broke off")]
+    BrokenOff(#[source] tokio::task::JoinError),
+}
+
+impl Reader {
+    /// Reads a day.
+    pub async fn day(&self, day: AccountDay) -> Result<Days, ReadError> {
+        let mut read = Days { days: vec![day], ..Days::default() };
+        let mut seen = HashSet::new();
+        let take = |logged: Result<Logged, events::EventError>| match logged {
+            Ok(logged) if !(self.wanted)(&logged) || !seen.insert(logged.circumstances.event_id) => {}
+            Ok(logged) => match decode(&logged, &self.ad_accounts, self.max_event_bytes) {
+                // Refused before it can take a row from an older snapshot.
+                Ok(snapshot) => match self.ad_accounts.refusal(&snapshot) {
+                    None => snapshot::push_trimmed(&mut read.snapshots, snapshot),
+                    Some(refusal) => read.unfoldable.push((day, refusal.to_string())),
+                },
+                Err(reason) => read.unfoldable.push((day, reason.to_string())),
+            },
+            Err(reason) => read.unfoldable.push((day, reason.to_string())),
+        };
+        self.from.each_event(day, take).await?;
+        Ok(read)
+    }
+
+    /// Reads days in their order and hands them on, `rows_a_transaction` at a time or a few more.
+    pub async fn each_batch<E: From<ReadError>>(
+        &self,
+        days: impl IntoIterator<Item = AccountDay>,
+        rows_a_transaction: usize,
+        mut fold: impl AsyncFnMut(Days) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reads = stream::iter(days).map(|day| self.spawn(day)).buffered(READERS);
+        let mut batch = Days::default();
+        while let Some(read) = reads.try_next().await? {
+            batch.append(read);
+            if batch.rows() >= rows_a_transaction || batch.days.len() >= DAYS_A_TRANSACTION {
+                fold(std::mem::take(&mut batch)).await?;
+            }
+        }
+        if batch.days.is_empty() { Ok(()) } else { fold(batch).await }
+    }
+
+    /// Reads a day in a task of its own, which is broken off when the future is dropped.
+    fn spawn(&self, day: AccountDay) -> impl Future<Output = Result<Days, ReadError>> + use<> {
+        let reader = self.clone();
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { reader.day(day).await }));
+        async { task.await.unwrap_or_else(|broken| Err(ReadError::BrokenOff(broken))) }
+    }
+}

@@ -1,0 +1,228 @@
+//! The rebuilt tables beside the live ones, in SQL: which days differ, and rows exchanged.
+//!
+//! The schemas `rebuild` and `rebuild_undo` are there only since a rebuild began, so these statements are checked when
+//! they run, and not when they are compiled.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use events::subject::AccountDay;
+use projections::{Days, Folds};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::{SCHEMA, UNDO};
+
+/// A tenant's day.
+pub(super) type Key = (Uuid, NaiveDate);
+
+/// The tables of an account-day, each with the column that completes the day to its key.
+const OF_A_DAY: [(&str, &str); 3] =
+    [("observations", "event_id"), ("fact_meta_daily", "ad_id"), ("daily_meta_metrics", "date")];
+
+const META: [&str; 6] =
+    ["meta_spend", "meta_impressions", "meta_clicks", "meta_purchases", "meta_purchase_value", "meta_roas"];
+
+fn day(row: &PgRow) -> sqlx::Result<AccountDay> {
+    Ok(AccountDay { account_id: row.try_get(0)?, ad_account_id: row.try_get(1)?, date: row.try_get(2)? })
+}
+
+/// Makes the tables of replaced rows, with the columns that the live ones have by now; returns the instant by which
+/// this rebuild's rows are known in them.
+pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
+    let mut sql = format!("create schema if not exists {UNDO};");
+    for table in projections::TABLES {
+        sql += &format!(
+            "create table if not exists {UNDO}.{table} (replaced_at timestamptz not null, like public.{table});"
+        );
+    }
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await?;
+    // Of an earlier rebuild, before a migration.
+    let lacking = sqlx::query(
+        "select format('alter table rebuild_undo.%I add column %I %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod))
+         from pg_attribute a join pg_class c on c.oid = a.attrelid
+         where c.relnamespace = 'public'::regnamespace and c.relname = any ($1) and a.attnum > 0 and not a.attisdropped
+           and not exists (select from pg_attribute u where u.attname = a.attname and not u.attisdropped
+                                                        and u.attrelid = to_regclass('rebuild_undo.' || quote_ident(c.relname)))",
+    )
+    .bind(&projections::TABLES[..])
+    .fetch_all(pool)
+    .await?;
+    for row in lacking {
+        sqlx::raw_sql(AssertSqlSafe(row.try_get::<String, _>(0)?)).execute(pool).await?;
+    }
+    sqlx::query_scalar("select now()").fetch_one(pool).await
+}
+
+/// Account-days of which any table holds another row beside than live, in key order.
+pub(super) async fn differing(pool: &PgPool) -> sqlx::Result<Vec<AccountDay>> {
+    let mut days = BTreeSet::new();
+    for (table, key) in OF_A_DAY {
+        let sql = format!(
+            "select distinct coalesce(t.account_id, r.account_id), coalesce(t.ad_account_id, r.ad_account_id), coalesce(t.date, r.date)
+             from public.{table} t
+             full join {SCHEMA}.{table} r on t.account_id = r.account_id and t.ad_account_id = r.ad_account_id
+                                         and t.date = r.date and t.{key} = r.{key}
+             where row(t.*) is distinct from row(r.*)"
+        );
+        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await? {
+            days.insert(day(&row)?);
+        }
+    }
+    Ok(days.into_iter().collect())
+}
+
+/// Tenants' days whose summaries have other numbers beside than live.
+pub(super) async fn differing_summaries(pool: &PgPool) -> sqlx::Result<Vec<Key>> {
+    let [live, beside] = ["t", "r"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
+    let sql = format!(
+        "select coalesce(t.account_id, r.account_id), coalesce(t.date, r.date)
+         from public.daily_summary t
+         full join {SCHEMA}.daily_summary r on t.account_id = r.account_id and t.date = r.date
+         where ({live}) is distinct from ({beside}) or t.updated_at is distinct from r.updated_at and r.date is not null
+         order by 1, 2"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Events that live traffic has folded and that are not beside yet.
+pub(super) async fn observed_since(pool: &PgPool) -> sqlx::Result<Vec<(AccountDay, Uuid)>> {
+    let sql = format!(
+        "select account_id, ad_account_id, date, event_id from public.observations o
+         where not exists (select from {SCHEMA}.observations r
+                           where (r.account_id, r.ad_account_id, r.date, r.event_id)
+                               = (o.account_id, o.ad_account_id, o.date, o.event_id))"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok((day(row)?, row.try_get(3)?))).collect()
+}
+
+/// Account-days that were folded beside by an older purchase rule than the newest.
+pub(super) async fn by_an_older_rule(pool: &PgPool) -> sqlx::Result<Vec<AccountDay>> {
+    let sql = format!(
+        "select distinct o.account_id, o.ad_account_id, o.date from {SCHEMA}.observations o
+         join purchase_rules_newest n using (account_id, ad_account_id) where o.rule_version < n.version"
+    );
+    sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?.iter().map(day).collect()
+}
+
+/// Takes account-days out of the tables beside, so that they are folded there again.
+pub(super) async fn forget(pool: &PgPool, days: &Days) -> sqlx::Result<()> {
+    for (table, _) in OF_A_DAY {
+        let sql = format!(
+            "delete from {SCHEMA}.{table} t
+             using unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+             where (t.account_id, t.ad_account_id, t.date) = (day.account_id, day.ad_account_id, day.date)"
+        );
+        let delete =
+            sqlx::query(AssertSqlSafe(sql)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
+        delete.execute(pool).await?;
+    }
+    Ok(())
+}
+
+/// Every tenant's day that is beside.
+pub(super) async fn days_beside(pool: &PgPool) -> sqlx::Result<Vec<Key>> {
+    let sql = format!("select distinct account_id, date from {SCHEMA}.daily_meta_metrics order by 1, 2");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The events that each day beside is made of, with the version of the purchase rule they were read by.
+pub(super) async fn rebuilt_events(
+    conn: &mut PgConnection,
+    days: &Days,
+) -> sqlx::Result<HashMap<AccountDay, HashMap<Uuid, i32>>> {
+    let sql = format!(
+        "select r.account_id, r.ad_account_id, r.date, r.event_id, r.rule_version
+         from unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+         join {SCHEMA}.observations r using (account_id, ad_account_id, date)"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
+    let mut events: HashMap<AccountDay, HashMap<Uuid, i32>> = HashMap::new();
+    for row in rows.fetch_all(conn).await? {
+        events.entry(day(&row)?).or_default().insert(row.try_get(3)?, row.try_get(4)?);
+    }
+    Ok(events)
+}
+
+/// Makes locked account-days equal to what is beside: rows that differ go to `rebuild_undo`, and those from beside take
+/// their place; a row that is equal is not touched. Returns how many were replaced, and how many written.
+pub(super) async fn exchange(
+    conn: &mut PgConnection,
+    days: &Days,
+    began_at: DateTime<Utc>,
+) -> sqlx::Result<(u64, u64)> {
+    let (mut replaced, mut written) = (0, 0);
+    for (table, key) in OF_A_DAY {
+        let columns: String = sqlx::query_scalar(
+            "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+             where attrelid = to_regclass('public.' || $1) and attnum > 0 and not attisdropped",
+        )
+        .bind(table)
+        .fetch_one(&mut *conn)
+        .await?;
+        // A head that was made only to be locked is nobody's row.
+        let kept = if table == "daily_meta_metrics" { "where projection_version > 0" } else { "" };
+        let out = format!(
+            "with gone as (
+                 delete from public.{table} t
+                 using unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+                 where (t.account_id, t.ad_account_id, t.date) = (day.account_id, day.ad_account_id, day.date)
+                   and not exists (
+                       select from {SCHEMA}.{table} r
+                       where (r.account_id, r.ad_account_id, r.date, r.{key}) = (t.account_id, t.ad_account_id, t.date, t.{key})
+                         and row(r.*) is not distinct from row(t.*))
+                 returning t.*)
+             insert into {UNDO}.{table} (replaced_at, {columns}) select $4, {columns} from gone {kept}"
+        );
+        let out = sqlx::query(AssertSqlSafe(out)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
+        replaced += out.bind(began_at).execute(&mut *conn).await?.rows_affected();
+        let into = format!(
+            "insert into public.{table} ({columns})
+             select {columns} from unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+             join {SCHEMA}.{table} r using (account_id, ad_account_id, date)
+             on conflict do nothing"
+        );
+        let into =
+            sqlx::query(AssertSqlSafe(into)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
+        written += into.execute(&mut *conn).await?.rows_affected();
+    }
+    Ok((replaced, written))
+}
+
+/// Makes these summaries anew, as the fold does, and keeps those that it changes; returns how many.
+pub(super) async fn sum_up(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<Key>,
+    began_at: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    let (account_ids, dates): (Vec<Uuid>, Vec<NaiveDate>) = keys.iter().copied().unzip();
+    let columns: String = sqlx::query_scalar(
+        "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+         where attrelid = 'public.daily_summary'::regclass and attnum > 0 and not attisdropped",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let keep = format!(
+        "insert into {UNDO}.daily_summary (replaced_at, {columns})
+         select $3, {columns} from (
+             select s.* from unnest($1::uuid[], $2::date[]) as day (account_id, date)
+             join public.daily_summary s using (account_id, date)
+             order by s.account_id, s.date for update of s) as locked"
+    );
+    let keep = sqlx::query(AssertSqlSafe(keep)).bind(&account_ids).bind(&dates).bind(began_at);
+    let kept = keep.execute(&mut *conn).await?.rows_affected();
+    Folds::default().sum_up(conn, keys).await?;
+    let [live, old] = ["s", "u"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
+    let unchanged = format!(
+        "delete from {UNDO}.daily_summary u
+         using unnest($1::uuid[], $2::date[]) as day (account_id, date), public.daily_summary s
+         where (u.account_id, u.date) = (day.account_id, day.date) and u.replaced_at = $3
+           and (s.account_id, s.date) = (day.account_id, day.date) and ({live}) is not distinct from ({old})"
+    );
+    let unchanged = sqlx::query(AssertSqlSafe(unchanged)).bind(&account_ids).bind(&dates).bind(began_at);
+    Ok(kept - unchanged.execute(conn).await?.rows_affected())
+}

@@ -1,0 +1,219 @@
+use std::cell::RefCell;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use clap::{Args, ValueEnum};
+use logs::{Range, Source};
+use projector::{AsOf as Past, Rule, SummaryDay};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::in_order;
+use super::replay::{From, with_log};
+use crate::boot::Boot;
+use crate::exit::{Outcome, usage};
+use crate::output::{self, or_dash, thousands};
+use crate::progress::Progress;
+
+/// Show the summary as it was known at a time
+///
+/// The answers that had been fetched by then are folded once more, for this command alone; no table changes, and nothing
+/// is asked of Meta. Days of which nothing was known then have no row.
+#[derive(Args)]
+pub struct AsOf {
+    /// The time: 2026-11-12T15:00:00Z, with any offset; a date is its first moment in UTC; or `now`
+    #[arg(value_parser = time)]
+    time: Time,
+    /// This tenant only
+    #[arg(long, value_name = "ID")]
+    account: Option<Uuid>,
+    /// First report day, YYYY-MM-DD
+    #[arg(long, value_name = "DATE")]
+    since: NaiveDate,
+    /// Last report day, YYYY-MM-DD
+    #[arg(long, value_name = "DATE")]
+    until: NaiveDate,
+    /// By which purchase rules: today's, or those of then
+    #[arg(long, default_value = "today")]
+    rule: ByRule,
+    /// Which log to read
+    #[arg(long, default_value = "stream")]
+    from: From,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Time {
+    At(DateTime<Utc>),
+    Now,
+}
+
+#[derive(Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ByRule {
+    Today,
+    Then,
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    if text == "now" {
+        return Ok(Time::Now);
+    }
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Time::At(at.to_utc()));
+    }
+    match text.parse::<NaiveDate>() {
+        Ok(date) => Ok(Time::At(date.and_time(NaiveTime::MIN).and_utc())),
+        Err(_) => Err("write a time as 2026-11-12T15:00:00Z, a date as 2026-11-12, or now".to_owned()),
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    as_of: DateTime<Utc>,
+    rule: ByRule,
+    since: NaiveDate,
+    until: NaiveDate,
+    events: u64,
+    rows: Vec<Row>,
+}
+
+/// In JSON decimals are text, so that they stay exact.
+#[derive(Serialize)]
+struct Row {
+    account_id: Uuid,
+    date: NaiveDate,
+    meta_spend: Option<Decimal>,
+    meta_impressions: Option<i64>,
+    meta_clicks: Option<i64>,
+    meta_purchases: Option<Decimal>,
+    meta_purchase_value: Option<Decimal>,
+    meta_roas: Option<Decimal>,
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl AsOf {
+    pub async fn run(self, boot: &Boot) -> Result<Outcome> {
+        in_order(self.since, self.until)?;
+        let now = boot.settings.clock().now();
+        let at = match self.time {
+            Time::Now => now,
+            Time::At(at) if at > now => return Err(usage(format!("{} has not been yet", output::time(at)))),
+            Time::At(at) => at,
+        };
+        with_log(boot, self.from, async |pool, from, _| self.show(pool, from, at).await).await
+    }
+
+    async fn show(&self, pool: &PgPool, from: Source, at: DateTime<Utc>) -> Result<Outcome> {
+        if let Some(id) = self.account {
+            accounts::tenant(pool, id).await?;
+        }
+        let range = Range { account_id: self.account, ad_account_id: None, since: self.since, until: self.until };
+        let rule = match self.rule {
+            ByRule::Today => Rule::Today,
+            ByRule::Then => Rule::Then,
+        };
+        let session = (*pool.connect_options()).clone();
+        let past = Past { at, rule, range, from, session, max_event_bytes: projector::MAX_EVENT_BYTES };
+        let progress = RefCell::new(Progress::new("days folded"));
+        let mut past = past
+            .fold(|done, all| progress.borrow_mut().at(done as u64, all as u64, ""))
+            .await
+            .context("the past cannot be folded")?;
+        drop(progress);
+        for (day, reason) in &past.unfoldable {
+            eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
+        }
+        let rows = past.summary().await?.into_iter().map(Row::new).collect();
+        let Self { rule, since, until, .. } = *self;
+        let report = Report { as_of: at, rule, since, until, events: past.events, rows };
+        if self.json {
+            output::json(&report)?;
+        } else {
+            print(&report)?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl Row {
+    fn new(day: SummaryDay) -> Row {
+        Row {
+            account_id: day.account_id,
+            date: day.date,
+            meta_spend: day.meta_spend,
+            meta_impressions: day.meta_impressions,
+            meta_clicks: day.meta_clicks,
+            meta_purchases: day.meta_purchases,
+            meta_purchase_value: day.meta_purchase_value,
+            meta_roas: day.meta_roas,
+            updated_at: day.updated_at,
+        }
+    }
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut table = output::table(&[
+        "tenant",
+        "day",
+        "spend",
+        "impressions",
+        "clicks",
+        "purchases",
+        "value",
+        "ROAS",
+        "newest answer",
+    ]);
+    output::right(&mut table, 2..8);
+    let money = |n: Option<Decimal>| or_dash(n.map(|n| thousands(&n, 2)));
+    let whole = |n: Option<i64>| or_dash(n.map(|n| thousands(&Decimal::from(n), 0)));
+    for row in &report.rows {
+        table.add_row([
+            row.account_id.to_string(),
+            row.date.to_string(),
+            money(row.meta_spend),
+            whole(row.meta_impressions),
+            whole(row.meta_clicks),
+            or_dash(row.meta_purchases.map(|n| thousands(&n, 0))),
+            money(row.meta_purchase_value),
+            money(row.meta_roas),
+            or_dash(row.updated_at.map(output::time)),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    output::line(&format!(
+        "\n{} days as known at {}, from {} events, by {} purchase rules.",
+        report.rows.len(),
+        report.as_of.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        report.events,
+        match report.rule {
+            ByRule::Today => "today's",
+            ByRule::Then => "the then newest",
+        }
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_an_instant_a_date_or_now() {
+        for (text, read) in [
+            ("2026-11-12T15:00:00+01:00", Some("2026-11-12T14:00:00+00:00")),
+            ("2026-11-12", Some("2026-11-12T00:00:00+00:00")),
+            ("12.11.2026", None),
+        ] {
+            let at = match time(text) {
+                Ok(Time::At(at)) => Some(at.to_rfc3339()),
+                _ => None,
+            };
+            assert_eq!(at.as_deref(), read, "{text}");
+        }
+        assert!(matches!(time("now"), Ok(Time::Now)));
+    }
+}

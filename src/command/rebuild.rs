@@ -1,0 +1,116 @@
+use std::cell::RefCell;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use logs::Source;
+use projector::{Applied, Loaded, Rebuild as Everything};
+use sqlx::PgPool;
+
+use super::replay::{From, with_log};
+use crate::boot::Boot;
+use crate::exit::Outcome;
+use crate::output;
+use crate::progress::Progress;
+
+/// Ad accounts folded at once, unless somebody says otherwise.
+const WORKERS: u64 = 2;
+const ROWS_A_TRANSACTION: usize = 10_000;
+
+/// Fold everything once more beside the live tables, and apply what differs to them
+///
+/// Everything is folded into the schema `rebuild`, caught up with live traffic, and verified; then the account-days that
+/// differ are made equal, a few at a time, under the lock that every fold of them takes. The tables stay the same tables:
+/// views, grants and policies on them are not touched. Rows that were replaced are kept in the schema `rebuild_undo` until
+/// `rebuild --drop`. Broken off, it has applied whole days; repeated, it begins anew. Exit code 3 where a day was left as
+/// it is.
+#[derive(Args)]
+pub struct Rebuild {
+    /// Which log to read
+    #[arg(long, default_value = "stream", conflicts_with = "drop")]
+    from: From,
+    /// Fold and verify, and apply nothing
+    #[arg(long, conflicts_with = "drop")]
+    dry_run: bool,
+    /// Ad accounts folded at once; memory follows it
+    #[arg(long, value_name = "N", default_value_t = WORKERS, value_parser = clap::value_parser!(u64).range(1..=32), conflicts_with = "drop")]
+    workers: u64,
+    /// Drop what rebuilds have left: the schemas `rebuild` and `rebuild_undo`
+    #[arg(long)]
+    drop: bool,
+}
+
+impl Rebuild {
+    pub async fn run(self, boot: &Boot) -> Result<Outcome> {
+        if self.drop {
+            let (pool, _servers) = boot.tables().await?;
+            projector::drop_schemas(&pool).await.context("the schemas cannot be dropped")?;
+            output::line("The schemas rebuild and rebuild_undo are gone.")?;
+            return Ok(Outcome::Done);
+        }
+        with_log(boot, self.from, async |pool, from, other| self.rebuild(pool, from, other).await).await
+    }
+
+    async fn rebuild(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+        let everything = Everything {
+            pool: pool.clone(),
+            from,
+            other,
+            workers: usize::try_from(self.workers)?,
+            rows_a_transaction: ROWS_A_TRANSACTION,
+            max_event_bytes: projector::MAX_EVENT_BYTES,
+        };
+        let progress = RefCell::new(Progress::new("days folded beside"));
+        let mut rebuilt = everything
+            .load(|loaded| {
+                let rows = format!("{} rows", loaded.rows);
+                progress.borrow_mut().at(loaded.days as u64, loaded.days_total as u64, &rows);
+            })
+            .await?;
+        drop(progress);
+        let caught_up = rebuilt.catch_up().await?;
+        say_loaded(&rebuilt.loaded, caught_up)?;
+        if self.dry_run {
+            let days = rebuilt.differing().await?;
+            for day in &days {
+                output::line(&format!("{} differs", day.subject()))?;
+            }
+            output::line(&format!("{} account-days differ; nothing was applied.", days.len()))?;
+            rebuilt.close().await;
+            return Ok(if days.is_empty() { Outcome::Done } else { Outcome::Findings });
+        }
+        let progress = RefCell::new(Progress::new("days applied"));
+        let applied = rebuilt
+            .apply(|applied| progress.borrow_mut().at(applied.days as u64, applied.days_total as u64, ""))
+            .await?;
+        drop(progress);
+        rebuilt.close().await;
+        say_applied(&applied)
+    }
+}
+
+fn say_loaded(loaded: &Loaded, caught_up: usize) -> Result<()> {
+    for (day, reason) in &loaded.unfoldable {
+        eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
+    }
+    output::line(&format!(
+        "Folded {} account-days into the schema rebuild: {} events, {} rows; {caught_up} caught up with live traffic.",
+        loaded.days_total, loaded.events, loaded.rows
+    ))
+}
+
+fn say_applied(applied: &Applied) -> Result<Outcome> {
+    output::line(&format!(
+        "{} account-days differed: {} rows replaced and kept in rebuild_undo, {} written; {} summaries changed.",
+        applied.days, applied.replaced, applied.written, applied.summaries
+    ))?;
+    for (day, event_id) in &applied.left {
+        eprintln!(
+            "{} was left as it is: event {event_id} was folded once, and no log gives it any more in a form that can be folded",
+            day.subject()
+        );
+    }
+    for day in &applied.busy {
+        eprintln!("{} was left as it is: it was changed again and again meanwhile; repeat the command", day.subject());
+    }
+    Ok(if applied.left.is_empty() && applied.busy.is_empty() { Outcome::Done } else { Outcome::Findings })
+}
