@@ -5,6 +5,7 @@ mod exposition;
 mod health;
 mod listener;
 mod metrics;
+mod past;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn router(boot: &Boot, servers: &Servers, at: SocketAddr, cancel: &Cancellat
         keys: Arc::new(settings.key_ring(boot.place()).map_err(usage)?),
         meta: settings.directory().map_err(usage)?,
         settings: connect::Settings { listens_at: at, ..settings.web.clone() },
+        past: Some(Arc::new(past::Past::new(servers.pool.connect_options().as_ref().clone()))),
         cancel: cancel.clone(),
     };
     Ok(Router::new()

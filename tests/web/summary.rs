@@ -81,7 +81,14 @@ async fn rows_are_exact_in_order_and_sent_once() -> Result<()> {
     assert_eq!(changed.json(200)?["rows"][1]["meta_spend"], "0.11");
     assert_ne!(changed.header("etag"), Some(tag.as_str()));
 
-    let detail = web.get(&member, &format!("{NOVEMBER}&as_of=2026-11-20T00:00:00Z")).await?.problem(501)?;
+    // Of the past, only what Meta's answers say, of which there are none.
+    let past = web.get(&member, &format!("{NOVEMBER}&as_of=2026-11-20T00:00:00Z")).await?.json(200)?;
+    assert_eq!((&past["as_of"], &past["rows"]), (&json!("2026-11-20T00:00:00Z"), &json!([])));
+    let detail = web.get(&member, &format!("{NOVEMBER}&as_of=yesterday")).await?.problem(400)?;
     assert!(detail.contains("as_of"), "{detail}");
+    let years = "/api/daily-summary?since=2025-01-01&until=2026-11-30";
+    web.get(&member, years).await?.json(200)?;
+    let detail = web.get(&member, &format!("{years}&as_of=2026-11-20T00:00:00Z")).await?.problem(400)?;
+    assert!(detail.contains("ask for 366 at most"), "{detail}");
     Ok(())
 }

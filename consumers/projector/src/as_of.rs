@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;
+use futures_util::TryStreamExt;
 use logs::{Range, Source};
 use projections::{AdAccounts, Folds, shadow_for_session};
 use rust_decimal::Decimal;
@@ -15,7 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::reading::{Days, ReadError, Reader};
+use crate::reading::{Days, ReadError, Reader, came_true};
 
 /// Rows after which a transaction is complete: memory is a few times these.
 const ROWS_A_TRANSACTION: usize = 10_000;
@@ -80,6 +81,7 @@ impl AsOf {
             self.from.days(&self.range).await.map_err(ReadError::from)?.into_iter().collect();
         days.sort_unstable();
         let mut session = self.session.clone().connect().await?;
+        let came_true = came_true(&mut session, &self.range).await?;
         shadow_for_session(&mut session).await?;
         let ruled_until = (self.rule == Rule::Then).then_some(self.at);
         let ad_accounts = Arc::new(AdAccounts::load_ruled_until(&mut session, None, ruled_until).await?);
@@ -88,19 +90,18 @@ impl AsOf {
             from: self.from.clone(),
             ad_accounts,
             wanted: Arc::new(move |logged| logged.circumstances.fetched_at <= at),
+            came_true,
             max_event_bytes: self.max_event_bytes,
         };
         let all = days.len();
         let mut past = Past { session, events: 0, account_days: 0, unfoldable: Vec::new() };
         let mut done = 0;
-        reader
-            .each_batch(days, ROWS_A_TRANSACTION, async |batch| {
-                done += batch.days.len();
-                past.take(batch).await?;
-                progress(done, all);
-                Ok::<_, AsOfError>(())
-            })
-            .await?;
+        let mut batches = std::pin::pin!(reader.batches(days, ROWS_A_TRANSACTION));
+        while let Some(batch) = batches.try_next().await? {
+            done += batch.days.len();
+            past.take(batch).await?;
+            progress(done, all);
+        }
         Ok(past)
     }
 }

@@ -6,10 +6,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use events::subject::AccountDay;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use logs::{LogError, Logged, Source};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use logs::{LogError, Logged, Range, Source};
 use projections::{AdAccounts, Snapshot, snapshot};
+use sqlx::PgExecutor;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use crate::batch::decode;
 
@@ -48,7 +50,26 @@ pub(crate) struct Reader {
     pub from: Source,
     pub ad_accounts: Arc<AdAccounts>,
     pub wanted: Arc<Wanted>,
+    pub came_true: Arc<HashSet<Uuid>>,
     pub max_event_bytes: u64,
+}
+
+/// Events of the future whose time has come: they were parked, published again, and folded then. Their first copy, which
+/// is all that `meta_insights_raw` keeps, still stands where it was too early.
+pub(crate) async fn came_true(db: impl PgExecutor<'_>, range: &Range) -> sqlx::Result<Arc<HashSet<Uuid>>> {
+    let ids = sqlx::query_scalar!(
+        "select r.event_id from meta_insights_raw r
+         join observations o using (account_id, ad_account_id, date, event_id)
+         where ($1::uuid is null or r.account_id = $1) and ($2::uuid is null or r.ad_account_id = $2)
+           and r.date between $3 and $4 and r.fetched_at > r.stored_at",
+        range.account_id,
+        range.ad_account_id,
+        range.since,
+        range.until,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(Arc::new(ids.into_iter().collect()))
 }
 
 /// Why reading ended.
@@ -67,40 +88,47 @@ impl Reader {
         let mut seen = HashSet::new();
         let take = |logged: Result<Logged, events::EventError>| match logged {
             Ok(logged) if !(self.wanted)(&logged) || !seen.insert(logged.circumstances.event_id) => {}
-            Ok(logged) => match decode(&logged, &self.ad_accounts, self.max_event_bytes) {
-                // Refused before it can take a row from an older snapshot.
-                Ok(snapshot) => match self.ad_accounts.refusal(&snapshot) {
-                    None => snapshot::push_trimmed(&mut read.snapshots, snapshot),
-                    Some(refusal) => read.unfoldable.push((day, refusal.to_string())),
-                },
-                Err(reason) => read.unfoldable.push((day, reason.to_string())),
-            },
+            Ok(mut logged) => {
+                if self.came_true.contains(&logged.circumstances.event_id) {
+                    logged.stored_at = logged.stored_at.max(logged.circumstances.fetched_at);
+                }
+                match decode(&logged, &self.ad_accounts, self.max_event_bytes) {
+                    // Refused before it can take a row from an older snapshot.
+                    Ok(snapshot) => match self.ad_accounts.refusal(&snapshot) {
+                        None => snapshot::push_trimmed(&mut read.snapshots, snapshot),
+                        Some(refusal) => read.unfoldable.push((day, refusal.to_string())),
+                    },
+                    Err(reason) => read.unfoldable.push((day, reason.to_string())),
+                }
+            }
             Err(reason) => read.unfoldable.push((day, reason.to_string())),
         };
         self.from.each_event(day, take).await?;
         Ok(read)
     }
 
-    /// Reads days in their order and hands them on, `rows_a_transaction` at a time or a few more.
-    pub async fn each_batch<E: From<ReadError>>(
+    /// Days in their order, read `rows_a_transaction` at a time or a few more.
+    pub fn batches(
         &self,
-        days: impl IntoIterator<Item = AccountDay>,
+        days: Vec<AccountDay>,
         rows_a_transaction: usize,
-        mut fold: impl AsyncFnMut(Days) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut reads = stream::iter(days).map(|day| self.spawn(day)).buffered(READERS);
-        let mut batch = Days::default();
-        while let Some(read) = reads.try_next().await? {
-            batch.append(read);
-            if batch.rows() >= rows_a_transaction || batch.days.len() >= DAYS_A_TRANSACTION {
-                fold(std::mem::take(&mut batch)).await?;
+    ) -> impl Stream<Item = Result<Days, ReadError>> + Send + use<> {
+        let reader = self.clone();
+        let reads = stream::iter(days).map(move |day| reader.spawn(day)).buffered(READERS);
+        stream::try_unfold(reads, move |mut reads| async move {
+            let mut batch = Days::default();
+            while let Some(read) = reads.try_next().await? {
+                batch.append(read);
+                if batch.rows() >= rows_a_transaction || batch.days.len() >= DAYS_A_TRANSACTION {
+                    break;
+                }
             }
-        }
-        if batch.days.is_empty() { Ok(()) } else { fold(batch).await }
+            Ok((!batch.days.is_empty()).then_some((batch, reads)))
+        })
     }
 
     /// Reads a day in a task of its own, which is broken off when the future is dropped.
-    fn spawn(&self, day: AccountDay) -> impl Future<Output = Result<Days, ReadError>> + use<> {
+    fn spawn(&self, day: AccountDay) -> impl Future<Output = Result<Days, ReadError>> + Send + use<> {
         let reader = self.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(async move { reader.day(day).await }));
         async { task.await.unwrap_or_else(|broken| Err(ReadError::BrokenOff(broken))) }

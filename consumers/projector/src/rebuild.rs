@@ -31,7 +31,7 @@ use uuid::Uuid;
 pub use apply::Applied;
 
 use crate::batch::{Class, TRIES, class};
-use crate::reading::{Days, ReadError, Reader};
+use crate::reading::{Days, ReadError, Reader, came_true};
 
 /// Where everything is folded.
 const SCHEMA: &str = "rebuild";
@@ -108,9 +108,7 @@ impl Rebuild {
         let along = (*self.pool.connect_options()).clone().options([("search_path", "rebuild,public")]);
         let connections = u32::try_from(self.workers).unwrap_or(u32::MAX).saturating_add(1);
         let beside = PgPoolOptions::new().max_connections(connections).connect_with(along).await?;
-        let (since, until) = (day_of_year(1, 1, 1), day_of_year(9999, 12, 31));
-        let everything = Range { account_id: None, ad_account_id: None, since, until };
-        let days = self.from.days(&everything).await?;
+        let days = self.from.days(&everything()).await?;
         let loaded = Loaded { days_total: days.len(), ..Loaded::default() };
         let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, _lock: lock, lost: HashSet::new(), loaded };
         rebuilt.fold(days, None, progress).await?;
@@ -184,24 +182,24 @@ impl Rebuilt {
             wanted: Arc::new(move |logged| {
                 only.as_ref().is_none_or(|ids| ids.contains(&logged.circumstances.event_id))
             }),
+            came_true: came_true(&self.rebuild.pool, &everything()).await?,
             max_event_bytes: self.rebuild.max_event_bytes,
         };
         let loaded = std::cell::RefCell::new(&mut self.loaded);
         let (beside, rows) = (&self.beside, self.rebuild.rows_a_transaction);
         stream::iter(by_ad_account.into_values().map(Ok::<_, RebuildError>))
             .try_for_each_concurrent(self.rebuild.workers, async |days| {
-                reader
-                    .each_batch(days, rows, async |batch| {
-                        let (mut batch, folded) = fold_beside(beside, &reader, batch).await?;
-                        let mut loaded = loaded.borrow_mut();
-                        loaded.days += batch.days.len();
-                        loaded.events += folded.events;
-                        loaded.rows += folded.rows;
-                        loaded.unfoldable.append(&mut batch.unfoldable);
-                        progress(&loaded);
-                        Ok(())
-                    })
-                    .await
+                let mut batches = std::pin::pin!(reader.batches(days.into_iter().collect(), rows));
+                while let Some(batch) = batches.try_next().await? {
+                    let (mut batch, folded) = fold_beside(beside, &reader, batch).await?;
+                    let mut loaded = loaded.borrow_mut();
+                    loaded.days += batch.days.len();
+                    loaded.events += folded.events;
+                    loaded.rows += folded.rows;
+                    loaded.unfoldable.append(&mut batch.unfoldable);
+                    progress(&loaded);
+                }
+                Ok(())
             })
             .await
     }
@@ -288,8 +286,9 @@ async fn refused_alone(beside: &PgPool, batch: &Days) -> Result<Vec<(AccountDay,
     Ok(refused)
 }
 
-fn day_of_year(year: i32, month: u32, day: u32) -> NaiveDate {
-    NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default()
+fn everything() -> Range {
+    let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();
+    Range { account_id: None, ad_account_id: None, since: day(1, 1, 1), until: day(9999, 12, 31) }
 }
 
 /// Drops what rebuilds have left: the schema `rebuild`, and the replaced rows.

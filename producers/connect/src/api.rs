@@ -23,7 +23,6 @@ fn bounded() -> OpenApiRouter<Web> {
         .routes(routes!(sync::sync))
         .routes(routes!(sync_runs::list))
         .routes(routes!(sync_runs::one))
-        .routes(routes!(daily_summary::daily_summary))
 }
 
 fn endless() -> OpenApiRouter<Web> {
@@ -32,6 +31,15 @@ fn endless() -> OpenApiRouter<Web> {
 
 fn scheduler() -> OpenApiRouter<Web> {
     OpenApiRouter::default().routes(routes!(scheduler::scheduler))
+}
+
+/// The past is folded before it is answered, which takes longer.
+fn summary() -> OpenApiRouter<Web> {
+    OpenApiRouter::default().routes(routes!(daily_summary::daily_summary))
+}
+
+pub(crate) fn summary_route() -> Router<Web> {
+    summary().into()
 }
 
 pub(crate) fn routes() -> Router<Web> {

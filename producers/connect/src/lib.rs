@@ -21,6 +21,7 @@ mod checks;
 mod directory;
 mod flow;
 mod pages;
+mod past;
 mod problem;
 mod settings;
 mod web;
@@ -32,6 +33,7 @@ pub use checks::{
 };
 pub use directory::{Directory, Listing, TokenFacts, ToldBy};
 pub use flow::disconnect;
+pub use past::{Past, PastDay, PastError};
 pub use problem::Problem;
 pub use settings::{Settings, SettingsError};
 pub use web::{Connect, router};

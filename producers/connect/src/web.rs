@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::rate::{Limit, limit};
 use crate::access::{guard, login, session};
+use crate::past::Past;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::{api, assets, flow, pages, problem};
@@ -38,6 +39,8 @@ pub struct Connect {
     /// `None` in stub mode: then the stub answers for what is connected, and no request leaves this process.
     pub meta: Option<MetaApi>,
     pub settings: Settings,
+    /// Answers what was known at an earlier time, where somebody does.
+    pub past: Option<Arc<dyn Past>>,
     /// Ends what would go on answering for ever.
     pub cancel: CancellationToken,
 }
@@ -71,7 +74,7 @@ pub fn router(connect: Connect) -> Router {
         .merge(login)
         .merge(api::routes())
         .layer(timed(ANSWER_WITHIN))
-        .merge(asks_meta.merge(scheduler).layer(timed(LONG_ANSWER_WITHIN)))
+        .merge(asks_meta.merge(scheduler).merge(api::summary_route()).layer(timed(LONG_ANSWER_WITHIN)))
         // A stream of events goes on for as long as its run.
         .merge(api::endless_routes())
         .route("/assets/{name}", get(assets::asset))

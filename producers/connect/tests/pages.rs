@@ -34,7 +34,8 @@ async fn serve(pool: &PgPool, jobs_enabled: bool) -> Result<String> {
         cron_secret: None,
     };
     let keys = Arc::new(accounts::KeyRing::parse(&accounts::KeyRing::generate())?);
-    let connect = Connect { pool: pool.clone(), keys, meta: None, settings, cancel: CancellationToken::new() };
+    let cancel = CancellationToken::new();
+    let connect = Connect { pool: pool.clone(), keys, meta: None, settings, past: None, cancel };
     tokio::spawn(async move { axum::serve(listener, connect::router(connect)).await });
     Ok(format!("http://{listens_at}"))
 }

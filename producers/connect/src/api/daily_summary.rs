@@ -1,21 +1,30 @@
 //! The rows of `daily_summary`, one a day.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::PgExecutor;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::access::caller::Caller;
 use crate::asked::Query;
+use crate::past::{PastDay, PastError};
 use crate::problem::Problem;
 use crate::web::Web;
 
 /// Three years, and some.
 const MAX_DAYS: i64 = 1_100;
+/// Of the past, which is folded for each question.
+const MAX_PAST_DAYS: i64 = 366;
+/// How soon to ask again for what could not be folded.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +38,10 @@ pub(crate) struct Range {
     /// The last day; at most 1,100 days in all.
     #[param(example = "2026-11-30")]
     until: NaiveDate,
-    /// The summary as it was known at an instant. Not there yet: 501.
-    as_of: Option<String>,
+    /// The summary as it was known at an instant, RFC 3339: by the answers that had been fetched by then, and today's
+    /// purchase rules. At most 366 days then; the columns of other sources are null.
+    #[param(example = "2026-11-20T06:00:00Z")]
+    as_of: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,6 +51,9 @@ pub(crate) struct DailySummary {
     currency: String,
     since: NaiveDate,
     until: NaiveDate,
+    /// Where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<DateTime<Utc>>,
     /// In the order of dates. A day that was never fetched has no row.
     rows: Vec<Day>,
 }
@@ -82,10 +96,10 @@ pub(crate) struct Day {
             }],
         })),
         (status = 304, description = "Nothing has changed"),
-        (status = 400, description = "A date cannot be read, the range is backwards, or longer than 1,100 days"),
+        (status = 400, description = "A date or time cannot be read, or the range is backwards or too long"),
         (status = 404, description = "The account is not the credential's"),
         (status = 409, description = "A session that has chosen no tenant"),
-        (status = 501, description = "`as_of` was asked for"),
+        (status = 503, description = "`as_of` was asked for, and the past cannot be folded now"),
     ),
 )]
 pub(crate) async fn daily_summary(
@@ -100,34 +114,68 @@ pub(crate) async fn daily_summary(
             "the credential is of another tenant than account_id: leave account_id out, or send a token of that tenant's",
         ));
     }
-    if range.as_of.is_some() {
-        return Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "as_of is not there yet: leave it out to read the summary as it is known now",
-        ));
-    }
     let mut tx = caller.scope.begin(&web.pool).await?;
     let tenant = accounts::tenant(&mut *tx, caller.account_id).await?;
-    let rows = sqlx::query_as!(
+    let rows = match range.as_of {
+        None => {
+            let rows = known_now(&mut *tx, caller.account_id, &range).await?;
+            tx.commit().await?;
+            rows
+        }
+        Some(at) => {
+            tx.commit().await?;
+            known_at(&web, caller.account_id, &range, at).await?
+        }
+    };
+    let (account_id, currency) = (tenant.id, tenant.currency);
+    let Range { since, until, as_of, .. } = range;
+    // A browser keeps nothing of it: its next visitor may be another person.
+    let caching = if caller.scope.session_sha256.is_some() { "no-store" } else { "private, no-cache" };
+    answer(&headers, caching, &DailySummary { account_id, currency, since, until, as_of, rows })
+}
+
+async fn known_now(db: impl PgExecutor<'_>, account_id: Uuid, range: &Range) -> sqlx::Result<Vec<Day>> {
+    sqlx::query_as!(
         Day,
         "select date, meta_spend::text, meta_impressions, meta_clicks, meta_purchases::text, meta_purchase_value::text,
                 meta_roas::text, shopify_orders, shopify_revenue::text, updated_at
          from daily_summary where account_id = $1 and date between $2 and $3 order by date",
-        caller.account_id,
+        account_id,
         range.since,
         range.until,
     )
-    .fetch_all(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    let (account_id, currency) = (tenant.id, tenant.currency);
-    // A browser keeps nothing of it: its next visitor may be another person.
-    let caching = if caller.scope.session_sha256.is_some() { "no-store" } else { "private, no-cache" };
-    answer(&headers, caching, &DailySummary { account_id, currency, since: range.since, until: range.until, rows })
+    .fetch_all(db)
+    .await
+}
+
+async fn known_at(web: &Web, account_id: Uuid, range: &Range, at: DateTime<Utc>) -> Result<Vec<Day>, Problem> {
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER);
+    let past = web.past.as_ref().ok_or_else(|| unavailable("nobody here knows the past".to_owned()))?;
+    let days = past.summary(account_id, range.since, range.until, at).await.map_err(|error| {
+        tracing::warn!(%error, "the past is not answered");
+        unavailable(match error {
+            PastError::Busy => format!("{error}: ask again in a moment"),
+            PastError::Failed(_) => "the past could not be folded: ask again in a moment".to_owned(),
+        })
+    })?;
+    let text = |number: Option<Decimal>| number.map(|number| number.to_string());
+    let day = |day: PastDay| Day {
+        date: day.date,
+        meta_spend: text(day.meta_spend),
+        meta_impressions: day.meta_impressions,
+        meta_clicks: day.meta_clicks,
+        meta_purchases: text(day.meta_purchases),
+        meta_purchase_value: text(day.meta_purchase_value),
+        meta_roas: text(day.meta_roas),
+        shopify_orders: None,
+        shopify_revenue: None,
+        updated_at: day.updated_at,
+    };
+    Ok(days.into_iter().map(day).collect())
 }
 
 fn check(range: &Range) -> Result<(), Problem> {
-    let Range { since, until, .. } = range;
+    let Range { since, until, as_of, .. } = range;
     // What is no year of anybody's data is also more than PostgreSQL's dates hold.
     if let Some(date) = [since, until].into_iter().find(|date| !(1..=9999).contains(&date.year())) {
         return Err(Problem::bad_request(format!("{date} is no day that there are results of: write YYYY-MM-DD")));
@@ -136,8 +184,9 @@ fn check(range: &Range) -> Result<(), Problem> {
         return Err(Problem::bad_request(format!("since {since} is after until {until}: give the earlier day first")));
     }
     let days = (*until - *since).num_days() + 1;
-    if days > MAX_DAYS {
-        return Err(Problem::bad_request(format!("{since} to {until} is {days} days: ask for {MAX_DAYS} at most")));
+    let most = if as_of.is_some() { MAX_PAST_DAYS } else { MAX_DAYS };
+    if days > most {
+        return Err(Problem::bad_request(format!("{since} to {until} is {days} days: ask for {most} at most")));
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ pub(crate) async fn openapi() -> Response {
 fn document() -> OpenApi {
     let documented = OpenApiRouter::with_openapi(Frame::openapi())
         .merge(super::bounded())
+        .merge(super::summary())
         .merge(super::endless())
         .merge(super::scheduler());
     let mut document = documented.into_openapi();

@@ -48,6 +48,7 @@ async fn every_route_of_the_api_is_described_and_nothing_else() {
         keys: Arc::new(KeyRing::parse(&"k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned().into()).unwrap()),
         meta: None,
         settings,
+        past: None,
         cancel: CancellationToken::new(),
     };
     // A router lists its paths nowhere but here.
