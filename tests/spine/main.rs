@@ -8,6 +8,7 @@ mod fill;
 mod keys;
 mod ladder;
 mod misfortune;
+mod past;
 mod reconcile;
 mod roles;
 mod rules;
