@@ -3,16 +3,19 @@
 //! Here live the CloudEvents attributes and their headers ([`headers`]), the subjects ([`subject`]), the event types
 //! ([`InsightsFetched`], [`AdAccountConnected`], [`TokenExpiring`], [`SyncRequested`], [`DailySummaryChanged`]), the
 //! payload codec ([`payload`]), the claim check of a payload that travels beside its event ([`Claim`]), and the version
-//! that orders snapshots ([`Version`]). What must not live here: a NATS client, SQL, a clock, or anything that knows what the
-//! numbers mean.
+//! that orders snapshots ([`Version`]). What must not live here: a NATS client, SQL, a clock, or anything that knows what
+//! the numbers mean.
 //!
-//! The JSON Schemas in `schemas/` are generated from these types, and `tests/samples/` keeps one event of each type and
-//! version for ever: a change that no longer reads them is refused by the tests.
+//! The JSON Schemas in `schemas/` and the [`documents`] are generated from these types and from the [`catalogue`], and
+//! `tests/samples/` keeps one event of each type and version for ever: a change that no longer reads them is refused by
+//! the tests.
 
 mod ad_account_connected;
 mod announcement;
+pub mod catalogue;
 mod claim;
 mod daily_summary_changed;
+pub mod documents;
 pub mod headers;
 mod insights_fetched;
 mod parts;

@@ -137,7 +137,7 @@ async fn settings_grow_the_log_in_place() -> Result<()> {
 async fn settings_say_how_long_changes_are_kept() -> Result<()> {
     let nats = testkit::nats_without_streams().await?;
     let context = by_hand(&nats.url).await?;
-    let days = |days| Duration::from_secs(days * 86_400);
+    let days = |days: u64| Duration::from_secs(days * 86_400);
     for (warehouse_max_age, found) in
         [(None, 30), (Some(days(7)), 7), (None, 7), (Some(days(0)), 0), (None, 0), (Some(days(90)), 90)]
     {
