@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::daily_meta_metrics::Head;
+use crate::daily_summary::SummaryChange;
 use crate::fact_meta_daily::Staged;
 use crate::keys::Days;
 use crate::purchases::PurchaseRule;
@@ -22,12 +23,15 @@ pub struct Folds {
 }
 
 /// What a transaction did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Folded {
     /// Events that were new.
     pub events: u64,
     /// Rows written to `fact_meta_daily`.
     pub rows: u64,
+    /// What changed in `daily_summary`, which others are to be told in the same transaction. Each tenant's day is there
+    /// at most once.
+    pub changes: Vec<SummaryChange>,
 }
 
 impl Folds {
@@ -46,8 +50,8 @@ impl Folds {
     /// commits, and acknowledges after that.
     pub async fn fold(&self, conn: &mut PgConnection, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
         let (folded, touched) = self.fold_days(conn, snapshots).await?;
-        self.summarise(conn, touched.iter()).await?;
-        Ok(folded)
+        let changes = self.summarise(conn, touched.iter()).await?;
+        Ok(Folded { changes, ..folded })
     }
 
     /// Folds snapshots into all tables but `daily_summary`; returns the days whose tenants' summaries have to be made
@@ -124,13 +128,17 @@ impl Folds {
         daily_meta_metrics::point(conn, &pointed).await?;
         let rules: Vec<&PurchaseRule> = changed.iter().map(|day| &*new[day][0].rule).collect();
         daily_meta_metrics::recompute(conn, &Days::new(changed.iter().copied()), &rules).await?;
-        let folded = Folded { events: new.values().map(|s| s.len() as u64).sum(), rows };
+        let folded = Folded { events: new.values().map(|s| s.len() as u64).sum(), rows, changes: Vec::new() };
         Ok((folded, new.into_keys().collect()))
     }
 
-    /// Makes the summaries of these tenants' days anew.
-    pub async fn sum_up(&self, conn: &mut PgConnection, days: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
-        if days.is_empty() { Ok(()) } else { daily_summary::recompute(conn, days).await }
+    /// Makes the summaries of these tenants' days anew; returns those that changed.
+    pub async fn sum_up(
+        &self,
+        conn: &mut PgConnection,
+        days: &BTreeSet<(Uuid, NaiveDate)>,
+    ) -> sqlx::Result<Vec<SummaryChange>> {
+        if days.is_empty() { Ok(Vec::new()) } else { daily_summary::recompute(conn, days).await }
     }
 
     /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on
@@ -157,32 +165,38 @@ impl Folds {
         fact_meta_daily::delete(conn, days).await?;
         observations::delete(conn, days).await?;
         daily_meta_metrics::delete(conn, days).await?;
-        let folded = self.fold(conn, snapshots).await?;
+        let mut folded = self.fold(conn, snapshots).await?;
         let with_events: HashSet<_> = snapshots.iter().map(|s| s.day).collect();
         let without: Vec<_> = days.iter().filter(|day| !with_events.contains(day)).collect();
-        self.summarise(conn, without.iter()).await?;
+        // A day of another ad account may have summed the tenant's day above: it then finds nothing changed.
+        folded.changes.extend(self.summarise(conn, without.iter()).await?);
         Ok(folded)
     }
 
-    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay.
+    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Returns
+    /// what changed by it.
     pub async fn empty_baseless_summaries(
         &self,
         conn: &mut PgConnection,
         account_id: Option<Uuid>,
         since: NaiveDate,
         until: NaiveDate,
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<Vec<SummaryChange>> {
         let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
         if keys.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         daily_summary::recompute(conn, &keys).await
     }
 
-    async fn summarise(&self, conn: &mut PgConnection, days: impl Iterator<Item = &AccountDay>) -> sqlx::Result<()> {
+    async fn summarise(
+        &self,
+        conn: &mut PgConnection,
+        days: impl Iterator<Item = &AccountDay>,
+    ) -> sqlx::Result<Vec<SummaryChange>> {
         let keys: BTreeSet<_> = days.map(|day| (day.account_id, day.date)).collect();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         #[cfg(feature = "mutants")]
         if self.planted(Mutant::NoSummaryLock) {

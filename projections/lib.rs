@@ -36,6 +36,7 @@ pub mod snapshot;
 mod timeline;
 
 pub use ad_accounts::{AdAccounts, Refusal};
+pub use daily_summary::{SummaryChange, SummaryValues};
 pub use fold::{Folded, Folds, begin};
 pub use keys::Days;
 pub use mutant::Mutant;

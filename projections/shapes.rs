@@ -6,7 +6,8 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 
 /// Every table that a fold reads back or writes.
-pub const TABLES: [&str; 4] = ["observations", "fact_meta_daily", "daily_meta_metrics", "daily_summary"];
+pub const TABLES: [&str; 5] =
+    ["observations", "fact_meta_daily", "daily_meta_metrics", "daily_summary", "daily_summary_versions"];
 
 /// Makes tables that only this session sees, in front of the live ones, until it ends.
 ///

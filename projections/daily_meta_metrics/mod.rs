@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 use events::Version;
 use events::subject::AccountDay;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::keys::Days;
@@ -151,4 +151,23 @@ pub async fn days_on_record(
         .into_iter()
         .filter_map(|r| Some(AccountDay { account_id: r.account_id?, ad_account_id: r.ad_account_id?, date: r.date? }))
         .collect())
+}
+
+/// How many account-days each version of the fold has made; those of another version than [`PROJECTION_VERSION`] are what
+/// a replay or a rebuild has to fold again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfVersion {
+    pub version: i32,
+    pub account_days: i64,
+}
+
+/// The versions in the table, the newest first.
+pub async fn versions(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<OfVersion>> {
+    sqlx::query_as!(
+        OfVersion,
+        r#"select projection_version as version, count(*) as "account_days!" from daily_meta_metrics
+           group by projection_version order by projection_version desc"#,
+    )
+    .fetch_all(db)
+    .await
 }

@@ -6,23 +6,55 @@ use chrono::NaiveDate;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Sums these tenants' days anew from `daily_meta_metrics`.
+/// What changed of a tenant's day: the row of `daily_summary` before and after, of which `None` says that there was or is
+/// no row. The day's changes are numbered from 1 without a gap, also where its row went and came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryChange {
+    /// The tenant.
+    pub account_id: Uuid,
+    pub date: NaiveDate,
+    pub version: i64,
+    pub old: Option<SummaryValues>,
+    pub new: Option<SummaryValues>,
+}
+
+/// What the Meta fold says in a row of `daily_summary`; `None` is what nobody said. Decimals are PostgreSQL's own texts,
+/// because a sum can have more digits than any decimal type here holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SummaryValues {
+    pub meta_spend: Option<String>,
+    pub meta_impressions: Option<i64>,
+    pub meta_clicks: Option<i64>,
+    pub meta_purchases: Option<String>,
+    pub meta_purchase_value: Option<String>,
+    pub meta_roas: Option<String>,
+}
+
+/// Sums these tenants' days anew from `daily_meta_metrics`, and returns those whose values changed by it.
 ///
 /// The rows are locked first and read in a later statement: two transactions that changed two ad accounts of one tenant
-/// would else each read the other's old row, and the later commit would lose the earlier one's sum.
-pub(crate) async fn recompute(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, NaiveDate)>) -> sqlx::Result<()> {
+/// would else each read the other's old row, and the later commit would lose the earlier one's sum. What was there
+/// before, what is there now and the change's number are said under the same lock: each change begins with what the one
+/// before it ended with.
+pub(crate) async fn recompute(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<(Uuid, NaiveDate)>,
+) -> sqlx::Result<Vec<SummaryChange>> {
     let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
+    let mut made: BTreeSet<(Uuid, NaiveDate)> = BTreeSet::new();
     loop {
-        sqlx::query!(
+        let rows = sqlx::query!(
             "insert into daily_summary (account_id, date)
              select * from unnest($1::uuid[], $2::date[]) as day (account_id, date)
              order by account_id, date
-             on conflict do nothing",
+             on conflict do nothing
+             returning account_id, date",
             &account_ids,
             &dates,
         )
-        .execute(&mut *conn)
+        .fetch_all(&mut *conn)
         .await?;
+        made.extend(rows.into_iter().map(|r| (r.account_id, r.date)));
         let locked = sqlx::query_scalar!(
             "select s.date from unnest($1::uuid[], $2::date[]) as day (account_id, date)
              join daily_summary s using (account_id, date)
@@ -38,20 +70,34 @@ pub(crate) async fn recompute(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, Na
             break;
         }
     }
-    sqlx::query_file!("daily_summary/recompute.sql", &account_ids, &dates).execute(&mut *conn).await?;
-    // Only a replay that found no event for a day leaves a summary without a source.
-    sqlx::query!(
-        "delete from daily_summary s
-         using unnest($1::uuid[], $2::date[]) as day (account_id, date)
-         where (s.account_id, s.date) = (day.account_id, day.date)
-           and shopify_orders is null and shopify_revenue is null
-           and not exists (select from daily_meta_metrics m where (m.account_id, m.date) = (s.account_id, s.date))",
-        &account_ids,
-        &dates,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    let were_made: Vec<bool> = keys.iter().map(|key| made.contains(key)).collect();
+    let rows = sqlx::query_file!("daily_summary/recompute.sql", &account_ids, &dates, &were_made)
+        .fetch_all(&mut *conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| SummaryChange {
+            account_id: r.account_id,
+            date: r.date,
+            version: r.version,
+            old: (!r.was_made).then_some(SummaryValues {
+                meta_spend: r.old_spend,
+                meta_impressions: r.old_impressions,
+                meta_clicks: r.old_clicks,
+                meta_purchases: r.old_purchases,
+                meta_purchase_value: r.old_purchase_value,
+                meta_roas: r.old_roas,
+            }),
+            new: (!r.is_gone).then_some(SummaryValues {
+                meta_spend: r.new_spend,
+                meta_impressions: r.new_impressions,
+                meta_clicks: r.new_clicks,
+                meta_purchases: r.new_purchases,
+                meta_purchase_value: r.new_purchase_value,
+                meta_roas: r.new_roas,
+            }),
+        })
+        .collect())
 }
 
 /// The planted fault: what is in one statement here looks right, and loses the sum of whoever commits first.
@@ -59,7 +105,7 @@ pub(crate) async fn recompute(conn: &mut PgConnection, keys: &BTreeSet<(Uuid, Na
 pub(crate) async fn upsert_without_lock(
     conn: &mut PgConnection,
     keys: &BTreeSet<(Uuid, NaiveDate)>,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<SummaryChange>> {
     let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
     sqlx::query!(
         "insert into daily_summary (account_id, date, meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value)
@@ -76,7 +122,7 @@ pub(crate) async fn upsert_without_lock(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Days of tenants that a summary speaks of and no ad account does: nobody but a hand can have made their numbers.

@@ -138,6 +138,8 @@ impl Settings {
                 log_max_bytes: optional_number("ADLEDGER_LOG_MAX_BYTES", 0..=i64::MAX as u64)?
                     .map(|bytes| i64::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(-1)),
                 replicas: optional_number("NATS_REPLICAS", 1..=5)?.and_then(|replicas| usize::try_from(replicas).ok()),
+                warehouse_max_age: optional_number("ADLEDGER_WAREHOUSE_MAX_AGE_DAYS", 0..=36_500)?
+                    .map(|days| Duration::from_secs(days * 86_400)),
             },
             lease: Duration::from_secs(number("ADLEDGER_LEASE_SECONDS", 15, 3..=3600)?),
             fetch_workers: usize::try_from(number("ADLEDGER_FETCH_WORKERS", 4, 1..=64)?).unwrap_or(1),

@@ -87,12 +87,12 @@ struct Report {
 struct Row {
     account_id: Uuid,
     date: NaiveDate,
-    meta_spend: Option<Decimal>,
+    meta_spend: Option<String>,
     meta_impressions: Option<i64>,
     meta_clicks: Option<i64>,
-    meta_purchases: Option<Decimal>,
-    meta_purchase_value: Option<Decimal>,
-    meta_roas: Option<Decimal>,
+    meta_purchases: Option<String>,
+    meta_purchase_value: Option<String>,
+    meta_roas: Option<String>,
     updated_at: Option<DateTime<Utc>>,
 }
 
@@ -169,18 +169,24 @@ fn print(report: &Report) -> Result<()> {
         "newest answer",
     ]);
     output::right(&mut table, 2..8);
-    let money = |n: Option<Decimal>| or_dash(n.map(|n| thousands(&n, 2)));
+    // What is larger than the type holds is shown as it is.
+    let shown = |text: &Option<String>, decimals| {
+        or_dash(text.as_ref().map(|text| match Decimal::from_str_exact(text) {
+            Ok(number) => thousands(&number, decimals),
+            Err(_) => text.clone(),
+        }))
+    };
     let whole = |n: Option<i64>| or_dash(n.map(|n| thousands(&Decimal::from(n), 0)));
     for row in &report.rows {
         table.add_row([
             row.account_id.to_string(),
             row.date.to_string(),
-            money(row.meta_spend),
+            shown(&row.meta_spend, 2),
             whole(row.meta_impressions),
             whole(row.meta_clicks),
-            or_dash(row.meta_purchases.map(|n| thousands(&n, 0))),
-            money(row.meta_purchase_value),
-            money(row.meta_roas),
+            shown(&row.meta_purchases, 0),
+            shown(&row.meta_purchase_value, 2),
+            shown(&row.meta_roas, 2),
             or_dash(row.updated_at.map(output::time)),
         ]);
     }

@@ -1,3 +1,4 @@
+use ::projections::PROJECTION_VERSION;
 use accounts::{Expiry, KnownToken};
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -27,6 +28,7 @@ struct Report {
     waiting: Vec<Waiting>,
     /// Integrations of which some days are still folded by an older purchase rule.
     purchase_rules_behind: Vec<RuleBehind>,
+    projections: Projections,
     /// Events that are written and not published yet.
     outbox_events: i64,
     consumers: Vec<Behind>,
@@ -50,6 +52,20 @@ struct RuleBehind {
     integration_id: Uuid,
     days: i64,
     message: String,
+}
+
+/// By which versions of the fold the account-days in the tables were made.
+#[derive(Serialize)]
+struct Projections {
+    /// The one that folds now.
+    version: i32,
+    account_days: Vec<OfVersion>,
+}
+
+#[derive(Serialize)]
+struct OfVersion {
+    version: i32,
+    account_days: i64,
 }
 
 #[derive(Serialize)]
@@ -105,6 +121,7 @@ impl Status {
             integrations: freshness(pool).await?,
             waiting: waiting(pool).await?,
             purchase_rules_behind: rules_behind(pool).await?,
+            projections: projections(pool).await?,
             outbox_events: outbox::waiting(pool).await?.events,
             consumers,
             log,
@@ -174,10 +191,16 @@ async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
 }
 
 async fn rules_behind(pool: &PgPool) -> Result<Vec<RuleBehind>> {
-    let behind = projections::purchases::behind(pool).await?.into_iter();
+    let behind = ::projections::purchases::behind(pool).await?.into_iter();
     Ok(behind
         .map(|b| RuleBehind { message: purchase_rule::behind(&b), integration_id: b.integration_id, days: b.days })
         .collect())
+}
+
+async fn projections(pool: &PgPool) -> Result<Projections> {
+    let versions = ::projections::daily_meta_metrics::versions(pool).await?.into_iter();
+    let account_days = versions.map(|v| OfVersion { version: v.version, account_days: v.account_days }).collect();
+    Ok(Projections { version: PROJECTION_VERSION, account_days })
 }
 
 async fn stream(wire: &Wire) -> Result<(Vec<Behind>, LogRoom)> {
@@ -280,6 +303,18 @@ fn print_waiting(report: &Report) -> Result<()> {
     }
     for behind in &report.purchase_rules_behind {
         output::line(&behind.message)?;
+    }
+    let Projections { version, account_days } = &report.projections;
+    for of in account_days {
+        output::line(&if of.version == *version {
+            format!("{} account-days are folded by projection version {version}, the newest.", of.account_days)
+        } else {
+            format!(
+                "{} account-days are folded by projection version {}, and {version} is the newest: `adledger rebuild` folds \
+                 them again.",
+                of.account_days, of.version
+            )
+        })?;
     }
     match report.outbox_events {
         0 => Ok(()),

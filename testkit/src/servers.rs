@@ -25,7 +25,11 @@ pub struct Nats {
 }
 
 /// The streams' limits in tests: as the defaults, on one server.
-pub const LIMITS: topology::Limits = topology::Limits { log_max_bytes: Some(-1), replicas: Some(1) };
+pub const LIMITS: topology::Limits = topology::Limits {
+    log_max_bytes: Some(-1),
+    replicas: Some(1),
+    warehouse_max_age: Some(std::time::Duration::from_secs(30 * 86_400)),
+};
 
 /// The databases of this process. The server ends with the process, by the parent-death signal.
 static SERVERS: OnceCell<(Servers, String)> = OnceCell::const_new();

@@ -26,6 +26,7 @@ async fn wrong_settings_are_named() -> Result<()> {
         ("NATS_CREDS", "/nowhere/x.creds", "NATS_CREDS names \"/nowhere/x.creds\""),
         ("NATS_REPLICAS", "9", "NATS_REPLICAS is \"9\": write a whole number from 1 to 5"),
         ("ADLEDGER_LOG_MAX_BYTES", "1GB", "ADLEDGER_LOG_MAX_BYTES is \"1GB\""),
+        ("ADLEDGER_WAREHOUSE_MAX_AGE_DAYS", "month", "ADLEDGER_WAREHOUSE_MAX_AGE_DAYS is \"month\""),
         ("META_MAX_BACKOFF_SECONDS", "0", "META_MAX_BACKOFF_SECONDS is \"0\""),
         ("META_EFFECTIVE_STATUS", "ACTIVE,RUNNING", "META_EFFECTIVE_STATUS holds \"RUNNING\""),
         ("META_ATTRIBUTION_WINDOWS", "7_days", "META_ATTRIBUTION_WINDOWS holds \"7_days\""),

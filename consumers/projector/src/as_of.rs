@@ -11,7 +11,6 @@ use events::subject::AccountDay;
 use futures_util::TryStreamExt;
 use logs::{Range, Source};
 use projections::{AdAccounts, Folds, shadow_for_session};
-use rust_decimal::Decimal;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
@@ -59,17 +58,17 @@ pub struct Past {
     pub unfoldable: Vec<(AccountDay, String)>,
 }
 
-/// A tenant's day as it was known: the columns of `daily_summary` that the fold owns.
+/// A tenant's day as it was known: the columns of `daily_summary` that the fold owns. Decimals are PostgreSQL's own texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryDay {
     pub account_id: Uuid,
     pub date: NaiveDate,
-    pub meta_spend: Option<Decimal>,
+    pub meta_spend: Option<String>,
     pub meta_impressions: Option<i64>,
     pub meta_clicks: Option<i64>,
-    pub meta_purchases: Option<Decimal>,
-    pub meta_purchase_value: Option<Decimal>,
-    pub meta_roas: Option<Decimal>,
+    pub meta_purchases: Option<String>,
+    pub meta_purchase_value: Option<String>,
+    pub meta_roas: Option<String>,
     /// The newest answer that it is made of.
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -127,8 +126,8 @@ impl Past {
     pub async fn summary(&mut self) -> sqlx::Result<Vec<SummaryDay>> {
         sqlx::query_as!(
             SummaryDay,
-            "select account_id, date, meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value, meta_roas,
-                    updated_at
+            "select account_id, date, meta_spend::text, meta_impressions, meta_clicks, meta_purchases::text,
+                    meta_purchase_value::text, meta_roas::text, updated_at
              from daily_summary order by account_id, date",
         )
         .fetch_all(&mut self.session)

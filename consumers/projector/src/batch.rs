@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use events::Cause;
 use events::headers::carries;
 use events::subject::AccountDay;
 use futures_util::future::BoxFuture;
@@ -13,7 +14,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Projector, Step};
+use crate::{Projector, Step, announce_changes};
 
 /// How often a transaction that lost a deadlock or a serialization race is tried before the batch waits its turn.
 pub(crate) const TRIES: usize = 10;
@@ -172,7 +173,9 @@ pub fn fold_events(
         let (folded, mut refused) = fold_events(&pool, &folds, left).await?;
         let (folded_right, refused_right) = fold_events(&pool, &folds, right).await?;
         refused.extend(refused_right.into_iter().map(|(at, reason)| (at + middle, reason)));
-        let folded = Folded { events: folded.events + folded_right.events, rows: folded.rows + folded_right.rows };
+        let changes = [folded.changes, folded_right.changes].concat();
+        let (events, rows) = (folded.events + folded_right.events, folded.rows + folded_right.rows);
+        let folded = Folded { events, rows, changes };
         Ok((folded, refused))
     })
 }
@@ -196,6 +199,7 @@ async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> Resu
         }
     }
     let folded = folds.fold(&mut transaction, &admitted).await?;
+    announce_changes(&mut transaction, &folded.changes, Cause::Live).await?;
     transaction.commit().await?;
     Ok((folded, refused))
 }

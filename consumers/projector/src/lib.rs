@@ -5,8 +5,11 @@
 //! again; a crash after it leaves the row, which the second delivery finds. So any number of projectors may work, on any
 //! number of machines, in any order.
 //!
+//! What a fold changes in `daily_summary` is announced in the same transaction, as rows of the outbox.
+//!
 //! What must not live here: what the tables say (that is `projections`), or anything that acts on the world outside.
 
+mod announce;
 mod as_of;
 mod batch;
 mod reading;
@@ -20,6 +23,7 @@ use projections::Folds;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+pub use announce::announce_changes;
 pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
 pub use batch::{FoldError, Refused, decode, fold_events};
 pub use reading::ReadError;

@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use events::Cause;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use logs::{LogError, Logged, Range, Source};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use crate::announce_changes;
 use crate::batch::{Class, TRIES, class, decode};
 
 /// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
@@ -101,10 +103,11 @@ impl Replay {
                 .await?,
         );
         drop(connection);
-        let report = self.run_days(days, progress).await?;
+        let report = self.run_days(days, Cause::Replay, progress).await?;
         if ad_account_id.is_none() && !self.dry_run {
             let mut transaction = projections::begin(&self.pool).await?;
-            self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
+            let changes = self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
+            announce_changes(&mut transaction, &changes, Cause::Replay).await?;
             transaction.commit().await?;
         }
         Ok(report)
@@ -119,10 +122,15 @@ impl Replay {
         progress: impl Fn(&Report),
     ) -> Result<Report, ReplayError> {
         let days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
-        self.run_days(days.into_iter().collect(), progress).await
+        self.run_days(days.into_iter().collect(), Cause::Rule, progress).await
     }
 
-    async fn run_days(&self, days: BTreeSet<AccountDay>, progress: impl Fn(&Report)) -> Result<Report, ReplayError> {
+    async fn run_days(
+        &self,
+        days: BTreeSet<AccountDay>,
+        cause: Cause,
+        progress: impl Fn(&Report),
+    ) -> Result<Report, ReplayError> {
         let ad_accounts = Arc::new(AdAccounts::load(&self.pool, None).await?);
         let mut report = Report { days_total: days.len(), ..Report::default() };
         // One batch is being folded, one waits, one is being read.
@@ -146,7 +154,7 @@ impl Replay {
         };
         let folding = async {
             while let Some(batch) = folding.recv().await {
-                self.fold(batch, &mut report).await?;
+                self.fold(batch, cause, &mut report).await?;
                 progress(&report);
             }
             Ok::<_, ReplayError>(())
@@ -211,11 +219,11 @@ impl Replay {
         Ok(())
     }
 
-    async fn fold(&self, mut batch: Batch, report: &mut Report) -> Result<(), ReplayError> {
+    async fn fold(&self, mut batch: Batch, cause: Cause, report: &mut Report) -> Result<(), ReplayError> {
         let mut unfoldable = batch.unfoldable.len();
         let mut tries = 0;
         let folded = loop {
-            match self.fold_once(&mut batch).await {
+            match self.fold_once(&mut batch, cause).await {
                 Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
                     tries += 1;
                     // What the lost attempt found is found again.
@@ -244,7 +252,7 @@ impl Replay {
         Ok(())
     }
 
-    async fn fold_once(&self, batch: &mut Batch) -> Result<Folded, ReplayError> {
+    async fn fold_once(&self, batch: &mut Batch, cause: Cause) -> Result<Folded, ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
         let ad_accounts = AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?;
         if !batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
@@ -265,6 +273,7 @@ impl Replay {
         let days = Days::new(batch.days.iter().copied());
         let snapshots: Vec<&Snapshot> = batch.snapshots.iter().collect();
         let folded = self.folds.refold(&mut transaction, &days, &snapshots).await?;
+        announce_changes(&mut transaction, &folded.changes, cause).await?;
         if self.dry_run {
             transaction.rollback().await?;
         } else {

@@ -22,6 +22,14 @@ pub struct Connection {
     pub integration_id: Uuid,
 }
 
+/// Subject of one tenant's day of `daily_summary`: `warehouse.daily_summary.<account>.<yyyy-mm-dd>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SummaryDay {
+    /// The tenant.
+    pub account_id: Uuid,
+    pub date: NaiveDate,
+}
+
 /// How urgent a sync run is, as its subject says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -34,6 +42,7 @@ pub enum Priority {
 const INSIGHTS: &str = "meta.insights";
 const CONNECT: &str = "meta.connect";
 const SYNC: &str = "meta.sync";
+const DAILY_SUMMARY: &str = "warehouse.daily_summary";
 const DEAD: &str = "dead";
 
 /// A subject longer than this is left out of its letter's: servers end a connection at a subject of some 4,000 bytes.
@@ -90,6 +99,24 @@ impl Connection {
     }
 }
 
+impl SummaryDay {
+    /// The subject that this day's changes are published under.
+    pub fn subject(&self) -> String {
+        format!("{DAILY_SUMMARY}.{}.{}", self.account_id, self.date)
+    }
+
+    /// The inverse of [`SummaryDay::subject`].
+    pub fn parse(subject: &str) -> Result<Self, SubjectError> {
+        let parse = || {
+            let (account_id, date) = subject.strip_prefix(DAILY_SUMMARY)?.strip_prefix('.')?.split_once('.')?;
+            let day = SummaryDay { account_id: account_id.parse().ok()?, date: date.parse().ok()? };
+            (day.subject() == subject).then_some(day)
+        };
+        let form = "warehouse.daily_summary.<account uuid>.<yyyy-mm-dd>";
+        parse().ok_or_else(|| SubjectError { subject: subject.to_owned(), form })
+    }
+}
+
 /// Where the bell rings for a run: `meta.sync.<priority>.<integration>`.
 pub fn sync_request(priority: Priority, integration_id: Uuid) -> String {
     let priority = match priority {
@@ -139,7 +166,9 @@ pub fn dead_letter_filter(stream: Option<&str>, consumer: Option<&str>, account_
 /// The tenant that a subject of ours names.
 pub fn account_of(subject: &str) -> Option<Uuid> {
     let day = AccountDay::parse(subject).map(|day| day.account_id);
-    day.or_else(|_| Connection::parse(subject).map(|connection| connection.account_id)).ok()
+    day.or_else(|_| Connection::parse(subject).map(|connection| connection.account_id))
+        .or_else(|_| SummaryDay::parse(subject).map(|day| day.account_id))
+        .ok()
 }
 
 #[cfg(test)]
@@ -180,6 +209,7 @@ mod tests {
             (format!("meta.insights.{id}.{other}.2026-02-03"), Some(id)),
             (format!("meta.connect.{id}.{other}"), Some(id)),
             (sync_request(Priority::Low, other), None),
+            (format!("warehouse.daily_summary.{id}.2026-02-03"), Some(id)),
             (format!("meta.insights.{id}"), None),
         ] {
             assert_eq!(account_of(&subject), account_id, "{subject}");
@@ -196,6 +226,8 @@ mod tests {
         assert_eq!(AccountDay::parse(&day.subject()), Ok(day));
         let connection = Connection { account_id: Uuid::from_u128(1), integration_id: Uuid::from_u128(2) };
         assert_eq!(Connection::parse(&connection.subject()), Ok(connection));
+        let summary = SummaryDay { account_id: day.account_id, date: day.date };
+        assert_eq!(SummaryDay::parse(&summary.subject()), Ok(summary));
     }
 
     #[test]
@@ -216,6 +248,14 @@ mod tests {
             ["meta.connect.1.2".to_owned(), format!("meta.connect.{id}"), format!("meta.connect.{id}.{id}.x")]
         {
             assert!(Connection::parse(&subject).is_err(), "{subject}");
+        }
+        for subject in [
+            format!("warehouse.daily_summary.{id}"),
+            format!("warehouse.daily_summary.{id}.2026-2-3"),
+            format!("warehouse.daily_summary.{id}.2026-02-03.x"),
+            format!("warehouse.daily_summary.{}.2026-02-03", id.simple()),
+        ] {
+            assert!(SummaryDay::parse(&subject).is_err(), "{subject}");
         }
     }
 }

@@ -44,6 +44,8 @@ pub const OBJ_META_PAYLOADS: &str = "OBJ_META_PAYLOADS";
 pub const META_CONNECT: &str = "META_CONNECT";
 /// The fetchers' doorbell.
 pub const META_SYNC: &str = "META_SYNC";
+/// The stream of what changed in the tables.
+pub const WAREHOUSE: &str = "WAREHOUSE";
 /// The stream of parked messages.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 

@@ -24,13 +24,22 @@ pub struct Limits {
     pub log_max_bytes: Option<i64>,
     /// Copies of each stream.
     pub replicas: Option<usize>,
+    /// How long WAREHOUSE keeps what changed in the tables; zero is for ever.
+    pub warehouse_max_age: Option<Duration>,
 }
+
+/// How long that is where nobody decided.
+const WAREHOUSE_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 impl Limits {
     /// What nobody decided is as a new stream has it. For whoever asks for the streams as they should be; a process
     /// that only starts without a setting has decided nothing.
     pub fn or_default(self) -> Limits {
-        Limits { log_max_bytes: self.log_max_bytes.or(Some(-1)), replicas: self.replicas.or(Some(1)) }
+        Limits {
+            log_max_bytes: self.log_max_bytes.or(Some(-1)),
+            replicas: self.replicas.or(Some(1)),
+            warehouse_max_age: self.warehouse_max_age.or(Some(WAREHOUSE_MAX_AGE)),
+        }
     }
 }
 
@@ -91,6 +100,8 @@ struct StreamFile {
     retention: RetentionPolicy,
     discard: DiscardPolicy,
     bounded_by_settings: bool,
+    #[serde(default)]
+    aged_by_settings: bool,
     max_messages_per_subject: Option<i64>,
     duplicate_window_seconds: u64,
     allow_direct: bool,
@@ -125,6 +136,11 @@ impl StreamFile {
         } else {
             -1
         };
+        let max_age = if self.aged_by_settings {
+            limits.warehouse_max_age.or(found.map(|found| found.max_age)).unwrap_or(WAREHOUSE_MAX_AGE)
+        } else {
+            Duration::ZERO
+        };
         Config {
             name: self.name,
             subjects: self.subjects,
@@ -132,6 +148,7 @@ impl StreamFile {
             discard: self.discard,
             storage: StorageType::File,
             max_bytes,
+            max_age,
             max_messages: -1,
             max_messages_per_subject: self.max_messages_per_subject.unwrap_or(-1),
             max_consumers: -1,

@@ -1,6 +1,6 @@
 //! Events that are to be announced, written in the transaction of the state that they announce.
 //!
-//! Here live: writing such a row ([`announce`]), and what the relay needs to bring it to its stream ([`take`],
+//! Here live: writing such rows ([`announce`], [`announce_all`]), and what the relay needs to bring it to its stream ([`take`],
 //! [`published`], [`postponed`]). What must not live here: NATS, or what an event means.
 //!
 //! **Why an event is neither lost nor invented.** The row commits with the state or not at all. The relay locks the
@@ -37,6 +37,26 @@ pub async fn announce(conn: &mut PgConnection, account_id: Uuid, event: &Announc
         event.subject,
         serde_json::json!(event.headers),
         event.payload,
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Writes events of several tenants down at once, each with its tenant.
+pub async fn announce_all(conn: &mut PgConnection, events: &[(Uuid, Announcement)]) -> sqlx::Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let headers: Vec<_> = events.iter().map(|(_, event)| serde_json::json!(event.headers)).collect();
+    sqlx::query!(
+        "insert into outbox (account_id, event_id, subject, headers, payload)
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[])",
+        &events.iter().map(|(account_id, _)| *account_id).collect::<Vec<_>>(),
+        &events.iter().map(|(_, event)| event.event_id).collect::<Vec<_>>(),
+        &events.iter().map(|(_, event)| event.subject.clone()).collect::<Vec<_>>(),
+        &headers,
+        &events.iter().map(|(_, event)| event.payload.clone()).collect::<Vec<_>>(),
     )
     .execute(conn)
     .await

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::BoxFuture;
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
 /// Who knows what a tenant's days were known to be.
@@ -17,16 +16,16 @@ pub trait Past: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<PastDay>, PastError>>;
 }
 
-/// A tenant's day as it was known: the columns of `daily_summary` that Meta's answers fill.
+/// A tenant's day as it was known: the columns of `daily_summary` that Meta's answers fill, decimals as text.
 #[derive(Debug, Clone)]
 pub struct PastDay {
     pub date: NaiveDate,
-    pub meta_spend: Option<Decimal>,
+    pub meta_spend: Option<String>,
     pub meta_impressions: Option<i64>,
     pub meta_clicks: Option<i64>,
-    pub meta_purchases: Option<Decimal>,
-    pub meta_purchase_value: Option<Decimal>,
-    pub meta_roas: Option<Decimal>,
+    pub meta_purchases: Option<String>,
+    pub meta_purchase_value: Option<String>,
+    pub meta_roas: Option<String>,
     /// When the newest answer was fetched that it is made of.
     pub updated_at: Option<DateTime<Utc>>,
 }

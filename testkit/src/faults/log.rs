@@ -54,7 +54,7 @@ impl Log {
             node.come_up().await?;
             log.nodes.push(node);
         }
-        let limits = topology::Limits { log_max_bytes: None, replicas: Some(nodes) };
+        let limits = topology::Limits { log_max_bytes: None, replicas: Some(nodes), warehouse_max_age: None };
         wait::until("the streams are made", UP_WITHIN, async || {
             let made = async {
                 anyhow::Ok(topology::apply(&Wire::connect(&log.nodes[0].url, None, "faults").await?, &limits).await?)

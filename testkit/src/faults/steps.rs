@@ -57,7 +57,7 @@ pub const SELDOM: [Step; 8] = [
 ];
 
 /// Steps that come all the time while there is work: of the fetcher, of the raw log, of the projector.
-pub const OFTEN: [Step; 17] = [
+pub const OFTEN: [Step; 18] = [
     step("sync_runs", "update", Statement),
     step("sync_runs", "update", Commit),
     step("ad_accounts", "update", Statement),
@@ -75,6 +75,7 @@ pub const OFTEN: [Step; 17] = [
     step("fact_meta_daily", "insert", Statement),
     step("daily_meta_metrics", "update", Statement),
     step("daily_summary", "update", Statement),
+    step("daily_summary_versions", "insert", Statement),
 ];
 
 /// A number of our own for the advisory locks; the second number is the step's place.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use events::Cause;
 use events::subject::AccountDay;
 use projections::{Days, Folds};
 use sqlx::postgres::PgRow;
@@ -13,6 +14,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::{SCHEMA, UNDO};
+use crate::announce::announce_changes;
 
 /// A tenant's day.
 pub(super) type Key = (Uuid, NaiveDate);
@@ -20,6 +22,9 @@ pub(super) type Key = (Uuid, NaiveDate);
 /// The tables of an account-day, each with the column that completes the day to its key.
 const OF_A_DAY: [(&str, &str); 3] =
     [("observations", "event_id"), ("fact_meta_daily", "ad_id"), ("daily_meta_metrics", "date")];
+
+/// The tables of which rows can be replaced.
+const REPLACED: [&str; 4] = ["observations", "fact_meta_daily", "daily_meta_metrics", "daily_summary"];
 
 const META: [&str; 6] =
     ["meta_spend", "meta_impressions", "meta_clicks", "meta_purchases", "meta_purchase_value", "meta_roas"];
@@ -32,7 +37,7 @@ fn day(row: &PgRow) -> sqlx::Result<AccountDay> {
 /// this rebuild's rows are known in them.
 pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     let mut sql = format!("create schema if not exists {UNDO};");
-    for table in projections::TABLES {
+    for table in REPLACED {
         sql += &format!(
             "create table if not exists {UNDO}.{table} (replaced_at timestamptz not null, like public.{table});"
         );
@@ -46,7 +51,7 @@ pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
            and not exists (select from pg_attribute u where u.attname = a.attname and not u.attisdropped
                                                         and u.attrelid = to_regclass('rebuild_undo.' || quote_ident(c.relname)))",
     )
-    .bind(&projections::TABLES[..])
+    .bind(&REPLACED[..])
     .fetch_all(pool)
     .await?;
     for row in lacking {
@@ -193,7 +198,8 @@ pub(super) async fn exchange(
     Ok((replaced, written))
 }
 
-/// Makes these summaries anew, as the fold does, and keeps those that it changes; returns how many.
+/// Makes these summaries anew, as the fold does, keeps those that it changes, and announces the changes; returns how
+/// many were kept.
 pub(super) async fn sum_up(
     conn: &mut PgConnection,
     keys: &BTreeSet<Key>,
@@ -215,7 +221,8 @@ pub(super) async fn sum_up(
     );
     let keep = sqlx::query(AssertSqlSafe(keep)).bind(&account_ids).bind(&dates).bind(began_at);
     let kept = keep.execute(&mut *conn).await?.rows_affected();
-    Folds::default().sum_up(conn, keys).await?;
+    let changes = Folds::default().sum_up(conn, keys).await?;
+    announce_changes(conn, &changes, Cause::Replay).await?;
     let [live, old] = ["s", "u"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
     let unchanged = format!(
         "delete from {UNDO}.daily_summary u

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::jetstream::topology::{Difference, Limits, apply, check};
-use ::jetstream::{DEAD_LETTERS, META_INSIGHTS, WireError};
+use ::jetstream::{DEAD_LETTERS, META_INSIGHTS, WAREHOUSE, WireError};
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, consumer::pull};
 use testkit::LIMITS;
@@ -25,7 +25,7 @@ async fn an_empty_server_lacks_everything() -> Result<()> {
         wanted: "exists".to_owned(),
         found: "missing".to_owned(),
     };
-    let streams = ["META_INSIGHTS", "OBJ_META_PAYLOADS", "META_CONNECT", "META_SYNC", "DEAD_LETTERS"];
+    let streams = ["META_INSIGHTS", "OBJ_META_PAYLOADS", "META_CONNECT", "META_SYNC", "WAREHOUSE", "DEAD_LETTERS"];
     let consumers = ["raw", "projector", "initial-fill", "fetch"];
     let objects = streams.map(|name| format!("stream {name}")).into_iter();
     let objects = objects.chain(consumers.map(|name| format!("consumer {name}")));
@@ -129,6 +129,22 @@ async fn settings_grow_the_log_in_place() -> Result<()> {
         assert_eq!(apply(&nats.wire, &limits).await?, []);
         let level = nats.wire.log(META_INSIGHTS).await?.level().await?;
         assert_eq!(level.max_bytes, found, "what is not said stays");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_say_how_long_changes_are_kept() -> Result<()> {
+    let nats = testkit::nats_without_streams().await?;
+    let context = by_hand(&nats.url).await?;
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    for (warehouse_max_age, found) in
+        [(None, 30), (Some(days(7)), 7), (None, 7), (Some(days(0)), 0), (None, 0), (Some(days(90)), 90)]
+    {
+        let limits = Limits { warehouse_max_age, ..LIMITS };
+        assert_eq!(apply(&nats.wire, &limits).await?, []);
+        let config = context.get_stream(WAREHOUSE).await?.cached_info().config.clone();
+        assert_eq!(config.max_age, days(found), "what is not said stays");
     }
     Ok(())
 }

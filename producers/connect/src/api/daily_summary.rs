@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgExecutor;
@@ -158,15 +157,14 @@ async fn known_at(web: &Web, account_id: Uuid, range: &Range, at: DateTime<Utc>)
             PastError::Failed(_) => "the past could not be folded: ask again in a moment".to_owned(),
         })
     })?;
-    let text = |number: Option<Decimal>| number.map(|number| number.to_string());
     let day = |day: PastDay| Day {
         date: day.date,
-        meta_spend: text(day.meta_spend),
+        meta_spend: day.meta_spend,
         meta_impressions: day.meta_impressions,
         meta_clicks: day.meta_clicks,
-        meta_purchases: text(day.meta_purchases),
-        meta_purchase_value: text(day.meta_purchase_value),
-        meta_roas: text(day.meta_roas),
+        meta_purchases: day.meta_purchases,
+        meta_purchase_value: day.meta_purchase_value,
+        meta_roas: day.meta_roas,
         shopify_orders: None,
         shopify_revenue: None,
         updated_at: day.updated_at,

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use jetstream::topology::{Durable, durables};
-use jetstream::{META_INSIGHTS, OBJ_META_PAYLOADS};
+use jetstream::{META_INSIGHTS, OBJ_META_PAYLOADS, WAREHOUSE};
 
 /// Roles of services, each with a file of its own.
 pub const SERVICES: [&str; 7] = ["fetch", "raw", "project", "fill", "relay", "schedule", "web"];
@@ -17,6 +17,8 @@ fn publishers(stream: &str) -> &'static [&'static str] {
     match stream {
         "META_INSIGHTS" | OBJ_META_PAYLOADS => &["fetch", OPERATOR],
         "META_CONNECT" | "META_SYNC" => &["relay", OPERATOR],
+        // Nobody of ours hears it, so nobody parks what it holds and has it published again.
+        WAREHOUSE => &["relay"],
         "DEAD_LETTERS" => &[],
         new => panic!("stream {new}: say here who publishes to it, and in nats/topology/permissions"),
     }
@@ -158,7 +160,11 @@ fn of_stream(stream: &str, subjects: &[String], has_consumers: bool, verbs: &mut
             verbs.push(Verb { hears: Some(queue), ..Verb::says(&subject, For::Nothing) });
         }
     }
-    let reading = if stream == OBJ_META_PAYLOADS { For::Loading } else { For::Reading };
+    let reading = match stream {
+        OBJ_META_PAYLOADS => For::Loading,
+        WAREHOUSE => For::Nothing,
+        _ => For::Reading,
+    };
     verbs.push(Verb::says(format!("$JS.API.DIRECT.GET.{stream}"), reading));
     let is_letters = stream == jetstream::DEAD_LETTERS;
     for (verb, is_for) in [
