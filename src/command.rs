@@ -9,6 +9,7 @@ pub mod demo;
 pub mod disconnect;
 pub mod doctor;
 pub mod keys;
+pub mod log;
 pub mod migrate;
 pub mod password;
 pub mod purchase_rule;
@@ -20,6 +21,7 @@ pub mod status;
 pub mod streams;
 pub mod sync;
 pub mod token;
+pub mod verify;
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;

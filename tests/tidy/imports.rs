@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("raw", &["events", "jetstream"]),
     ("logs", &["events", "jetstream", "raw"]),
     ("projector", &["events", "jetstream", "logs", "projections", "raw", "outbox"]),
+    ("verifier", &["events", "logs"]),
     ("initial-fill", &["events", "jetstream", "runs"]),
 ];
 
@@ -58,6 +59,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "logs",
             "projector",
             "projections",
+            "verifier",
             "initial-fill",
             "migrations",
             TESTS,
@@ -76,6 +78,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "relay",
             "raw",
             "projector",
+            "verifier",
             "initial-fill",
             TESTS,
             BINARY,
@@ -213,6 +216,7 @@ mod violations {
         for (about, import, kind, expected) in [
             ("events", "jetstream", None, "events imports jetstream"),
             ("projections", "raw", Some("build"), "projections imports raw"),
+            ("verifier", "projections", None, "verifier imports projections"),
             ("raw", "testkit", None, "raw is built with testkit"),
             ("raw", "adledger", None, "raw imports adledger"),
             ("testkit", "adledger", Some("dev"), "testkit imports adledger"),

@@ -8,6 +8,7 @@
 //! What must not live here: what the tables say (that is `projections`), or anything that acts on the world outside.
 
 mod batch;
+mod check;
 mod replay;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{FoldError, Refused, decode, fold_events};
+pub use check::{Check, Checked, Undecodable};
 pub use replay::{Replay, ReplayError, Report};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are
