@@ -20,3 +20,4 @@ mod strange;
 mod tables;
 mod throttled;
 mod two_logs;
+mod verify;

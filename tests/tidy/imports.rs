@@ -18,12 +18,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("accounts", &["events", "outbox"]),
     ("runs", &["events", "outbox"]),
     ("insights", &["events", "jetstream", "meta-api", "accounts", "runs"]),
-    ("connect", &["meta-api", "accounts", "runs"]),
+    ("connect", &["meta-api", "accounts", "runs", "settlement"]),
     ("relay", &["events", "jetstream", "outbox"]),
     ("raw", &["events", "jetstream"]),
     ("logs", &["events", "jetstream", "raw"]),
     ("projector", &["events", "jetstream", "logs", "projections", "raw", "outbox"]),
     ("verifier", &["events", "logs"]),
+    ("settlement", &[]),
     ("initial-fill", &["events", "jetstream", "runs"]),
 ];
 
@@ -60,6 +61,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "projector",
             "projections",
             "verifier",
+            "settlement",
             "initial-fill",
             "migrations",
             TESTS,
