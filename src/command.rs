@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod replay;
 pub mod runs;
 pub mod serve;
+pub mod settlement;
 pub mod status;
 pub mod streams;
 pub mod sync;

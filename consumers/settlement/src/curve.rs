@@ -8,7 +8,7 @@ use crate::{Day, FEWEST_DAYS, NEWEST_DAYS, RESTATED_FOR_DAYS};
 /// The shares of the newest settled days.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Curve {
-    /// How many days have settled, with an end above zero.
+    /// How many days have settled, with an end above zero, and were known before.
     pub settled_days: usize,
     /// One an age, from 1 to 28; ages at which no settled day was known are not in here.
     pub points: Vec<Point>,
@@ -28,8 +28,10 @@ pub struct Point {
 impl Curve {
     /// Counts the newest of the settled days among these, which come oldest first.
     pub fn of(days: &[Day]) -> Self {
-        // A day without delivery says nothing about shares, and neither does one of corrections alone.
-        let ended = |day: &Day| day.end().filter(|end| *end > Decimal::ZERO);
+        // A day without delivery says nothing about shares, nor does one of corrections alone, nor one that nobody asked
+        // for before it had settled.
+        let watched = |day: &Day| day.at(RESTATED_FOR_DAYS).is_some();
+        let ended = |day: &Day| day.end().filter(|end| *end > Decimal::ZERO && watched(day));
         let settled: Vec<(&Day, Decimal)> = days.iter().filter_map(|day| Some((day, ended(day)?))).collect();
         let newest = &settled[settled.len().saturating_sub(NEWEST_DAYS)..];
         let point = |age| {
