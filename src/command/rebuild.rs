@@ -1,10 +1,12 @@
 use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use logs::Source;
 use projector::{Applied, Loaded, Rebuild as Everything};
 use sqlx::PgPool;
+use verifier::{Difference, Finding, Report, Tables, Verifier};
 
 use super::replay::{From, with_log};
 use crate::boot::Boot;
@@ -15,6 +17,12 @@ use crate::progress::Progress;
 /// Ad accounts folded at once, unless somebody says otherwise.
 const WORKERS: u64 = 2;
 const ROWS_A_TRANSACTION: usize = 10_000;
+/// How often the rebuilt tables are verified while live traffic comes in between.
+const VERIFIED_AT_MOST: u32 = 4;
+/// How long what is on its way gets to arrive.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Sentences that are shown of what differs.
+const SHOWN: usize = 20;
 
 /// Fold everything once more beside the live tables, and apply what differs to them
 ///
@@ -51,6 +59,14 @@ impl Rebuild {
     }
 
     async fn rebuild(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+        let verifier = Verifier {
+            pool: pool.clone(),
+            from: from.clone(),
+            other: other.clone(),
+            tables: Tables::Rebuild,
+            max_event_bytes: projector::MAX_EVENT_BYTES,
+            patience: PATIENCE,
+        };
         let everything = Everything {
             pool: pool.clone(),
             from,
@@ -67,8 +83,28 @@ impl Rebuild {
             })
             .await?;
         drop(progress);
-        let caught_up = rebuilt.catch_up().await?;
+        let mut caught_up = rebuilt.catch_up().await?;
         say_loaded(&rebuilt.loaded, caught_up)?;
+        for round in 1..=VERIFIED_AT_MOST {
+            let (report, differing) = differing(&verifier).await?;
+            if differing.is_empty() {
+                output::line(&format!(
+                    "Verified by the second implementation: {} account-days, {} rows, none differ.",
+                    report.account_days, report.rows
+                ))?;
+                break;
+            }
+            // What live traffic has folded since is no mistake of the rebuild's.
+            caught_up = rebuilt.catch_up().await?;
+            if caught_up == 0 || round == VERIFIED_AT_MOST {
+                for sentence in &differing {
+                    output::line(&output::printable(sentence))?;
+                }
+                output::line("The rebuilt tables are not what the log says: nothing was applied.")?;
+                rebuilt.close().await;
+                return Ok(Outcome::Findings);
+            }
+        }
         if self.dry_run {
             let days = rebuilt.differing().await?;
             for day in &days {
@@ -86,6 +122,23 @@ impl Rebuild {
         rebuilt.close().await;
         say_applied(&applied)
     }
+}
+
+/// What the second implementation says of the rebuilt tables: the first of what differs, in words.
+async fn differing(verifier: &Verifier) -> Result<(Report, Vec<String>)> {
+    let progress = RefCell::new(Progress::new("account-days verified"));
+    let mut sentences = Vec::new();
+    let take = |finding| match finding {
+        Finding::Differs(Difference { ad_account_id, account_id, date, sentences: said, .. }) => {
+            let of = ad_account_id.unwrap_or(account_id);
+            sentences.extend(said.iter().map(|sentence| format!("{of}, {date}: {sentence}")).take(SHOWN));
+        }
+        Finding::Refused(_) => {}
+    };
+    let show = |report: &Report| progress.borrow_mut().at(report.account_days, report.account_days_total, "");
+    let report = verifier.run(&projector::everything(), take, show).await.context("verifying broke off")?;
+    sentences.truncate(SHOWN);
+    Ok((report, sentences))
 }
 
 fn say_loaded(loaded: &Loaded, caught_up: usize) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Every page, light and dark, at a desk and on a phone.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use testkit::browser::{Browser, Options};
 
 use crate::house::{BERLIN, BOSTON, House, VIENNA, days_ago};
@@ -20,6 +20,15 @@ pub async fn every_page_is_fit_for_everybody(browser: &Browser) -> Result<()> {
     // One of them knows five weeks, and the other one is no longer connected.
     house.backfill(&berlin, days_ago(35), days_ago(8)).await?;
     house.until_folded(BERLIN, 35).await?;
+    house.watched(BERLIN, 40).await?;
+    visit.go(&format!("/integrations/{berlin}")).await?;
+    let maturing = visit.texts("#settlement").await?.concat();
+    ensure!(maturing.contains("What a day's purchases were known to be, by its age"), "{maturing}");
+    ensure!(visit.texts("#settlement tbody tr").await?.len() > 40, "28 ages, and the days of three weeks: {maturing}");
+    visit.click("#settlement .choice a[href*='purchase_value']").await?;
+    visit.wait_text("#settlement h2", "What a day's purchase value was known to be").await?;
+    visit.go(&format!("/integrations/{vienna}")).await?;
+    ensure!(visit.texts("#settlement").await?.concat().contains("No day has settled yet"));
     visit.go(&format!("/integrations/{vienna}/disconnect")).await?;
     visit.click("main form button").await?;
 
@@ -31,6 +40,7 @@ pub async fn every_page_is_fit_for_everybody(browser: &Browser) -> Result<()> {
             ("connect", "/connect/meta".to_owned()),
             ("connect-again", format!("/connect/meta?reconnect={vienna}")),
             ("integration", format!("/integrations/{berlin}")),
+            ("integration-settled", format!("/integrations/{berlin}?settled=spend&days=91")),
             ("integration-91-days", format!("/integrations/{berlin}?days=91")),
             ("integration-disconnected", format!("/integrations/{vienna}")),
             ("disconnect", format!("/integrations/{berlin}/disconnect")),

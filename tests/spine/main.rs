@@ -21,3 +21,4 @@ mod strange;
 mod tables;
 mod throttled;
 mod two_logs;
+mod verify;

@@ -93,6 +93,7 @@ async fn a_rebuild_mends_what_a_hand_has_damaged() -> Result<()> {
     for from in ["stream", "raw"] {
         let ran = shop.done(&["rebuild", "--from", from]).await?;
         ensure!(ran.stdout.contains("Folded 7 account-days into the schema rebuild"), "{ran:?}");
+        ensure!(ran.stdout.contains("Verified by the second implementation: 7 account-days"), "{ran:?}");
         ensure!(
             ran.stdout.contains(if from == "stream" { "7 account-days differed" } else { "0 account-days differed" }),
             "{ran:?}"

@@ -12,6 +12,7 @@
 mod announce;
 mod as_of;
 mod batch;
+mod check;
 mod reading;
 mod rebuild;
 mod replay;
@@ -26,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 pub use announce::announce_changes;
 pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
 pub use batch::{FoldError, Refused, decode, fold_events};
+pub use check::{Check, Checked, Undecodable};
 pub use reading::ReadError;
-pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
+pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas, everything};
 pub use replay::{Replay, ReplayError, Report};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are

@@ -286,7 +286,8 @@ async fn refused_alone(beside: &PgPool, batch: &Days) -> Result<Vec<(AccountDay,
     Ok(refused)
 }
 
-fn everything() -> Range {
+/// Every day that a log can have.
+pub fn everything() -> Range {
     let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();
     Range { account_id: None, ad_account_id: None, since: day(1, 1, 1), until: day(9999, 12, 31) }
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;
 use events::{Circumstances, EventError, headers, open_insights};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, TryStreamExt};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -47,8 +47,16 @@ pub fn events_of_day(
     pool: &PgPool,
     day: AccountDay,
 ) -> impl Stream<Item = sqlx::Result<Result<Recorded, EventError>>> + '_ {
+    entries_of_day(pool, day).map_ok(|(_, recorded)| recorded)
+}
+
+/// The same, each with the id that its row has: an event that cannot be opened has to be named.
+pub fn entries_of_day(
+    pool: &PgPool,
+    day: AccountDay,
+) -> impl Stream<Item = sqlx::Result<(Uuid, Result<Recorded, EventError>)>> + '_ {
     sqlx::query!(
-        "select r.stored_at, r.headers, p.payload
+        "select r.event_id, r.stored_at, r.headers, p.payload
          from meta_insights_raw r join meta_payloads p using (account_id, payload_sha256)
          where r.account_id = $1 and r.ad_account_id = $2 and r.date = $3",
         day.account_id,
@@ -56,13 +64,13 @@ pub fn events_of_day(
         day.date,
     )
     .fetch(pool)
-    .map(|row| {
-        let row = row?;
-        Ok(open(&row.headers).map(|circumstances| Recorded {
+    .map_ok(|row| {
+        let recorded = open(&row.headers).map(|circumstances| Recorded {
             circumstances,
             stored_at: row.stored_at,
             payload: row.payload.into(),
-        }))
+        });
+        (row.event_id, recorded)
     })
 }
 

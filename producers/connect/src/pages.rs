@@ -11,6 +11,7 @@ mod home;
 mod integration;
 mod needs;
 mod plot;
+mod settlement;
 mod sync;
 mod tenants;
 mod timeline;

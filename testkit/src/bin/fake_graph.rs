@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chrono::{Days, NaiveDate, Utc};
 use clap::Parser;
-use testkit::graph::{AdAccount, Faults, Graph, Limits, Quota, TooMuch, World};
+use testkit::graph::{AdAccount, Curve, Faults, Graph, Limits, Quota, TooMuch, World};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves made-up ad accounts as Meta's Graph API would, and the dialog that grants access to them, until Ctrl-C.
@@ -34,6 +34,10 @@ struct Arguments {
     /// The ad account's currency.
     #[arg(long, default_value = "EUR")]
     currency: String,
+    /// Days are not known at once what they will be: they mature with their age along this curve. They are as old as they
+    /// are when this begins.
+    #[arg(long, value_name = "NAME")]
+    curve: Option<Curve>,
     /// The id of the Meta app, a number.
     #[arg(long, default_value = "424242424242")]
     app_id: String,
@@ -163,7 +167,10 @@ async fn main() -> Result<()> {
     let since = today.checked_sub_days(Days::new(arguments.days)).context("--days is too large")?;
     let yesterday = today.pred_opt().context("there is a yesterday")?;
     let days = since..=yesterday;
-    let world = arguments.world(today, &days);
+    let mut world = arguments.world(today, &days);
+    if let Some(curve) = arguments.curve {
+        curve.mature(&mut world, today);
+    }
     let Arguments { token, ad_account, app_id, app_secret, redirect, .. } = &arguments;
     let graph = Graph::start_on(arguments.port, world).await?;
     let warmed = arguments.speed.warm.as_deref().map(|query| graph.warm(query)).transpose().context("--warm")?;

@@ -18,6 +18,7 @@ mod ask;
 mod asking;
 mod blocks;
 mod counts;
+mod curve;
 mod delivery;
 mod demo;
 mod dialog;
@@ -56,6 +57,7 @@ pub use access::{App, CODE_LIVES, Code, LONG_LIVED_TOKEN_LIVES, TOKEN_LIVES, Tok
 pub use ask::{Ask, Level, STATUSES, VERSIONS};
 pub use blocks::Quota;
 pub use counts::{Counts, DayTally, Tally};
+pub use curve::Curve;
 pub use delivery::{Delivery, Purchases, Sales};
 pub use dialog::Decision;
 pub use failure::Failure;

@@ -4,6 +4,7 @@ use accounts::Tenant;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::Days;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -15,6 +16,7 @@ use super::days::{self, Figures, Span};
 use super::freshness::{self, Freshness, Said};
 use super::needs::{Need, needs};
 use super::plot::{Plot, PlotDay, plot};
+use super::settlement::{self as maturing, Settling, settling};
 use super::timeline::{self, Shown};
 use super::words::{Moment, count, day};
 use super::{Page, heat, page};
@@ -55,6 +57,7 @@ struct IntegrationPage {
     plot: Plot,
     totals: Totals,
     table: Vec<TableRow>,
+    settling: Settling,
 }
 
 /// Sums over the days that are known.
@@ -76,6 +79,9 @@ pub(crate) struct Asked {
     /// How many days the plot shows: 35, or 91.
     #[serde(default)]
     days: Option<u64>,
+    /// Of which metric it is shown how days mature.
+    #[serde(default)]
+    settled: Option<String>,
     /// What became of a run that was asked for here.
     #[serde(default)]
     sync: Option<String>,
@@ -107,6 +113,10 @@ pub(crate) async fn integration(
         .map(|date| (date, known.remove(&(of.ad_account_id, date)).and_then(|day| day.figures)))
         .collect();
 
+    let since = span.until - Days::new(maturing::HISTORY_DAYS);
+    let observed = ::settlement::observations(&mut *tx, chosen.account_id, of.ad_account_id, since).await?;
+    let metric = maturing::asked(asked.settled.as_deref());
+
     let page_of = Page::of_tenant(&web, &chosen, &tenant, &of.name);
     page(&IntegrationPage {
         page: page_of,
@@ -131,6 +141,7 @@ pub(crate) async fn integration(
         plot: plot(&plotted, &of.currency),
         totals: totals(&plotted, &of.currency),
         table: plotted.iter().rev().map(|(date, figures)| row(day(*date), figures.as_ref(), &of.currency)).collect(),
+        settling: settling(&observed, metric, &of.currency),
         of,
     })
 }
