@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use jetstream::{BatchLimits, META_INSIGHTS};
 use logs::{Logged, Source};
 use projections::{AdAccounts, Folds};
-use projector::{Rebuild, fold_events};
+use projector::{Rebuild, Replay, fold_events};
 use testkit::history::{Answer, History, Random};
 use testkit::oracle::{self, Rule, Tables};
 use testkit::{Database, Nats, wait};
@@ -94,6 +94,23 @@ impl Stage {
             workers: 3,
             rows_a_transaction: 5,
             max_event_bytes: MAX_EVENT_BYTES,
+        })
+    }
+
+    /// A replay of a few rows a transaction, which may ask the other log.
+    pub async fn replay(&self, from: Source) -> Result<Replay> {
+        let other = match from {
+            Source::Stream(_) => self.raw(),
+            Source::Raw(_) => self.stream().await?,
+        };
+        Ok(Replay {
+            pool: self.database.pool.clone(),
+            folds: Folds::default(),
+            from,
+            other: Some(other),
+            rows_a_transaction: 5,
+            max_event_bytes: MAX_EVENT_BYTES,
+            dry_run: false,
         })
     }
 
