@@ -76,7 +76,7 @@ pub(crate) async fn remove_placeholders(conn: &mut PgConnection, days: &Days) ->
         "delete from daily_meta_metrics m
          using unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
          where (m.account_id, m.ad_account_id, m.date) = (day.account_id, day.ad_account_id, day.date)
-           and m.projection_version = 0",
+           and m.projection_version = 0 and m.content_sha256 = ''",
         &days.account_ids,
         &days.ad_account_ids,
         &days.dates,

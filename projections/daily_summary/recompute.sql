@@ -12,8 +12,9 @@ summed as (
     from day left join daily_meta_metrics using (account_id, date)
     group by account_id, date, was_made
 ),
--- Each row as it is, beside what it has to be. Numerics are compared as numbers: 1.0 is 1.00. A row without an ad account's
--- day and without another source goes: only a replay that found no event for a day leaves one.
+-- Each row as it is, beside what it has to be. Numerics are compared as numbers: 1.0 is 1.00, and written as the sums are.
+-- A row without an ad account's day and without anything of another source, in whatever column, goes: only a replay that
+-- found no event for a day leaves one.
 known as (
     select s.*, round(s.purchase_value / nullif(s.spend, 0), 6) as roas,
            d.meta_spend, d.meta_impressions, d.meta_clicks, d.meta_purchases, d.meta_purchase_value, d.meta_roas,
@@ -21,8 +22,12 @@ known as (
                is distinct from
                (s.spend, s.impressions, s.clicks, s.purchases, s.purchase_value, round(s.purchase_value / nullif(s.spend, 0), 6))
                as differs,
-           d.updated_at is distinct from coalesce(s.fetched_at, d.updated_at) as is_newer,
-           s.fetched_at is null and d.shopify_orders is null and d.shopify_revenue is null as is_gone
+           d.updated_at is distinct from coalesce(s.fetched_at, d.updated_at)
+               or (d.meta_spend, d.meta_purchases, d.meta_purchase_value, d.meta_roas)::text is distinct from
+                  (s.spend, s.purchases, s.purchase_value, round(s.purchase_value / nullif(s.spend, 0), 6))::text as is_newer,
+           case when s.fetched_at is null then jsonb_strip_nulls(to_jsonb(d) - array[
+               'account_id', 'date', 'updated_at', 'meta_spend', 'meta_impressions', 'meta_clicks', 'meta_purchases',
+               'meta_purchase_value', 'meta_roas']) = '{}' else false end as is_gone
     from summed s join daily_summary d using (account_id, date)
 ),
 -- updated_at is the newest contributing fetched_at. A row that says the same already is not written.

@@ -99,16 +99,17 @@ struct Row {
 impl AsOf {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         in_order(self.since, self.until)?;
-        let now = boot.settings.clock().now();
-        let at = match self.time {
-            Time::Now => now,
-            Time::At(at) if at > now => return Err(usage(format!("{} has not been yet", output::time(at)))),
-            Time::At(at) => at,
-        };
-        with_log(boot, self.from, async |pool, from, _| self.show(pool, from, at).await).await
+        with_log(boot, self.from, async |pool, from, other| self.show(pool, from, other).await).await
     }
 
-    async fn show(&self, pool: &PgPool, from: Source, at: DateTime<Utc>) -> Result<Outcome> {
+    async fn show(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+        // An answer's time is PostgreSQL's.
+        let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
+        let at = match self.time {
+            Time::Now => None,
+            Time::At(at) if at > now => return Err(usage(format!("{} has not been yet", output::time(at)))),
+            Time::At(at) => Some(at),
+        };
         if let Some(id) = self.account {
             accounts::tenant(pool, id).await?;
         }
@@ -118,7 +119,7 @@ impl AsOf {
             ByRule::Then => Rule::Then,
         };
         let session = (*pool.connect_options()).clone();
-        let past = Past { at, rule, range, from, session, max_event_bytes: projector::MAX_EVENT_BYTES };
+        let past = Past { at, rule, range, from, other, session, max_event_bytes: projector::MAX_EVENT_BYTES };
         let progress = RefCell::new(Progress::new("days folded"));
         let mut past = past
             .fold(|done, all| progress.borrow_mut().at(done as u64, all as u64, ""))
@@ -130,7 +131,7 @@ impl AsOf {
         }
         let rows = past.summary().await?.into_iter().map(Row::new).collect();
         let Self { rule, since, until, .. } = *self;
-        let report = Report { as_of: at, rule, since, until, events: past.events, rows };
+        let report = Report { as_of: at.unwrap_or(now), rule, since, until, events: past.events, rows };
         if self.json {
             output::json(&report)?;
         } else {

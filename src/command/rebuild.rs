@@ -106,13 +106,22 @@ impl Rebuild {
             }
         }
         if self.dry_run {
-            let days = rebuilt.differing().await?;
+            let (days, summaries) = rebuilt.differing().await?;
+            rebuilt.close().await;
             for day in &days {
                 output::line(&format!("{} differs", day.subject()))?;
             }
-            output::line(&format!("{} account-days differ; nothing was applied.", days.len()))?;
-            rebuilt.close().await;
-            return Ok(if days.is_empty() { Outcome::Done } else { Outcome::Findings });
+            for (account_id, date) in &summaries {
+                output::line(&format!(
+                    "the summary of account {account_id}, {date} differs, and no account-day of it"
+                ))?;
+            }
+            output::line(&format!(
+                "{} account-days differ, and {} summaries without them; nothing was applied.",
+                days.len(),
+                summaries.len()
+            ))?;
+            return Ok(if days.is_empty() && summaries.is_empty() { Outcome::Done } else { Outcome::Findings });
         }
         let progress = RefCell::new(Progress::new("days applied"));
         let applied = rebuilt

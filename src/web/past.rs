@@ -1,5 +1,7 @@
 //! The past, for the web side: folded from the raw log in a session that PostgreSQL holds to one tenant.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -18,30 +20,56 @@ const READERS: u32 = 2;
 /// How long a question waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long one statement of it may take.
+const STATEMENT_WITHIN: &str = "60s";
+
 /// Folds the past for whoever asks.
 pub struct Past {
-    pub owner: PgConnectOptions,
+    owner: PgConnectOptions,
     turns: Semaphore,
+    /// Tenants whose question is worked on: none waits for another tenant's second one.
+    asking: Mutex<HashSet<Uuid>>,
+}
+
+/// A tenant's turn, which ends with it.
+struct Turn<'p> {
+    asking: &'p Mutex<HashSet<Uuid>>,
+    account_id: Uuid,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(self.asking).remove(&self.account_id);
+    }
+}
+
+fn lock(asking: &Mutex<HashSet<Uuid>>) -> MutexGuard<'_, HashSet<Uuid>> {
+    asking.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Past {
     pub fn new(owner: PgConnectOptions) -> Past {
-        Past { owner, turns: Semaphore::new(AT_ONCE) }
+        Past { owner, turns: Semaphore::new(AT_ONCE), asking: Mutex::default() }
     }
 
-    async fn fold(&self, range: Range, at: DateTime<Utc>) -> Result<Vec<PastDay>, PastError> {
-        let _turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire())
+    async fn fold(&self, account_id: Uuid, range: Range, at: DateTime<Utc>) -> Result<Vec<PastDay>, PastError> {
+        if !lock(&self.asking).insert(account_id) {
+            return Err(PastError::Busy);
+        }
+        let _turn = Turn { asking: &self.asking, account_id };
+        let _permit = tokio::time::timeout(TURN_WITHIN, self.turns.acquire())
             .await
             .map_err(|_| PastError::Busy)?
             .map_err(|closed| PastError::Failed(closed.to_string()))?;
-        let session = held(&self.owner, range.account_id.unwrap_or_default());
+        let session = held(&self.owner, account_id);
         let reading = PgPoolOptions::new().max_connections(READERS).connect_lazy_with(session.clone());
         let (from, max_event_bytes) = (Source::Raw(reading.clone()), projector::MAX_EVENT_BYTES);
-        let folded = AsOf { at, rule: Rule::Today, range, from, session, max_event_bytes }.fold(|_, _| {}).await;
+        let (at, rule, other) = (Some(at), Rule::Today, None);
+        let folded = AsOf { at, rule, range, from, other, session, max_event_bytes }.fold(|_, _| {}).await;
         reading.close().await;
-        let failed = |error: &dyn std::error::Error| PastError::Failed(error.to_string());
-        let mut past = folded.map_err(|error| failed(&error))?;
-        Ok(past.summary().await.map_err(|error| failed(&error))?.into_iter().map(day).collect())
+        let failed = |error: anyhow::Error| PastError::Failed(format!("{error:#}"));
+        let mut past = folded.map_err(|error| failed(error.into()))?;
+        Ok(past.summary().await.map_err(|error| failed(error.into()))?.into_iter().map(day).collect())
     }
 }
 
@@ -54,14 +82,21 @@ impl connect::Past for Past {
         at: DateTime<Utc>,
     ) -> BoxFuture<'_, Result<Vec<PastDay>, PastError>> {
         let range = Range { account_id: Some(account_id), ad_account_id: None, since, until };
-        Box::pin(self.fold(range, at))
+        Box::pin(self.fold(account_id, range, at))
     }
 }
 
 /// The role and the tenant that a request's transaction has, for the whole session: its log is that tenant's, whatever a
 /// query says.
 fn held(owner: &PgConnectOptions, account_id: Uuid) -> PgConnectOptions {
-    owner.clone().options([("role", "adledger_web".to_owned()), ("adledger.account_id", account_id.to_string())])
+    let settings = [
+        ("role", "adledger_web".to_owned()),
+        ("adledger.account_id", account_id.to_string()),
+        ("statement_timeout", STATEMENT_WITHIN.to_owned()),
+        ("idle_in_transaction_session_timeout", "30s".to_owned()),
+        ("client_connection_check_interval", "5s".to_owned()),
+    ];
+    owner.clone().options(settings)
 }
 
 fn day(day: SummaryDay) -> PastDay {

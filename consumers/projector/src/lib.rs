@@ -16,6 +16,7 @@ mod check;
 mod reading;
 mod rebuild;
 mod replay;
+mod session;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! Days are read by tasks of their own, so that decoding and writing overlap, and handed on as transactions' worth.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use events::subject::AccountDay;
@@ -30,7 +30,7 @@ pub(crate) struct Days {
 }
 
 impl Days {
-    pub fn append(&mut self, mut other: Days) {
+    fn append(&mut self, mut other: Days) {
         self.days.append(&mut other.days);
         self.snapshots.append(&mut other.snapshots);
         self.unfoldable.append(&mut other.unfoldable);
@@ -85,26 +85,56 @@ impl Reader {
     /// Reads a day.
     pub async fn day(&self, day: AccountDay) -> Result<Days, ReadError> {
         let mut read = Days { days: vec![day], ..Days::default() };
-        let mut seen = HashSet::new();
+        let mut taken = HashSet::new();
+        // An event may be there twice, and only its later copy be one that can be folded.
+        let mut refused: HashMap<Uuid, String> = HashMap::new();
         let take = |logged: Result<Logged, events::EventError>| match logged {
-            Ok(logged) if !(self.wanted)(&logged) || !seen.insert(logged.circumstances.event_id) => {}
-            Ok(mut logged) => {
-                if self.came_true.contains(&logged.circumstances.event_id) {
-                    logged.stored_at = logged.stored_at.max(logged.circumstances.fetched_at);
-                }
-                match decode(&logged, &self.ad_accounts, self.max_event_bytes) {
-                    // Refused before it can take a row from an older snapshot.
-                    Ok(snapshot) => match self.ad_accounts.refusal(&snapshot) {
-                        None => snapshot::push_trimmed(&mut read.snapshots, snapshot),
-                        Some(refusal) => read.unfoldable.push((day, refusal.to_string())),
-                    },
-                    Err(reason) => read.unfoldable.push((day, reason.to_string())),
+            Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => {}
+            Ok(logged) => {
+                let event_id = logged.circumstances.event_id;
+                match self.decode(logged) {
+                    Ok(snapshot) => {
+                        taken.insert(event_id);
+                        refused.remove(&event_id);
+                        snapshot::push_trimmed(&mut read.snapshots, snapshot);
+                    }
+                    Err(reason) => drop(refused.insert(event_id, reason)),
                 }
             }
             Err(reason) => read.unfoldable.push((day, reason.to_string())),
         };
         self.from.each_event(day, take).await?;
+        read.unfoldable.extend(refused.into_values().map(|reason| (day, reason)));
         Ok(read)
+    }
+
+    /// What the folds need of an event, or why it cannot be folded: before it can take a row from an older snapshot.
+    fn decode(&self, mut logged: Logged) -> Result<Snapshot, String> {
+        if self.came_true.contains(&logged.circumstances.event_id) {
+            logged.stored_at = logged.stored_at.max(logged.circumstances.fetched_at);
+        }
+        let decoded = decode(&logged, &self.ad_accounts, self.max_event_bytes);
+        let snapshot = decoded.map_err(|reason| reason.to_string())?;
+        self.ad_accounts.refusal(&snapshot).map_or(Ok(snapshot), |refusal| Err(refusal.to_string()))
+    }
+
+    /// Reads these days again, without the events that were refused.
+    pub async fn again(
+        &mut self,
+        days: &[AccountDay],
+        refused: Vec<(AccountDay, Uuid, String)>,
+    ) -> Result<Days, ReadError> {
+        if !refused.is_empty() {
+            let ids: HashSet<Uuid> = refused.iter().map(|(_, id, _)| *id).collect();
+            let wanted = self.wanted.clone();
+            self.wanted = Arc::new(move |logged| wanted(logged) && !ids.contains(&logged.circumstances.event_id));
+        }
+        let mut again = Days::default();
+        for day in days {
+            again.append(self.day(*day).await?);
+        }
+        again.unfoldable.extend(refused.into_iter().map(|(day, _, reason)| (day, reason)));
+        Ok(again)
     }
 
     /// Days in their order, read `rows_a_transaction` at a time or a few more.

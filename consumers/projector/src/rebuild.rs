@@ -14,29 +14,39 @@
 //! Repeated, it begins with empty tables, and finds fewer differences.
 
 mod apply;
+mod beside;
 mod tables;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{TryStreamExt, stream};
 use logs::{LogError, Range, Source};
-use projections::{AdAccounts, Folds};
-use sqlx::postgres::PgPoolOptions;
+use projections::AdAccounts;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use apply::Applied;
+use beside::Beside;
+pub(crate) use beside::refused_of;
+use tables::Key;
 
-use crate::batch::{Class, TRIES, class};
-use crate::reading::{Days, ReadError, Reader, came_true};
+use crate::batch::TRIES;
+use crate::reading::{ReadError, Reader, came_true};
+use crate::session;
 
 /// Where everything is folded.
 const SCHEMA: &str = "rebuild";
 /// Where replaced rows are kept.
 const UNDO: &str = "rebuild_undo";
+/// How often an observed event is looked for that no log gives: the raw log may be a moment behind the projector.
+const LOOKED_FOR: u32 = 4;
+/// How long it is waited for each time.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A rebuild, ready to go.
 #[derive(Clone)]
@@ -60,6 +70,13 @@ pub enum RebuildError {
     Read(#[from] ReadError),
     #[error("PostgreSQL failed during the rebuild (what was applied is whole; repeat the command)")]
     Database(#[from] sqlx::Error),
+    #[error(
+        "the schema {SCHEMA} is no longer this rebuild's: it was dropped, taken by another one, or emptied by a crash of \
+         PostgreSQL (what was applied is whole; repeat the command)"
+    )]
+    Gone,
+    #[error("the schema {0} belongs to another role than the one that rebuilds: it is not touched")]
+    Foreign(String),
     #[error("purchase rules are changed again and again meanwhile: repeat the command")]
     RuleChanged,
 }
@@ -84,35 +101,59 @@ pub struct Loaded {
 /// Everything folded, and not applied yet. No other rebuild begins while it is there.
 pub struct Rebuilt {
     rebuild: Rebuild,
-    /// Connections whose search path finds the rebuilt tables before the live ones.
-    beside: PgPool,
+    beside: Beside,
     /// The session that holds the lock of all rebuilds.
-    _lock: PgConnection,
+    lock: PgConnection,
     /// Observed events that were looked for in both logs in vain, or cannot be folded any more.
     lost: HashSet<(AccountDay, Uuid)>,
     pub loaded: Loaded,
 }
 
+/// Takes the lock of all rebuilds, which lasts as long as the session.
+async fn lock(pool: &PgPool) -> Result<PgConnection, RebuildError> {
+    let options = session::held((*pool.connect_options()).clone());
+    let mut session = PgConnection::connect_with(&options).await?;
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock(7263541820332) as "locked!""#);
+    if !locked.fetch_one(&mut session).await? {
+        return Err(RebuildError::AnotherOne);
+    }
+    let foreign: Option<String> = sqlx::query_scalar!(
+        r#"select nspname::text as "name!" from pg_namespace
+           where nspname in ('rebuild', 'rebuild_undo') and nspowner <> current_user::regrole"#
+    )
+    .fetch_optional(&mut session)
+    .await?;
+    foreign.map_or(Ok(session), |name| Err(RebuildError::Foreign(name)))
+}
+
+/// Gives it back at once: the end of a session is seen a moment later.
+async fn unlock(mut session: PgConnection) -> sqlx::Result<()> {
+    sqlx::query_scalar!("select pg_advisory_unlock(7263541820332)").fetch_one(&mut session).await?;
+    session.close().await
+}
+
 impl Rebuild {
-    /// Folds every day of the log into the schema `rebuild`, which begins empty. `progress` is called after each
+    /// Folds every day of both logs into the schema `rebuild`, which begins empty. `progress` is called after each
     /// transaction.
     pub async fn load(&self, progress: impl Fn(&Loaded)) -> Result<Rebuilt, RebuildError> {
-        let mut lock = PgConnection::connect_with(&self.pool.connect_options()).await?;
-        if !sqlx::query_scalar!(r#"select pg_try_advisory_lock(7263541820332) as "locked!""#)
-            .fetch_one(&mut lock)
-            .await?
-        {
-            return Err(RebuildError::AnotherOne);
-        }
-        projections::recreate_schema(&mut lock, SCHEMA).await?;
-        let along = (*self.pool.connect_options()).clone().options([("search_path", "rebuild,public")]);
-        let connections = u32::try_from(self.workers).unwrap_or(u32::MAX).saturating_add(1);
-        let beside = PgPoolOptions::new().max_connections(connections).connect_with(along).await?;
+        let mut lock = lock(&self.pool).await?;
+        let beside = Beside::new(&mut lock, &self.pool.connect_options(), self.workers).await?;
         let days = self.from.days(&everything()).await?;
         let loaded = Loaded { days_total: days.len(), ..Loaded::default() };
-        let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, _lock: lock, lost: HashSet::new(), loaded };
-        rebuilt.fold(days, None, progress).await?;
-        rebuilt.sum_up().await?;
+        let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, lock, lost: HashSet::new(), loaded };
+        let came_true = came_true(&self.pool, &everything()).await?;
+        rebuilt.fold(days, &self.from, None, came_true.clone(), &progress).await?;
+        // Old days may have left the stream for good, and are in the raw log alone.
+        if let Some(raw @ Source::Raw(_)) = &self.other {
+            let only_there = tables::in_raw_alone(&rebuilt.beside).await?;
+            let days: HashSet<AccountDay> = only_there.iter().map(|(day, _)| *day).collect();
+            rebuilt.loaded.days_total += days.len();
+            let ids = Arc::new(only_there.into_iter().map(|(_, id)| id).collect());
+            rebuilt.fold(days, raw, Some(ids), came_true, &progress).await?;
+        }
+        tables::analyze(&rebuilt.beside).await?;
+        let keys = tables::keys_beside(&rebuilt.beside).await?;
+        rebuilt.beside.sum_up(&keys).await?;
         Ok(rebuilt)
     }
 }
@@ -122,81 +163,97 @@ impl Rebuilt {
     /// account-days that were.
     pub async fn catch_up(&mut self) -> Result<usize, RebuildError> {
         let mut caught_up: HashSet<AccountDay> = HashSet::new();
+        let mut looked = 0;
         for _ in 0..TRIES {
-            let outdated: HashSet<AccountDay> =
-                tables::by_an_older_rule(&self.rebuild.pool).await?.into_iter().collect();
+            let outdated: HashSet<AccountDay> = tables::by_an_older_rule(&self.beside).await?.into_iter().collect();
             if !outdated.is_empty() {
-                tables::forget(&self.rebuild.pool, &projections::Days::new(outdated.iter().copied())).await?;
-                self.fold(outdated.clone(), None, |_| {}).await?;
+                tables::forget(&self.beside, &projections::Days::new(outdated.iter().copied())).await?;
+                let came_true = came_true(&self.rebuild.pool, &everything()).await?;
+                let from = self.rebuild.from.clone();
+                self.fold(outdated.clone(), &from, None, came_true, &|_| {}).await?;
             }
-            let mut missing = tables::observed_since(&self.rebuild.pool).await?;
+            let mut missing = tables::observed_since(&self.beside).await?;
             missing.retain(|event| !self.lost.contains(event));
             if outdated.is_empty() && missing.is_empty() {
                 break;
             }
             caught_up.extend(outdated.into_iter().chain(missing.iter().map(|(day, _)| *day)));
-            let asked = missing.clone();
-            self.fold_missing(missing).await?;
-            let still: HashSet<(AccountDay, Uuid)> =
-                tables::observed_since(&self.rebuild.pool).await?.into_iter().collect();
-            self.lost.extend(asked.into_iter().filter(|event| still.contains(event)));
+            self.fold_observed(&missing).await?;
+            let still: HashSet<_> = tables::observed_since(&self.beside).await?.into_iter().collect();
+            missing.retain(|event| still.contains(event));
+            if !missing.is_empty() {
+                looked += 1;
+                if looked == LOOKED_FOR {
+                    self.lost.extend(missing);
+                } else {
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            }
         }
-        if !caught_up.is_empty() {
-            self.sum_up().await?;
-        }
+        let keys: BTreeSet<Key> = caught_up.iter().map(|day| (day.account_id, day.date)).collect();
+        self.beside.sum_up(&keys).await?;
         Ok(caught_up.len())
     }
 
-    /// Folds these events, from whichever log has them.
-    async fn fold_missing(&mut self, missing: Vec<(AccountDay, Uuid)>) -> Result<(), RebuildError> {
-        if missing.is_empty() {
+    /// Folds events that live traffic has folded, from whichever log has them.
+    async fn fold_observed(&mut self, events: &[(AccountDay, Uuid)]) -> Result<(), RebuildError> {
+        if events.is_empty() {
             return Ok(());
         }
-        let days: HashSet<AccountDay> = missing.iter().map(|(day, _)| *day).collect();
-        let ids: Arc<HashSet<Uuid>> = Arc::new(missing.into_iter().map(|(_, id)| id).collect());
-        self.fold(days.clone(), Some((self.rebuild.from.clone(), ids.clone())), |_| {}).await?;
-        if let Some(other) = self.rebuild.other.clone() {
-            self.fold(days, Some((other, ids)), |_| {}).await?;
+        let days: HashSet<AccountDay> = events.iter().map(|(day, _)| *day).collect();
+        let ids: Arc<HashSet<Uuid>> = Arc::new(events.iter().map(|(_, id)| *id).collect());
+        let from = self.rebuild.from.clone();
+        self.fold(days.clone(), &from, Some(ids.clone()), ids.clone(), &|_| {}).await?;
+        let Some(other) = self.rebuild.other.clone() else { return Ok(()) };
+        match self.fold(days, &other, Some(ids.clone()), ids, &|_| {}).await {
+            // The other log is a second chance only; what it cannot say stays missing.
+            Err(RebuildError::Read(error)) => {
+                tracing::warn!(%error, source = other.name(), "cannot ask the other log");
+                Ok(())
+            }
+            outcome => outcome,
         }
-        Ok(())
     }
 
-    /// Folds days beside the live tables, in parallel by ad account: all their events, or some of a log's.
+    /// Folds days of a log beside the live tables, in parallel by ad account: all their events, or only some. Those of
+    /// `came_true` were events of the future once.
     async fn fold(
         &mut self,
         days: HashSet<AccountDay>,
-        only: Option<(Source, Arc<HashSet<Uuid>>)>,
-        progress: impl Fn(&Loaded),
+        from: &Source,
+        only: Option<Arc<HashSet<Uuid>>>,
+        came_true: Arc<HashSet<Uuid>>,
+        progress: &impl Fn(&Loaded),
     ) -> Result<(), RebuildError> {
         let mut by_ad_account: BTreeMap<Uuid, BTreeSet<AccountDay>> = BTreeMap::new();
         for day in days {
             by_ad_account.entry(day.ad_account_id).or_default().insert(day);
         }
-        let (from, only) = match only {
-            Some((from, ids)) => (from, Some(ids)),
-            None => (self.rebuild.from.clone(), None),
-        };
         let reader = Reader {
-            from,
+            from: from.clone(),
             ad_accounts: Arc::new(AdAccounts::load(&self.rebuild.pool, None).await?),
             wanted: Arc::new(move |logged| {
                 only.as_ref().is_none_or(|ids| ids.contains(&logged.circumstances.event_id))
             }),
-            came_true: came_true(&self.rebuild.pool, &everything()).await?,
+            came_true,
             max_event_bytes: self.rebuild.max_event_bytes,
         };
-        let loaded = std::cell::RefCell::new(&mut self.loaded);
+        let loaded = RefCell::new(&mut self.loaded);
         let (beside, rows) = (&self.beside, self.rebuild.rows_a_transaction);
         stream::iter(by_ad_account.into_values().map(Ok::<_, RebuildError>))
             .try_for_each_concurrent(self.rebuild.workers, async |days| {
                 let mut batches = std::pin::pin!(reader.batches(days.into_iter().collect(), rows));
                 while let Some(batch) = batches.try_next().await? {
-                    let (mut batch, folded) = fold_beside(beside, &reader, batch).await?;
+                    let (batch, folded) = beside.fold(&reader, batch).await?;
                     let mut loaded = loaded.borrow_mut();
                     loaded.days += batch.days.len();
                     loaded.events += folded.events;
                     loaded.rows += folded.rows;
-                    loaded.unfoldable.append(&mut batch.unfoldable);
+                    for unfoldable in batch.unfoldable {
+                        if !loaded.unfoldable.contains(&unfoldable) {
+                            loaded.unfoldable.push(unfoldable);
+                        }
+                    }
                     progress(&loaded);
                 }
                 Ok(())
@@ -204,86 +261,21 @@ impl Rebuilt {
             .await
     }
 
-    /// Makes every summary beside the live ones, a few hundred days at a time.
-    async fn sum_up(&self) -> Result<(), RebuildError> {
-        let keys = tables::days_beside(&self.beside).await?;
-        for some in keys.chunks(1_000) {
-            let mut transaction = self.beside.begin().await?;
-            Folds::default().sum_up(&mut transaction, &some.iter().copied().collect()).await?;
-            transaction.commit().await?;
-        }
-        Ok(())
-    }
-
-    /// Account-days that differ from the live tables now.
-    pub async fn differing(&self) -> Result<Vec<AccountDay>, RebuildError> {
-        Ok(tables::differing(&self.rebuild.pool).await?)
+    /// Account-days, and tenants' days of which only the summary does, that differ from the live tables now.
+    pub async fn differing(&self) -> Result<(Vec<AccountDay>, Vec<(Uuid, NaiveDate)>), RebuildError> {
+        let days = tables::differing(&self.beside).await?;
+        let of_days: HashSet<Key> = days.iter().map(|day| (day.account_id, day.date)).collect();
+        let mut summaries = tables::differing_summaries(&self.beside).await?;
+        summaries.retain(|key| !of_days.contains(key));
+        Ok((days, summaries))
     }
 
     /// Ends it: the schema `rebuild` stays for whoever wants to look at it.
     pub async fn close(self) {
-        self.beside.close().await;
+        self.beside.pool().close().await;
+        // The server frees the lock when it sees the session's end, whether or not it hears this.
+        let _ = unlock(self.lock).await;
     }
-}
-
-/// Folds a batch in one transaction. It is read again where a purchase rule was changed since, or where PostgreSQL
-/// refuses an event's numbers: live traffic has parked that one, and its day is made of the others.
-async fn fold_beside(
-    beside: &PgPool,
-    reader: &Reader,
-    mut batch: Days,
-) -> Result<(Days, projections::Folded), RebuildError> {
-    let mut reader = reader.clone();
-    for _ in 0..TRIES {
-        let mut transaction = projections::begin(beside).await?;
-        let ids: HashSet<Uuid> = batch.days.iter().map(|day| day.ad_account_id).collect();
-        let ad_accounts = AdAccounts::load(&mut *transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
-        let mut refused = Vec::new();
-        if batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
-            let snapshots: Vec<_> = batch.snapshots.iter().collect();
-            match Folds::default().fold_days(&mut transaction, &snapshots).await {
-                Ok((folded, _)) => {
-                    transaction.commit().await?;
-                    return Ok((batch, folded));
-                }
-                Err(error) => match class(&error) {
-                    Class::Race => continue,
-                    Class::Data => refused = refused_alone(beside, &batch).await?,
-                    Class::Infrastructure => return Err(error.into()),
-                },
-            }
-        } else {
-            reader.ad_accounts = Arc::new(ad_accounts);
-        }
-        drop(transaction);
-        if !refused.is_empty() {
-            let (wanted, ids) = (reader.wanted.clone(), refused.iter().map(|(_, id, _)| *id).collect::<HashSet<_>>());
-            reader.wanted = Arc::new(move |logged| wanted(logged) && !ids.contains(&logged.circumstances.event_id));
-        }
-        let mut again = Days::default();
-        for day in &batch.days {
-            again.append(reader.day(*day).await?);
-        }
-        again.unfoldable.extend(refused.into_iter().map(|(day, _, reason)| (day, reason)));
-        batch = again;
-    }
-    Err(RebuildError::RuleChanged)
-}
-
-/// Which events of a batch PostgreSQL refuses, each tried by itself and taken back.
-async fn refused_alone(beside: &PgPool, batch: &Days) -> Result<Vec<(AccountDay, Uuid, String)>, RebuildError> {
-    let mut refused = Vec::new();
-    for snapshot in &batch.snapshots {
-        let mut transaction = projections::begin(beside).await?;
-        match Folds::default().fold_days(&mut transaction, &[snapshot]).await {
-            Ok(_) => {}
-            Err(error) if matches!(class(&error), Class::Data) => {
-                refused.push((snapshot.day, snapshot.version.event_id, format!("PostgreSQL refuses it: {error}")));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(refused)
 }
 
 /// Every day that a log can have.
@@ -293,7 +285,9 @@ pub fn everything() -> Range {
 }
 
 /// Drops what rebuilds have left: the schema `rebuild`, and the replaced rows.
-pub async fn drop_schemas(pool: &PgPool) -> sqlx::Result<()> {
+pub async fn drop_schemas(pool: &PgPool) -> Result<(), RebuildError> {
+    let mut lock = lock(pool).await?;
     let sql = format!("drop schema if exists {SCHEMA} cascade; drop schema if exists {UNDO} cascade");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(drop)
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut lock).await?;
+    Ok(unlock(lock).await?)
 }

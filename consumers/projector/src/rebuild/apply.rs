@@ -33,13 +33,23 @@ pub struct Applied {
     pub busy: Vec<AccountDay>,
 }
 
+impl Applied {
+    fn add(&mut self, mut more: Applied) {
+        self.days += more.days;
+        self.replaced += more.replaced;
+        self.written += more.written;
+        self.summaries += more.summaries;
+        self.left.append(&mut more.left);
+    }
+}
+
 impl Rebuilt {
     /// Makes the live tables equal to the rebuilt ones. `progress` is called after each transaction.
     pub async fn apply(&mut self, progress: impl Fn(&Applied)) -> Result<Applied, RebuildError> {
         let pool = self.rebuild.pool.clone();
         let began_at = tables::prepare_undo(&pool).await?;
         let mut applied = Applied::default();
-        let mut due = tables::differing(&pool).await?;
+        let mut due = tables::differing(&self.beside).await?;
         applied.days_total = due.len();
         for _ in 0..TRIES {
             let mut again = Vec::new();
@@ -67,11 +77,11 @@ impl Rebuilt {
         applied: &mut Applied,
     ) -> Result<Vec<AccountDay>, RebuildError> {
         for _ in 0..TRIES {
-            let mut attempt = applied.clone();
+            let mut attempt = Applied::default();
             match self.try_some(some, began_at, &mut attempt).await {
                 Err(RebuildError::Database(error)) if matches!(class(&error), Class::Race) => {}
                 outcome => {
-                    *applied = attempt;
+                    applied.add(attempt);
                     return outcome;
                 }
             }
@@ -86,6 +96,7 @@ impl Rebuilt {
         applied: &mut Applied,
     ) -> Result<Vec<AccountDay>, RebuildError> {
         let mut transaction = projections::begin(&self.rebuild.pool).await?;
+        self.beside.check(&mut transaction).await?;
         let folds = Folds::default();
         let days = Days::new(some.iter().copied());
         let observed = folds.lock_for_replay(&mut transaction, &days).await?;
@@ -129,16 +140,26 @@ impl Rebuilt {
         left: &HashSet<AccountDay>,
         applied: &mut Applied,
     ) -> Result<(), RebuildError> {
-        let pool = &self.rebuild.pool;
         let with_left: HashSet<Key> = left.iter().map(|day| (day.account_id, day.date)).collect();
-        let differing = tables::differing_summaries(pool).await?;
+        let differing = tables::differing_summaries(&self.beside).await?;
         let keys: Vec<Key> = differing.into_iter().filter(|key| !with_left.contains(key)).collect();
         for some in keys.chunks(DAYS_A_TRANSACTION) {
             let some = some.iter().copied().collect();
-            let mut transaction = projections::begin(pool).await?;
-            applied.summaries += tables::sum_up(&mut transaction, &some, began_at).await?;
-            transaction.commit().await?;
+            let mut tries = 0;
+            applied.summaries += loop {
+                match self.sum_up(&some, began_at).await {
+                    Err(error) if matches!(class(&error), Class::Race) && tries < TRIES => tries += 1,
+                    outcome => break outcome?,
+                }
+            };
         }
         Ok(())
+    }
+
+    async fn sum_up(&self, some: &BTreeSet<Key>, began_at: DateTime<Utc>) -> sqlx::Result<u64> {
+        let mut transaction = projections::begin(&self.rebuild.pool).await?;
+        let changed = tables::sum_up(&mut transaction, some, began_at).await?;
+        transaction.commit().await?;
+        Ok(changed)
     }
 }

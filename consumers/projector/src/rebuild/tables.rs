@@ -8,12 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, NaiveDate, Utc};
 use events::Cause;
 use events::subject::AccountDay;
+use futures_util::TryStreamExt;
 use projections::{Days, Folds};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::{SCHEMA, UNDO};
+use super::beside::Beside;
+use super::{RebuildError, SCHEMA, UNDO};
 use crate::announce::announce_changes;
 
 /// A tenant's day.
@@ -33,13 +35,13 @@ fn day(row: &PgRow) -> sqlx::Result<AccountDay> {
     Ok(AccountDay { account_id: row.try_get(0)?, ad_account_id: row.try_get(1)?, date: row.try_get(2)? })
 }
 
-/// Makes the tables of replaced rows, with the columns that the live ones have by now; returns the instant by which
-/// this rebuild's rows are known in them.
+/// Makes the tables of replaced rows, with the columns that the live ones have by now and none of their constraints;
+/// returns the instant by which this rebuild's rows are known in them.
 pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     let mut sql = format!("create schema if not exists {UNDO};");
     for table in REPLACED {
         sql += &format!(
-            "create table if not exists {UNDO}.{table} (replaced_at timestamptz not null, like public.{table});"
+            "create table if not exists {UNDO}.{table} as select now() as replaced_at, t.* from public.{table} t with no data;"
         );
     }
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await?;
@@ -60,8 +62,38 @@ pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select now()").fetch_one(pool).await
 }
 
+/// Lets the planner know how much there is beside.
+pub(super) async fn analyze(beside: &Beside) -> Result<(), RebuildError> {
+    let each = projections::TABLES.map(|table| format!("analyze {SCHEMA}.{table};")).concat();
+    sqlx::raw_sql(AssertSqlSafe(each)).execute(beside.pool()).await?;
+    Ok(())
+}
+
+/// Collects what a statement over the tables beside says, row by row.
+async fn collected<T>(
+    beside: &Beside,
+    sql: String,
+    read: impl Fn(&PgRow) -> sqlx::Result<T>,
+) -> Result<Vec<T>, RebuildError> {
+    let mut transaction = beside.begin().await?;
+    let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *transaction);
+    let mut all = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        all.push(read(&row)?);
+    }
+    Ok(all)
+}
+
+fn key(row: &PgRow) -> sqlx::Result<Key> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+fn event(row: &PgRow) -> sqlx::Result<(AccountDay, Uuid)> {
+    Ok((day(row)?, row.try_get(3)?))
+}
+
 /// Account-days of which any table holds another row beside than live, in key order.
-pub(super) async fn differing(pool: &PgPool) -> sqlx::Result<Vec<AccountDay>> {
+pub(super) async fn differing(beside: &Beside) -> Result<Vec<AccountDay>, RebuildError> {
     let mut days = BTreeSet::new();
     for (table, key) in OF_A_DAY {
         let sql = format!(
@@ -71,68 +103,72 @@ pub(super) async fn differing(pool: &PgPool) -> sqlx::Result<Vec<AccountDay>> {
                                          and t.date = r.date and t.{key} = r.{key}
              where row(t.*) is distinct from row(r.*)"
         );
-        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await? {
-            days.insert(day(&row)?);
-        }
+        days.extend(collected(beside, sql, day).await?);
     }
     Ok(days.into_iter().collect())
 }
 
 /// Tenants' days whose summaries have other numbers beside than live.
-pub(super) async fn differing_summaries(pool: &PgPool) -> sqlx::Result<Vec<Key>> {
-    let [live, beside] = ["t", "r"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
+pub(super) async fn differing_summaries(beside: &Beside) -> Result<Vec<Key>, RebuildError> {
+    let [live, rebuilt] = ["t", "r"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
     let sql = format!(
         "select coalesce(t.account_id, r.account_id), coalesce(t.date, r.date)
          from public.daily_summary t
          full join {SCHEMA}.daily_summary r on t.account_id = r.account_id and t.date = r.date
-         where ({live}) is distinct from ({beside}) or t.updated_at is distinct from r.updated_at and r.date is not null
+         where ({live}) is distinct from ({rebuilt}) or t.updated_at is distinct from r.updated_at and r.date is not null
          order by 1, 2"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    collected(beside, sql, key).await
 }
 
 /// Events that live traffic has folded and that are not beside yet.
-pub(super) async fn observed_since(pool: &PgPool) -> sqlx::Result<Vec<(AccountDay, Uuid)>> {
+pub(super) async fn observed_since(beside: &Beside) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
+    not_beside(beside, "public.observations").await
+}
+
+/// Events that are in the raw log and were not read from the stream.
+pub(super) async fn in_raw_alone(beside: &Beside) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
+    not_beside(beside, "public.meta_insights_raw").await
+}
+
+async fn not_beside(beside: &Beside, table: &str) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
     let sql = format!(
-        "select account_id, ad_account_id, date, event_id from public.observations o
+        "select account_id, ad_account_id, date, event_id from {table} o
          where not exists (select from {SCHEMA}.observations r
                            where (r.account_id, r.ad_account_id, r.date, r.event_id)
                                = (o.account_id, o.ad_account_id, o.date, o.event_id))"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
-    rows.iter().map(|row| Ok((day(row)?, row.try_get(3)?))).collect()
+    collected(beside, sql, event).await
 }
 
 /// Account-days that were folded beside by an older purchase rule than the newest.
-pub(super) async fn by_an_older_rule(pool: &PgPool) -> sqlx::Result<Vec<AccountDay>> {
+pub(super) async fn by_an_older_rule(beside: &Beside) -> Result<Vec<AccountDay>, RebuildError> {
     let sql = format!(
         "select distinct o.account_id, o.ad_account_id, o.date from {SCHEMA}.observations o
          join purchase_rules_newest n using (account_id, ad_account_id) where o.rule_version < n.version"
     );
-    sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?.iter().map(day).collect()
+    collected(beside, sql, day).await
 }
 
 /// Takes account-days out of the tables beside, so that they are folded there again.
-pub(super) async fn forget(pool: &PgPool, days: &Days) -> sqlx::Result<()> {
+pub(super) async fn forget(beside: &Beside, days: &Days) -> Result<(), RebuildError> {
+    let mut transaction = beside.begin().await?;
     for (table, _) in OF_A_DAY {
         let sql = format!(
             "delete from {SCHEMA}.{table} t
              using unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
              where (t.account_id, t.ad_account_id, t.date) = (day.account_id, day.ad_account_id, day.date)"
         );
-        let delete =
-            sqlx::query(AssertSqlSafe(sql)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
-        delete.execute(pool).await?;
+        let delete = sqlx::query(AssertSqlSafe(sql)).bind(&days.account_ids).bind(&days.ad_account_ids);
+        delete.bind(&days.dates).execute(&mut *transaction).await?;
     }
-    Ok(())
+    Ok(transaction.commit().await?)
 }
 
 /// Every tenant's day that is beside.
-pub(super) async fn days_beside(pool: &PgPool) -> sqlx::Result<Vec<Key>> {
-    let sql = format!("select distinct account_id, date from {SCHEMA}.daily_meta_metrics order by 1, 2");
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+pub(super) async fn keys_beside(beside: &Beside) -> Result<BTreeSet<Key>, RebuildError> {
+    let sql = format!("select distinct account_id, date from {SCHEMA}.daily_meta_metrics");
+    Ok(collected(beside, sql, key).await?.into_iter().collect())
 }
 
 /// The events that each day beside is made of, with the version of the purchase rule they were read by.
@@ -164,13 +200,14 @@ pub(super) async fn exchange(
     for (table, key) in OF_A_DAY {
         let columns: String = sqlx::query_scalar(
             "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-             where attrelid = to_regclass('public.' || $1) and attnum > 0 and not attisdropped",
+             where attrelid = to_regclass('public.' || $1) and attnum > 0 and not attisdropped and attgenerated = ''",
         )
         .bind(table)
         .fetch_one(&mut *conn)
         .await?;
         // A head that was made only to be locked is nobody's row.
-        let kept = if table == "daily_meta_metrics" { "where projection_version > 0" } else { "" };
+        let kept =
+            if table == "daily_meta_metrics" { "where projection_version > 0 or content_sha256 <> ''" } else { "" };
         let out = format!(
             "with gone as (
                  delete from public.{table} t
@@ -208,7 +245,7 @@ pub(super) async fn sum_up(
     let (account_ids, dates): (Vec<Uuid>, Vec<NaiveDate>) = keys.iter().copied().unzip();
     let columns: String = sqlx::query_scalar(
         "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-         where attrelid = 'public.daily_summary'::regclass and attnum > 0 and not attisdropped",
+         where attrelid = 'public.daily_summary'::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -220,7 +257,7 @@ pub(super) async fn sum_up(
              order by s.account_id, s.date for update of s) as locked"
     );
     let keep = sqlx::query(AssertSqlSafe(keep)).bind(&account_ids).bind(&dates).bind(began_at);
-    let kept = keep.execute(&mut *conn).await?.rows_affected();
+    keep.execute(&mut *conn).await?;
     let changes = Folds::default().sum_up(conn, keys).await?;
     announce_changes(conn, &changes, Cause::Replay).await?;
     let [live, old] = ["s", "u"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
@@ -231,5 +268,6 @@ pub(super) async fn sum_up(
            and (s.account_id, s.date) = (day.account_id, day.date) and ({live}) is not distinct from ({old})"
     );
     let unchanged = sqlx::query(AssertSqlSafe(unchanged)).bind(&account_ids).bind(&dates).bind(began_at);
-    Ok(kept - unchanged.execute(conn).await?.rows_affected())
+    unchanged.execute(conn).await?;
+    Ok(changes.iter().filter(|change| change.old.is_some()).count() as u64)
 }

@@ -35,11 +35,10 @@ async fn rebuild(stage: &Stage, from: Source) -> Result<()> {
 
 /// What as-of shows of this moment is what the tables say.
 async fn check_past_of_now(stage: &Stage) -> Result<()> {
-    let at = stage.now().await?;
-    for from in [stage.stream().await?, stage.raw()] {
+    for (at, from) in [(Some(stage.now().await?), stage.stream().await?), (None, stage.raw())] {
         let session = (*stage.database.pool.connect_options()).clone();
-        let (range, rule) = (whole(), Rule::Today);
-        let as_of = AsOf { at, rule, range, from, session, max_event_bytes: MAX_EVENT_BYTES };
+        let (range, rule, other) = (whole(), Rule::Today, None);
+        let as_of = AsOf { at, rule, range, from, other, session, max_event_bytes: MAX_EVENT_BYTES };
         let mut past = as_of.fold(|_, _| {}).await?;
         let difference = stage.wanted().difference(&oracle::read_from(past.session()).await?);
         ensure!(difference.is_none(), "{}", difference.unwrap_or_default());

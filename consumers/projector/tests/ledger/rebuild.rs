@@ -1,4 +1,6 @@
 use anyhow::{Result, ensure};
+use events::subject::insights_filter;
+use jetstream::META_INSIGHTS;
 use logs::Source;
 use projector::RebuildError;
 use testkit::oracle;
@@ -78,7 +80,7 @@ async fn an_equal_row_is_not_written() -> Result<()> {
         union all select 'm' || ctid || xmin from daily_meta_metrics union all select 's' || ctid || xmin from daily_summary) rows";
     let before = stage.count(rows).await?;
     let mut rebuilt = stage.rebuild().await?.load(|_| {}).await?;
-    ensure!(rebuilt.catch_up().await? == 0 && rebuilt.differing().await?.is_empty());
+    ensure!(rebuilt.catch_up().await? == 0 && rebuilt.differing().await? == (Vec::new(), Vec::new()));
     rebuilt.apply(|_| {}).await?;
     rebuilt.close().await;
     ensure!(stage.count(rows).await? == before, "a row was written");
@@ -151,5 +153,39 @@ async fn there_is_one_rebuild_at_a_time() -> Result<()> {
     ensure!(matches!(second.err(), Some(RebuildError::AnotherOne)));
     first.close().await;
     stage.rebuild().await?.load(|_| {}).await?.close().await;
+    Ok(())
+}
+
+/// Old days have left the stream, and somebody has emptied the tables: the raw log has them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_that_only_the_raw_log_holds_are_rebuilt_too() -> Result<()> {
+    let stage = Stage::folded(38).await?;
+    let log = stage.nats.wire.log(META_INSIGHTS).await?;
+    log.purge(&insights_filter(None, None), log.level().await?.last_sequence / 2).await?;
+    stage.sql("truncate observations, fact_meta_daily").await?;
+    let mut rebuilt = stage.rebuild().await?.load(|_| {}).await?;
+    let applied = rebuilt.apply(|_| {}).await?;
+    rebuilt.close().await;
+    ensure!(applied.left.is_empty() && applied.busy.is_empty(), "{applied:?}");
+    stage.check(&stage.wanted()).await
+}
+
+/// A name that is not found beside would be found in the live tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_goes_away_ends_the_rebuild_before_it_writes() -> Result<()> {
+    for misfortune in
+        ["drop schema rebuild cascade", "truncate rebuild.run", "update rebuild.run set id = gen_random_uuid()"]
+    {
+        let stage = Stage::half_folded(39).await?;
+        let before = oracle::read(&stage.database.pool).await?;
+        let mut rebuilt = stage.rebuild().await?.load(|_| {}).await?;
+        ensure!(matches!(projector::drop_schemas(&stage.database.pool).await, Err(RebuildError::AnotherOne)));
+        stage.sql(misfortune).await?;
+        let (caught_up, applied) = (rebuilt.catch_up().await, rebuilt.apply(|_| {}).await);
+        ensure!(matches!(caught_up, Err(RebuildError::Gone)), "{misfortune}: {caught_up:?}");
+        ensure!(matches!(applied, Err(RebuildError::Gone)), "{misfortune}: {applied:?}");
+        rebuilt.close().await;
+        ensure!(before == oracle::read(&stage.database.pool).await?, "{misfortune}");
+    }
     Ok(())
 }

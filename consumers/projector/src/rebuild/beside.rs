@@ -1,0 +1,140 @@
+//! The tables beside the live ones: connections that find them first, and folding into them.
+//!
+//! A name that is not found in `rebuild` would be found in `public`, and the rebuild would write what everybody reads. So
+//! every transaction begins by reading which rebuild the schema belongs to, and holds on to it: where the schema was
+//! dropped, made anew by another rebuild, or emptied by a crash of the server (its tables are not logged), there is no such
+//! row, and the transaction fails before it writes.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use events::subject::AccountDay;
+use projections::{AdAccounts, Folded, Folds, Snapshot};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::tables::Key;
+use super::{RebuildError, SCHEMA};
+use crate::batch::{Class, TRIES, class};
+use crate::reading::{Days, Reader};
+use crate::session;
+
+/// Connections whose search path finds the rebuilt tables before the live ones.
+pub(super) struct Beside {
+    pool: PgPool,
+    run: Uuid,
+}
+
+impl Beside {
+    /// Makes the schema anew, through the session that holds the lock of all rebuilds.
+    pub async fn new(lock: &mut PgConnection, owner: &PgConnectOptions, connections: usize) -> sqlx::Result<Beside> {
+        projections::recreate_schema(lock, SCHEMA).await?;
+        let begin = format!(
+            "create unlogged table {SCHEMA}.run (id uuid not null, began_at timestamptz not null default now());
+             insert into {SCHEMA}.run values (gen_random_uuid())"
+        );
+        sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *lock).await?;
+        let run = sqlx::query_scalar(AssertSqlSafe(format!("select id from {SCHEMA}.run"))).fetch_one(lock).await?;
+        let path = format!("{SCHEMA},public");
+        let along = session::held(owner.clone()).options([("search_path", path.as_str()), ("statement_timeout", "0")]);
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX).saturating_add(1);
+        let pool = PgPoolOptions::new().max_connections(connections).connect_with(along).await?;
+        Ok(Beside { pool, run })
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction that folds beside.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, RebuildError> {
+        let mut transaction = projections::begin(&self.pool).await?;
+        self.check(&mut transaction).await?;
+        Ok(transaction)
+    }
+
+    /// Fails unless the schema is still that of this rebuild; until the transaction ends it stays so.
+    pub async fn check(&self, conn: &mut PgConnection) -> Result<(), RebuildError> {
+        let run = format!("select id from {SCHEMA}.run for share");
+        let found: Result<Option<Uuid>, _> = sqlx::query_scalar(AssertSqlSafe(run)).fetch_optional(conn).await;
+        match found {
+            Ok(Some(run)) if run == self.run => Ok(()),
+            Ok(_) => Err(RebuildError::Gone),
+            Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("42P01")) => {
+                Err(RebuildError::Gone)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Folds a batch in one transaction, without the summaries. It is read again where a purchase rule was changed since, or
+    /// where PostgreSQL refuses an event's numbers: live traffic has parked that one, and its day is made of the others.
+    pub async fn fold(&self, reader: &Reader, mut batch: Days) -> Result<(Days, Folded), RebuildError> {
+        let mut reader = reader.clone();
+        for _ in 0..TRIES {
+            let mut transaction = self.begin().await?;
+            let ids: HashSet<Uuid> = batch.days.iter().map(|day| day.ad_account_id).collect();
+            let ad_accounts = AdAccounts::load(&mut *transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
+            let mut refused = Vec::new();
+            if batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
+                let snapshots: Vec<_> = batch.snapshots.iter().collect();
+                match Folds::default().fold_days(&mut transaction, &snapshots).await {
+                    Ok((folded, _)) => {
+                        transaction.commit().await?;
+                        return Ok((batch, folded));
+                    }
+                    Err(error) => match class(&error) {
+                        Class::Race => continue,
+                        Class::Data => {
+                            drop(transaction);
+                            let mut trial = self.begin().await?;
+                            refused = refused_of(&mut trial, &batch.snapshots).await?;
+                            if refused.is_empty() {
+                                return Err(error.into());
+                            }
+                        }
+                        Class::Infrastructure => return Err(error.into()),
+                    },
+                }
+            } else {
+                drop(transaction);
+                reader.ad_accounts = Arc::new(ad_accounts);
+            }
+            batch = reader.again(&batch.days, refused).await?;
+        }
+        Err(RebuildError::RuleChanged)
+    }
+
+    /// Makes these summaries, a thousand a transaction.
+    pub async fn sum_up(&self, keys: &BTreeSet<Key>) -> Result<(), RebuildError> {
+        let keys: Vec<Key> = keys.iter().copied().collect();
+        for some in keys.chunks(1_000) {
+            let mut transaction = self.begin().await?;
+            Folds::default().sum_up(&mut transaction, &some.iter().copied().collect()).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of these events PostgreSQL refuses, each tried after those before it that it took. The caller takes all of it
+/// back: what a refused event held back of older ones is read again without it.
+pub(crate) async fn refused_of(
+    conn: &mut PgConnection,
+    snapshots: &[Snapshot],
+) -> sqlx::Result<Vec<(AccountDay, Uuid, String)>> {
+    let mut refused = Vec::new();
+    for snapshot in snapshots {
+        let mut savepoint = conn.begin().await?;
+        match Folds::default().fold_days(&mut savepoint, &[snapshot]).await {
+            Ok(_) => savepoint.commit().await?,
+            Err(error) if matches!(class(&error), Class::Data) => {
+                savepoint.rollback().await?;
+                refused.push((snapshot.day, snapshot.version.event_id, format!("PostgreSQL refuses it: {error}")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(refused)
+}
