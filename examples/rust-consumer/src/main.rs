@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, Message};
+use async_nats::{ConnectOptions, ServerAddr};
 use clap::Parser;
 use days::{Change, Days};
 use futures_util::StreamExt;
@@ -47,10 +47,14 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut options = ConnectOptions::new().custom_inbox_prefix(&arguments.inbox_prefix);
+    let server: ServerAddr = arguments.nats.parse().context("reading --nats")?;
+    if let (Some(user), Some(password)) = (server.username(), server.password()) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
+    }
     if let Some(file) = &arguments.creds {
         options = options.credentials_file(file).await?;
     }
-    let client = options.connect(&arguments.nats).await.context("connecting to NATS")?;
+    let client = options.connect(server).await.context("connecting to NATS")?;
     let stream = jetstream::new(client).get_stream_no_info(STREAM).await?;
     // The durable consumer keeps our place. A message that is not acknowledged within 30 s comes again.
     let config = pull::Config {
