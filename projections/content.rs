@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use events::payload::{self, Codec, PayloadError};
 use events::subject::AccountDay;
-use events::{ControlTotal, EventError, InsightsData, Parts, PartsError};
+use events::{ControlTotal, EventError, InsightsData, Parts, PartsError, Upcaster};
 use sha2::{Digest, Sha256};
 
 use crate::data::{self, Parsed};
@@ -27,7 +27,7 @@ pub(crate) struct Content {
     pub rows: Rows,
     pub sums: Sums,
     pub superseded: Vec<String>,
-    /// Of the decompressed data, as it came.
+    /// Of the decompressed data, as it came; of another version, as it is in the newest.
     pub sha256: ContentHash,
 }
 
@@ -63,14 +63,22 @@ pub(crate) fn read(
     day: &AccountDay,
     rule: &PurchaseRule,
     limit_bytes: u64,
+    upcaster: Option<Upcaster>,
 ) -> Result<Content, Unfoldable> {
+    let large = Large { codec, payload, day, rule, limit_bytes, upcaster };
+    if let Some(Upcaster { event_type, .. }) = upcaster {
+        return large.read().map_err(|error| match error {
+            PartError::Unfoldable(reason) => reason,
+            PartError::Parts(PartsError::Payload(error)) => EventError::from(error).into(),
+            PartError::Parts(error) => EventError::Upcast { event_type, reason: error.to_string() }.into(),
+        });
+    }
     match at_once(codec, payload, day, rule, limit_bytes.min(AT_ONCE_BYTES)) {
         Err(Unfoldable::Event(EventError::Payload(PayloadError::TooLarge { .. }))) if limit_bytes > AT_ONCE_BYTES => {}
         read => return read,
     }
-    let large = Large { codec, payload, day, rule, limit_bytes };
     match large.read() {
-        Err(PartError::Parts(PartsError::NotInParts)) => {
+        Err(PartError::Parts(PartsError::NotInParts | PartsError::Upcast { .. })) => {
             at_once(codec, payload, day, rule, limit_bytes.min(NOT_IN_PARTS_BYTES))
         }
         Err(PartError::Parts(PartsError::Payload(error))) => Err(EventError::from(error).into()),
@@ -111,6 +119,7 @@ struct Large<'p> {
     day: &'p AccountDay,
     rule: &'p PurchaseRule,
     limit_bytes: u64,
+    upcaster: Option<Upcaster>,
 }
 
 impl Large<'_> {
@@ -178,7 +187,8 @@ impl Large<'_> {
         self,
         mut take: impl FnMut(usize, InsightsData<'_>, Vec<Parsed<'_>>) -> Result<(), Unfoldable>,
     ) -> Result<ContentHash, PartError> {
-        let mut parts = Parts::new(self.codec, self.payload, self.limit_bytes).map_err(PartsError::from)?;
+        let parts = Parts::new(self.codec, self.payload, self.limit_bytes).map_err(PartsError::from)?;
+        let mut parts = parts.upcast(self.upcaster);
         let mut before = 0;
         while let Some(part) = parts.next_part()? {
             let json = payload::text(part);
@@ -261,7 +271,7 @@ mod tests {
             let mut encoder = Encoder::default();
             encoder.push(&json).expect("is taken");
             let encoded = encoder.finish().expect("encodes");
-            let in_parts = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30));
+            let in_parts = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30, None));
             let at_once = said(at_once(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30));
             assert!(in_parts.contains(wanted), "{what}: {}", &in_parts[..in_parts.len().min(900)]);
             // Where the JSON itself is refused, the place in it is counted from the part's beginning.
@@ -274,7 +284,7 @@ mod tests {
     fn what_is_too_large_is_refused() {
         let json = data(&(0..400).map(|ad| row(ad, ad)).collect::<Vec<_>>(), "");
         for limit_bytes in [1000, AT_ONCE_BYTES, json.len() as u64 - 1] {
-            let reason = said(read(Codec::Plain, &json, &DAY, &PurchaseRule::default(), limit_bytes));
+            let reason = said(read(Codec::Plain, &json, &DAY, &PurchaseRule::default(), limit_bytes, None));
             assert_eq!(reason, format!("payload is larger than {limit_bytes} bytes when decompressed"));
         }
     }

@@ -110,6 +110,7 @@ fn decode(codec: Codec, payload: &[u8]) -> Result<Snapshot, String> {
         codec,
         uncompressed_bytes: None,
         traceparent: None,
+        upcaster: None,
     };
     let rule = Arc::new(PurchaseRule::default());
     Snapshot::decode(&circumstances, DAY, fetched_at, payload, &rule, LIMIT_BYTES).map_err(|reason| reason.to_string())

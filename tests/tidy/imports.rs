@@ -5,6 +5,8 @@ use crate::{Findings, nothing_in, tree};
 
 const BINARY: &str = "adledger";
 const TESTS: &str = "testkit";
+/// A program as others write it: it knows our events by their document, and NATS by its own client.
+const EXAMPLE: &str = "rust-consumer";
 
 /// A room, and the rooms that it may import. Rooms that are planned and not yet built have their row already.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -26,13 +28,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("verifier", &["events", "logs"]),
     ("settlement", &[]),
     ("initial-fill", &["events", "jetstream", "runs"]),
+    (EXAMPLE, &[]),
 ];
 
 /// A crate from outside, the rooms that may name it (their tests may always), and why no other.
 const OUTSIDE: &[(&str, &[&str], &str)] = &[
     (
         "async-nats",
-        &["jetstream", TESTS],
+        &["jetstream", TESTS, EXAMPLE],
         "go through jetstream, which decides what is retried, parked and acknowledged",
     ),
     (
@@ -83,6 +86,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "verifier",
             "initial-fill",
             TESTS,
+            EXAMPLE,
             BINARY,
         ],
         "a contract, a fold and a query start no task and wait for no clock",

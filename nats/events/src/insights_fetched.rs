@@ -11,6 +11,7 @@ use crate::INSIGHTS_FETCHED_V1;
 use crate::headers;
 use crate::payload::{self, Codec, Encoded, PayloadError};
 use crate::subject::AccountDay;
+use crate::upcast::Upcaster;
 
 /// `adledger.meta.insights.fetched.v1`: everything Meta said about one ad account on one day, at one moment.
 ///
@@ -44,6 +45,8 @@ pub struct Circumstances {
     /// Extension `traceparent`: the span that the event was fetched in, in the W3C's form; absent when no traces are
     /// kept.
     pub traceparent: Option<String>,
+    /// Of an event of another version than the newest: how its data becomes that of the newest.
+    pub upcaster: Option<Upcaster>,
 }
 
 /// The data of `adledger.meta.insights.fetched.v1`: one ad account, one day, and every row Meta gave, as received.
@@ -133,6 +136,7 @@ impl InsightsFetched {
                 codec,
                 uncompressed_bytes: i64::try_from(uncompressed_bytes).ok(),
                 traceparent: None,
+                upcaster: None,
             },
             day: AccountDay { account_id: head.account_id, ad_account_id: head.ad_account.id, date: head.date },
             payload,

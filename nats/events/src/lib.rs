@@ -36,7 +36,9 @@ pub use insights_fetched::{
 pub use parts::{Parts, PartsError};
 pub use sync_requested::SyncRequested;
 pub use token_expiring::{TokenEnd, TokenExpiring};
-pub use upcast::{EventError, open_insights};
+#[cfg(feature = "made-up-versions")]
+pub use upcast::made_up;
+pub use upcast::{EventError, Upcaster, open_insights};
 pub use version::Version;
 
 /// Type of the event that carries one ad account's day, as CloudEvents names it.

@@ -6,6 +6,7 @@ use std::io::Read;
 use sha2::{Digest, Sha256};
 
 use crate::payload::{Codec, PayloadError};
+use crate::upcast::Upcaster;
 
 /// About how much of the data a part holds.
 const PART_BYTES: usize = 512 << 10;
@@ -34,6 +35,9 @@ pub struct Parts<'p> {
     sha256: Sha256,
     total_bytes: u64,
     limit_bytes: u64,
+    upcaster: Option<Upcaster>,
+    /// What is read counts: before the rows, only what an upcaster makes of it does.
+    is_hashed: bool,
 }
 
 /// Why data is not read in parts.
@@ -43,6 +47,8 @@ pub enum PartsError {
     Payload(#[from] PayloadError),
     #[error("the data is not one that ends with its rows")]
     NotInParts,
+    #[error("data is not that of {event_type}: {reason}")]
+    Upcast { event_type: &'static str, reason: String },
 }
 
 /// Where in the JSON the reader stands.
@@ -84,7 +90,15 @@ impl<'p> Parts<'p> {
             sha256: Sha256::new(),
             total_bytes: 0,
             limit_bytes,
+            upcaster: None,
+            is_hashed: true,
         })
+    }
+
+    /// Has what stands before the rows rewritten: parts and sha256 are then those of the newest version's data.
+    #[must_use]
+    pub fn upcast(self, upcaster: Option<Upcaster>) -> Self {
+        Parts { upcaster, is_hashed: upcaster.is_none(), ..self }
     }
 
     /// The next part; `None` after the last one. Nothing is to be made of the parts before an error.
@@ -106,6 +120,7 @@ impl<'p> Parts<'p> {
             match stop {
                 None => {}
                 Some(Stop::RowsBegin) => {
+                    self.rewrite()?;
                     self.before_rows = self.part.len();
                     self.place.in_rows = true;
                 }
@@ -152,8 +167,27 @@ impl<'p> Parts<'p> {
         if self.total_bytes > self.limit_bytes {
             return Err(PayloadError::TooLarge { limit_bytes: self.limit_bytes });
         }
-        self.sha256.update(&self.read[..self.filled]);
+        if self.is_hashed {
+            self.sha256.update(&self.read[..self.filled]);
+        }
         Ok(self.filled > 0)
+    }
+
+    /// Puts what the upcaster makes of the part so far, which is what stands before the rows, in its place.
+    fn rewrite(&mut self) -> Result<(), PartsError> {
+        let Some(Upcaster { event_type, rewrite }) = self.upcaster else { return Ok(()) };
+        self.part.extend_from_slice(AFTER_ROWS);
+        let mut newest = rewrite(&self.part).map_err(|reason| PartsError::Upcast { event_type, reason })?;
+        if !newest.ends_with(b"\"rows\":[]}") {
+            let reason = "its upcaster makes no data that ends with its rows".to_owned();
+            return Err(PartsError::Upcast { event_type, reason });
+        }
+        newest.truncate(newest.len() - AFTER_ROWS.len());
+        self.is_hashed = true;
+        self.sha256.update(&newest);
+        self.sha256.update(&self.read[self.at..self.filled]);
+        self.part = newest;
+        Ok(())
     }
 
     /// After the rows the data closes, and nothing follows.

@@ -1,4 +1,8 @@
 //! The door: whatever version an event has, the rest of the house sees the newest shape only.
+//!
+//! What versions differ in is what stands before the rows: rows are the JSON that Meta sent, in every version. So an
+//! [`Upcaster`] rewrites the beginning of the data, [`Parts`](crate::Parts) puts the rows behind it as they come, and the
+//! sha256 is that of what results. Equal answers have equal content, in whatever version they travelled.
 
 use cloudevents::{AttributesReader, Event};
 
@@ -21,15 +25,60 @@ pub enum EventError {
     Type { found: String, expected: &'static str },
     #[error("data is not that of {INSIGHTS_FETCHED_V1}: {reason}")]
     Data { reason: String },
+    #[error("data of {event_type} does not become that of {INSIGHTS_FETCHED_V1}: {reason}")]
+    Upcast { event_type: &'static str, reason: String },
     #[error("data speaks of another day than its subject {subject}: it names {found}")]
     OtherDay { subject: String, found: String },
 }
 
+/// How the data of another version of `adledger.meta.insights.fetched` becomes that of the newest.
+#[derive(Debug, Clone, Copy)]
+pub struct Upcaster {
+    pub event_type: &'static str,
+    /// Given the data with an empty list of rows at its end, returns what the newest version's is. Pure: an event is read
+    /// again and again, and says the same each time. An error says why the data is not that of its type.
+    pub rewrite: fn(&[u8]) -> Result<Vec<u8>, String>,
+}
+
+/// One for each version that is not the newest. There is one version yet.
+const UPCASTERS: [Upcaster; 0] = [];
+
+/// Versions that tests make up. A release build has none, and elsewhere a process has to ask for one.
+#[cfg(feature = "made-up-versions")]
+pub mod made_up {
+    use std::sync::OnceLock;
+
+    use super::Upcaster;
+
+    static ACCEPTED: OnceLock<Upcaster> = OnceLock::new();
+
+    /// Reads events of this type from now on, in this process.
+    pub fn accept(upcaster: Upcaster) {
+        let _ = ACCEPTED.set(upcaster);
+    }
+
+    pub(super) fn accepted() -> Option<&'static Upcaster> {
+        ACCEPTED.get()
+    }
+}
+
+/// How data of this type is read: `None` is a type that this version does not know.
+fn reading(event_type: &str) -> Option<Option<Upcaster>> {
+    if event_type == INSIGHTS_FETCHED_V1 {
+        return Some(None);
+    }
+    #[cfg(feature = "made-up-versions")]
+    if let Some(made_up) = made_up::accepted().filter(|upcaster| upcaster.event_type == event_type) {
+        return Some(Some(*made_up));
+    }
+    UPCASTERS.into_iter().find(|upcaster| upcaster.event_type == event_type).map(Some)
+}
+
 /// Reads the attributes of an insights event, of any version that ever was.
 pub fn open_insights(attributes: &Event) -> Result<Circumstances, EventError> {
-    if attributes.ty() != INSIGHTS_FETCHED_V1 {
-        return Err(EventError::Type { found: attributes.ty().to_owned(), expected: INSIGHTS_FETCHED_V1 });
-    }
+    let found = attributes.ty();
+    let upcaster =
+        reading(found).ok_or_else(|| EventError::Type { found: found.to_owned(), expected: INSIGHTS_FETCHED_V1 })?;
     let extension = |name: &str| headers::extension(attributes, name);
     Ok(Circumstances {
         event_id: headers::required("id", Some(attributes.id().to_owned()), "a UUID")?,
@@ -40,6 +89,7 @@ pub fn open_insights(attributes: &Event) -> Result<Circumstances, EventError> {
         codec: extension(headers::DATACODEC).map_or(Ok(Codec::Plain), |name| name.parse())?,
         uncompressed_bytes: headers::optional("databytes", extension("databytes"), "a whole number")?,
         traceparent: extension(headers::TRACEPARENT),
+        upcaster,
     })
 }
 
@@ -51,7 +101,7 @@ impl Circumstances {
 }
 
 impl<'a> InsightsData<'a> {
-    /// Reads decompressed data, borrowing from it, and holds it against the subject it came under: an event whose
+    /// Reads decompressed data of the newest version, borrowing from it, and holds it against the subject it came under: an event whose
     /// subject and data disagree would be folded into one day and replayed into another.
     pub fn parse(json: &'a [u8], day: &AccountDay) -> Result<Self, EventError> {
         let data: InsightsData<'a> =
