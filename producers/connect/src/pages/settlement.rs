@@ -14,7 +14,7 @@ pub(crate) const HISTORY_DAYS: u64 = 120;
 /// In units of the picture.
 const LEFT: f64 = 8.0;
 const TOP: f64 = 26.0;
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 190.0;
 const AXIS_WIDTH: f64 = 56.0;
 const BELOW: f64 = 46.0;
