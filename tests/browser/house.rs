@@ -93,15 +93,15 @@ impl House {
         Ok(())
     }
 
-    /// Lets so many days of an ad account have been watched until they settled, and the last four weeks so far: as the fold
-    /// would have written it down, had it been there.
+    /// Lets so many days of an ad account have been watched until they settled, five weeks ago: as the fold would have
+    /// written it down, had it been there.
     pub async fn watched(&self, external_id: &str, settled: i32) -> Result<()> {
         let watched = sqlx::query(
             "insert into observations (account_id, ad_account_id, date, event_id, fetched_at, age_days, row_count, content_sha256,
                  spend, impressions, purchases, purchase_value, projection_version)
-             select a.account_id, a.id, $3::date - day, gen_random_uuid(), now() - interval '90 days' + age * interval '1 day', age, 1, '',
+             select a.account_id, a.id, $3::date - day, gen_random_uuid(), now() - day * interval '1 day' + age * interval '1 day', age, 1, '',
                     1000, 10000, ended * share, ended * share * 40, 1
-             from ad_accounts a, generate_series(8, 28 + $2) as day, generate_series(1, least(29, day)) as age,
+             from ad_accounts a, generate_series(36, 35 + $2) as day, generate_series(1, 29) as age,
                   lateral (select 40 + day % 7 * 5 as ended) e,
                   lateral (select round(1 - 0.6 * exp(-age / 5.0) + (day * 37 % 11 - 5) * 0.02 * (29 - age) / 29, 2) as share) s
              where a.external_id = $1",

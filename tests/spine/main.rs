@@ -16,6 +16,7 @@ mod serve;
 #[expect(dead_code, reason = "the watch's tests use all of it")]
 #[path = "../watch/service.rs"]
 mod service;
+mod settlement;
 mod shop;
 mod strange;
 mod tables;

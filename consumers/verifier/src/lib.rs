@@ -18,7 +18,7 @@ mod snapshot;
 mod tables;
 mod tenant_day;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -40,6 +40,9 @@ use tenant_day::{TenantDay, Verified};
 
 /// Tenants' days that are verified at once.
 const AT_ONCE: usize = 2;
+
+/// How often a day is looked at that has events on one side alone: once more, and again where others came meanwhile.
+const ROUNDS: u32 = 3;
 
 /// Compares the log with the tables.
 #[derive(Clone)]
@@ -138,31 +141,25 @@ impl Verifier {
         let units = self.units(range).await?;
         let total: usize = units.iter().map(|unit| unit.ad_accounts.len()).sum();
         let mut report = Report { account_days_total: total as u64, ..Report::default() };
-        let none = HashSet::new();
-        let mut again: HashMap<(Uuid, NaiveDate), HashSet<Uuid>> = HashMap::new();
-        let mut units_again = Vec::new();
-        let mut verifying = stream::iter(units).map(|unit| self.spawn(unit, none.clone())).buffered(AT_ONCE);
-        while let Some((unit, verified, known)) = verifying.try_next().await? {
-            if verified.pending.is_empty() && verified.lost.is_empty() {
+        let mut round: Vec<(TenantDay, HashSet<Uuid>)> = units.into_iter().map(|unit| (unit, HashSet::new())).collect();
+        for rounds_left in (0..ROUNDS).rev() {
+            let mut again = Vec::new();
+            let mut verifying = stream::iter(round).map(|(unit, known)| self.spawn(unit, known)).buffered(AT_ONCE);
+            while let Some((unit, verified, mut known)) = verifying.try_next().await? {
+                let one_sided = || verified.pending.iter().chain(&verified.lost);
+                if rounds_left > 0 && one_sided().any(|event_id| !known.contains(event_id)) {
+                    known.extend(one_sided());
+                    again.push((unit, known));
+                    continue;
+                }
                 report.add(&unit, verified, &known, &mut take);
                 progress(&report);
-            } else {
-                again.insert((unit.account_id, unit.date), verified.pending);
-                units_again.push(unit);
             }
-        }
-        if !units_again.is_empty() {
+            if again.is_empty() {
+                break;
+            }
             tokio::time::sleep(self.patience).await;
-        }
-        let mut verifying = stream::iter(units_again)
-            .map(|unit| {
-                let known = again.remove(&(unit.account_id, unit.date)).unwrap_or_default();
-                self.spawn(unit, known)
-            })
-            .buffered(AT_ONCE);
-        while let Some((unit, verified, known)) = verifying.try_next().await? {
-            report.add(&unit, verified, &known, &mut take);
-            progress(&report);
+            round = again;
         }
         Ok(report)
     }

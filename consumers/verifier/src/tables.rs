@@ -131,6 +131,9 @@ impl Moment {
     pub async fn begin(pool: &PgPool, tables: Tables) -> sqlx::Result<Self> {
         let mut transaction = pool.begin().await?;
         sqlx::raw_sql("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;
+        // Between two questions a day is read from the log, and one of many large answers takes its time. What the log is asked
+        // has deadlines of its own.
+        sqlx::raw_sql("set local idle_in_transaction_session_timeout = '10min'").execute(&mut *transaction).await?;
         if tables == Tables::Rebuild {
             sqlx::raw_sql("set local search_path = rebuild, public").execute(&mut *transaction).await?;
         }

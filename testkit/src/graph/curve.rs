@@ -35,11 +35,14 @@ impl Curve {
             return;
         }
         let share = self.share(date, age);
+        // Of a few purchases each has a time of its own: whether the last of a part is known yet is the ad's luck that day.
+        let mut random = Random::new(delivery.impressions ^ u64::from(date.num_days_from_ce().unsigned_abs()) << 40);
+        let luck = random.below(1_000) as f64 / 1_000.0;
         let purchases = &mut delivery.purchases;
         for sales in
             [&mut purchases.click_1d, &mut purchases.click_7d, &mut purchases.click_28d, &mut purchases.view_1d]
         {
-            let known = Sales { count: (sales.count as f64 * share) as u64, value: part(sales.value, share) };
+            let known = Sales { count: (sales.count as f64 * share + luck) as u64, value: part(sales.value, share) };
             *sales = if known.count == 0 { Sales::default() } else { known };
         }
         delivery.spend = part(delivery.spend, self.share_of_spend(age));

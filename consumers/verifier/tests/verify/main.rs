@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jetstream::META_INSIGHTS;
 use logs::Source;
-use projections::Folds;
+use projections::{Folds, Mutant};
 use projector::Replay;
 use sqlx::Row;
 use stage::{Stage, verify};
@@ -189,6 +189,58 @@ async fn an_event_that_was_never_folded_is_found_and_one_on_its_way_is_not() -> 
     let said = said?;
     ensure!(said.differences.is_empty() && said.report.on_their_way == 0, "{said:?}");
     Ok(())
+}
+
+/// The fault that a replay repeats, and so does not show.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fold_that_forgets_what_no_newer_answer_has_is_found_out() -> Result<()> {
+    let stage = Stage::open().await?;
+    let history = History::random(&mut Random::new(12));
+    history.insert_tenants(&stage.database.pool).await?;
+    for answer in history.answers.iter().rev() {
+        answer.publish(&stage.nats.wire).await?;
+    }
+    stage.work_as(Folds { mutant: Some(Mutant::WholeSnapshotNewestWins) }).await?;
+    let said = verify(&stage.stream().await?).await?;
+    ensure!(said.sentences().contains(": the row is missing"), "{said:?}");
+    Ok(())
+}
+
+/// Whatever is verified while events come, are appended and folded: nothing of that is a difference.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_beside_it_is_no_false_alarm() -> Result<()> {
+    let stage = Stage::open().await?;
+    let history = History::random(&mut Random::new(11));
+    history.insert_tenants(&stage.database.pool).await?;
+    history.answers[0].publish(&stage.nats.wire).await?;
+    let verifier = Verifier { patience: Duration::from_secs(1), ..stage.stream().await? };
+    let published = tokio_util::sync::CancellationToken::new();
+    let publishing = async {
+        for answer in &history.answers[1..] {
+            answer.publish(&stage.nats.wire).await?;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        published.cancel();
+        stage.work().await
+    };
+    let verifying = async {
+        let mut times = 0;
+        while !published.is_cancelled() || times < 2 {
+            let said = verify(&verifier).await?;
+            ensure!(said.differences.is_empty() && said.refused.is_empty(), "{said:?}");
+            times += 1;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let worked = async {
+        while !published.is_cancelled() {
+            stage.work().await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let (published, verified, worked) = tokio::join!(publishing, verifying, worked);
+    published.and(worked)?;
+    verified
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

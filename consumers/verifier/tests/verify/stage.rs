@@ -50,11 +50,16 @@ impl Stage {
 
     /// Appends to the raw log, and folds, until all is done.
     pub async fn work(&self) -> Result<()> {
+        self.work_as(Folds::default()).await
+    }
+
+    /// The same, by folds that may have a fault.
+    pub async fn work_as(&self, folds: Folds) -> Result<()> {
         let cancel = CancellationToken::new();
         let projector = Projector {
             pool: self.database.pool.clone(),
             wire: self.nats.wire.clone(),
-            folds: Folds::default(),
+            folds,
             limits: BatchLimits::default(),
             max_event_bytes: projector::MAX_EVENT_BYTES,
             observe: Arc::new(|_| {}),

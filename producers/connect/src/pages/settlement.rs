@@ -11,12 +11,12 @@ use super::words::{count, day};
 /// How far back days are looked at: so many that the newest of those that have settled are all among them.
 pub(crate) const HISTORY_DAYS: u64 = 120;
 
-/// In units of the picture.
-const LEFT: f64 = 8.0;
+/// In units of the picture; its numbers are on the left, where it begins on a small screen.
+const LEFT: f64 = 52.0;
 const TOP: f64 = 26.0;
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 190.0;
-const AXIS_WIDTH: f64 = 56.0;
+const RIGHT: f64 = 8.0;
 const BELOW: f64 = 46.0;
 
 /// The metrics that are offered, in this order.
@@ -47,11 +47,10 @@ pub(crate) struct Picture {
     pub(crate) width: String,
     pub(crate) height: String,
     pub(crate) left: String,
-    pub(crate) axis_x: String,
+    pub(crate) right: String,
     pub(crate) title_y: String,
     pub(crate) ages_y: String,
     pub(crate) ages_title_y: String,
-    pub(crate) middle_x: String,
     /// The places of the area of the band, and of the line of the medians.
     pub(crate) band: String,
     pub(crate) median: String,
@@ -170,14 +169,13 @@ fn picture(curve: &Curve) -> Picture {
         format!("{age} old: {} of the end{band}", percent(Some(point.median)))
     };
     Picture {
-        width: units(LEFT + WIDTH + AXIS_WIDTH),
+        width: units(LEFT + WIDTH + RIGHT),
         height: units(TOP + HEIGHT + BELOW),
         left: units(LEFT),
-        axis_x: units(LEFT + WIDTH),
+        right: units(LEFT + WIDTH),
         title_y: units(TOP - 12.0),
         ages_y: units(TOP + HEIGHT + 18.0),
         ages_title_y: units(TOP + HEIGHT + 38.0),
-        middle_x: units(LEFT + WIDTH / 2.0),
         band: above.chain(below).collect::<Vec<_>>().join(" "),
         median: median.collect::<Vec<_>>().join(" "),
         ticks: (0..=fifths as u32).map(tick).collect(),
