@@ -79,6 +79,25 @@ pub(crate) fn read(
     }
 }
 
+/// The hash of an event's content alone: nothing is made of its JSON.
+pub fn sha256(codec: Codec, payload: &[u8], limit_bytes: u64) -> Result<ContentHash, EventError> {
+    let whole = |limit_bytes| payload::decode(codec, payload, limit_bytes).map(|bytes| Sha256::digest(&bytes).into());
+    match whole(limit_bytes.min(AT_ONCE_BYTES)) {
+        Err(PayloadError::TooLarge { .. }) if limit_bytes > AT_ONCE_BYTES => {}
+        hashed => return Ok(hashed?),
+    }
+    let in_parts = || {
+        let mut parts = Parts::new(codec, payload, limit_bytes)?;
+        while parts.next_part()?.is_some() {}
+        Ok(parts.sha256())
+    };
+    match in_parts() {
+        Err(PartsError::NotInParts) => Ok(whole(limit_bytes.min(NOT_IN_PARTS_BYTES))?),
+        Err(PartsError::Payload(error)) => Err(error.into()),
+        Ok(hashed) => Ok(hashed),
+    }
+}
+
 fn at_once(
     codec: Codec,
     payload: &[u8],

@@ -7,6 +7,7 @@ use events::subject::AccountDay;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::compare::SummaryKey;
 use crate::daily_meta_metrics::Head;
 use crate::fact_meta_daily::Staged;
 use crate::keys::Days;
@@ -147,19 +148,20 @@ impl Folds {
         Ok(folded)
     }
 
-    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay.
+    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Which
+    /// they were.
     pub async fn empty_baseless_summaries(
         &self,
         conn: &mut PgConnection,
         account_id: Option<Uuid>,
         since: NaiveDate,
         until: NaiveDate,
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<BTreeSet<SummaryKey>> {
         let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
-        if keys.is_empty() {
-            return Ok(());
+        if !keys.is_empty() {
+            daily_summary::recompute(conn, &keys).await?;
         }
-        daily_summary::recompute(conn, &keys).await
+        Ok(keys)
     }
 
     async fn summarise(&self, conn: &mut PgConnection, days: impl Iterator<Item = &AccountDay>) -> sqlx::Result<()> {
@@ -176,7 +178,7 @@ impl Folds {
 
     /// Chooses the rows to write for a day: for each ad of a new snapshot, the row of the content with the newest last
     /// version, unless an existing row's content is newer still.
-    fn stage<'a>(
+    pub(crate) fn stage<'a>(
         &self,
         day: AccountDay,
         snapshots: &[&'a Snapshot],

@@ -20,6 +20,7 @@
 //! repeated.
 
 mod ad_accounts;
+mod compare;
 mod content;
 pub mod daily_meta_metrics;
 mod daily_summary;
@@ -35,6 +36,8 @@ pub mod snapshot;
 mod timeline;
 
 pub use ad_accounts::{AdAccounts, Refusal};
+pub use compare::{Differences, Mended, SummaryKey, Table, summary_keys};
+pub use content::sha256 as content_sha256;
 pub use fold::{Folded, Folds, begin};
 pub use keys::Days;
 pub use mutant::Mutant;

@@ -14,6 +14,7 @@ pub mod password;
 pub mod purchase_rule;
 pub mod reconcile;
 pub mod replay;
+pub mod replays;
 pub mod runs;
 pub mod serve;
 pub mod status;

@@ -18,7 +18,10 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{FoldError, Refused, decode, fold_events};
-pub use replay::{Replay, ReplayError, Report};
+pub use replay::{
+    Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, list as replays,
+    pause as pause_replay,
+};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are
 /// all in escapes. It bounds time, and the rows that the tables take, rather than memory: large events are read in parts.

@@ -42,6 +42,21 @@ pub async fn days(pool: &PgPool, range: &Range) -> sqlx::Result<Vec<AccountDay>>
         .collect())
 }
 
+/// When the stream stored the newest event of a range.
+pub async fn newest_stored_at(pool: &PgPool, range: &Range) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select max(stored_at) from meta_insights_raw
+         where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
+           and ($3::date is null or date >= $3) and ($4::date is null or date <= $4)",
+        range.account_id,
+        range.ad_account_id,
+        range.since,
+        range.until,
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// The events of one day, one at a time: memory holds one payload, however often the day was fetched.
 pub fn events_of_day(
     pool: &PgPool,

@@ -85,13 +85,9 @@ pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
 
 fn folds_of(pool: &PgPool) -> Replay {
     Replay {
-        pool: pool.clone(),
-        folds: Folds::default(),
-        from: Source::Raw(pool.clone()),
-        other: None,
         rows_a_transaction: ROWS_A_TRANSACTION,
         max_event_bytes: MAX_EVENT_BYTES,
-        dry_run: false,
+        ..Replay::new(pool.clone(), Source::Raw(pool.clone()))
     }
 }
 

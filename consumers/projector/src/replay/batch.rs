@@ -1,87 +1,49 @@
-//! Folding a range again, into the live tables, beside live traffic.
-//!
-//! A day is replayed in one transaction: its head is locked, its rows are taken out, and all its events are folded as if
-//! they came for the first time. So a reader sees the old day or the new one, a replay broken off leaves whole days, and
-//! one that is repeated ends in the same tables. Live traffic on a day waits for the lock and goes on from the result.
-//!
-//! Events are read before the lock is taken, by tasks of their own, so that decoding and writing overlap. What live
-//! traffic folded in between is then found among the day's observations, and read while the lock is held. An observation
-//! whose event is in neither log would be lost by the replay: such a day is left as it is, and reported.
-
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use events::subject::AccountDay;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use logs::{LogError, Logged, Range, Source};
-use projections::{AdAccounts, Days, Folded, Folds, Snapshot};
-use sqlx::PgPool;
-use tokio::sync::mpsc;
+use logs::{End, Logged, Source};
+use projections::{AdAccounts, Days, Mended, Snapshot};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use super::{Record, Replay, ReplayError, Report};
 use crate::batch::{Class, TRIES, class, decode};
 
-/// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
-const READERS: usize = 2;
-
-/// A replay, ready to go.
-#[derive(Clone)]
-pub struct Replay {
-    pub pool: PgPool,
-    pub folds: Folds,
-    pub from: Source,
-    /// The other log, asked only for events that live traffic has folded and `from` does not hold.
-    pub other: Option<Source>,
-    /// Rows after which a transaction is complete: memory is about three times these, and the days being read.
-    pub rows_a_transaction: usize,
-    pub max_event_bytes: u64,
-    /// Fold, report, and take everything back.
-    pub dry_run: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error("PostgreSQL failed during the replay (what was committed is whole; repeat the command)")]
-    Database(#[from] sqlx::Error),
-    #[error(
-        "the purchase rule was changed again and again meanwhile (what was committed is whole; repeat the command)"
-    )]
-    RuleChanged,
-    #[error("reading the log broke off")]
-    Reading(#[source] tokio::task::JoinError),
-}
-
-/// What a replay has done so far.
-#[derive(Debug, Default, Clone)]
-pub struct Report {
-    pub days_total: usize,
-    pub days: usize,
-    pub events: u64,
-    pub rows: u64,
-    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
-    pub unfoldable: Vec<(AccountDay, String)>,
-    /// Days left as they were: an observation's event is in neither log.
-    pub left: Vec<(AccountDay, Uuid)>,
-}
+/// Days of one transaction: each is locked.
+pub(super) const MOST_DAYS: usize = 100;
 
 /// One transaction's worth of days, read and decoded.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     days: BTreeSet<AccountDay>,
     snapshots: Vec<Snapshot>,
+    payload_bytes: u64,
     unfoldable: Vec<(AccountDay, Option<Uuid>, String)>,
     /// Days taken out of the batch for good: they stay as they are.
     left: Vec<(AccountDay, Uuid)>,
+    /// Days whose hashes are known.
+    trusted: usize,
+    /// The last day that was read, in the order of keys.
+    through: Option<AccountDay>,
 }
 
 impl Batch {
-    fn append(&mut self, mut other: Batch) {
+    pub(super) fn append(&mut self, mut other: Batch) {
         self.days.append(&mut other.days);
         self.snapshots.append(&mut other.snapshots);
+        self.payload_bytes += other.payload_bytes;
         self.unfoldable.append(&mut other.unfoldable);
+        self.trusted += other.trusted;
+        self.through = self.through.max(other.through);
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.snapshots.iter().map(|s| s.rows.len()).sum()
+    }
+
+    pub(super) fn days_read(&self) -> usize {
+        self.days.len() + self.left.len() + self.trusted
     }
 
     fn ad_accounts(&self) -> Vec<Uuid> {
@@ -91,80 +53,21 @@ impl Batch {
 }
 
 impl Replay {
-    /// Replays the range. `progress` is called after each transaction.
-    pub async fn run(&self, range: &Range, progress: impl Fn(&Report)) -> Result<Report, ReplayError> {
-        let mut days: BTreeSet<AccountDay> = self.from.days(range).await?.into_iter().collect();
-        let mut connection = self.pool.acquire().await?;
-        let Range { account_id, ad_account_id, since, until } = *range;
-        days.extend(
-            projections::daily_meta_metrics::days_on_record(&mut connection, account_id, ad_account_id, since, until)
-                .await?,
-        );
-        drop(connection);
-        let report = self.run_days(days, progress).await?;
-        if ad_account_id.is_none() && !self.dry_run {
-            let mut transaction = projections::begin(&self.pool).await?;
-            self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
-            transaction.commit().await?;
-        }
-        Ok(report)
-    }
-
-    /// Folds those days of an ad account again that an older purchase rule than its newest was used for. Broken off and
-    /// repeated, or run twice at once, it ends in the same tables: what is done is no longer among these days.
-    pub async fn run_behind(
-        &self,
-        account_id: Uuid,
-        ad_account_id: Uuid,
-        progress: impl Fn(&Report),
-    ) -> Result<Report, ReplayError> {
-        let days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
-        self.run_days(days.into_iter().collect(), progress).await
-    }
-
-    async fn run_days(&self, days: BTreeSet<AccountDay>, progress: impl Fn(&Report)) -> Result<Report, ReplayError> {
-        let ad_accounts = Arc::new(AdAccounts::load(&self.pool, None).await?);
-        let mut report = Report { days_total: days.len(), ..Report::default() };
-        // One batch is being folded, one waits, one is being read.
-        let (read, mut folding) = mpsc::channel(1);
-        let reading = async {
-            // The sender is dropped at the end of this block, which ends the folding.
-            let read = read;
-            let mut reads = stream::iter(days).map(|day| self.spawn_read(&ad_accounts, day)).buffered(READERS);
-            let mut batch = Batch::default();
-            while let Some(day) = reads.try_next().await? {
-                batch.append(day);
-                let rows: usize = batch.snapshots.iter().map(|s| s.rows.len()).sum();
-                let full = rows >= self.rows_a_transaction || batch.days.len() >= 100;
-                if full && read.send(std::mem::take(&mut batch)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            // A closed channel means that the folding failed, and says so itself.
-            let _ = read.send(batch).await;
-            Ok::<_, ReplayError>(())
-        };
-        let folding = async {
-            while let Some(batch) = folding.recv().await {
-                self.fold(batch, &mut report).await?;
-                progress(&report);
-            }
-            Ok::<_, ReplayError>(())
-        };
-        tokio::try_join!(reading, folding)?;
-        Ok(report)
-    }
-
     /// Reads a day in a task of its own, which is broken off when the future is dropped.
-    fn spawn_read(
+    pub(super) fn spawn_read(
         &self,
         ad_accounts: &Arc<AdAccounts>,
         day: AccountDay,
     ) -> impl Future<Output = Result<Batch, ReplayError>> + use<> {
         let (replay, ad_accounts) = (self.clone(), ad_accounts.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut batch = Batch::default();
-            replay.read(&ad_accounts, day, &mut batch).await?;
+            let mut batch = Batch { through: Some(day), ..Batch::default() };
+            if replay.trust_hash && replay.is_known(&ad_accounts, day, &mut batch.payload_bytes).await? {
+                batch.trusted = 1;
+            } else {
+                batch.payload_bytes = 0;
+                replay.read(&ad_accounts, day, &mut batch).await?;
+            }
             Ok(batch)
         }));
         async { task.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) }
@@ -173,13 +76,13 @@ impl Replay {
     /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces.
     async fn read(&self, ad_accounts: &AdAccounts, day: AccountDay, batch: &mut Batch) -> Result<(), ReplayError> {
         batch.days.insert(day);
-        self.read_from(ad_accounts, &self.from, day, batch, |_| true, |_| {}).await
+        self.read_from(ad_accounts, (&self.from, self.end), day, batch, |_| true, |_| {}).await
     }
 
     async fn read_from(
         &self,
         ad_accounts: &AdAccounts,
-        source: &Source,
+        (source, end): (&Source, Option<End>),
         day: AccountDay,
         batch: &mut Batch,
         wanted: impl Fn(Uuid) -> bool,
@@ -188,11 +91,13 @@ impl Replay {
         let mut snapshots = Vec::new();
         let mut unfoldable = Vec::new();
         let mut seen = HashSet::new();
+        let mut payload_bytes = 0;
         source
-            .each_event(day, |parts| match parts {
+            .each_event_until(day, end, |parts| match parts {
                 Ok(parts) if !wanted(parts.circumstances.event_id) || !seen.insert(parts.circumstances.event_id) => {}
                 Ok(mut parts) => {
                     amend(&mut parts);
+                    payload_bytes += parts.payload.len() as u64;
                     let event_id = Some(parts.circumstances.event_id);
                     match decode(&parts, ad_accounts, self.max_event_bytes) {
                         // Refused before it can take a row from an older snapshot.
@@ -206,16 +111,23 @@ impl Replay {
                 Err(reason) => unfoldable.push((day, None, reason.to_string())),
             })
             .await?;
+        batch.payload_bytes += payload_bytes;
         batch.snapshots.append(&mut snapshots);
         batch.unfoldable.append(&mut unfoldable);
         Ok(())
     }
 
-    async fn fold(&self, mut batch: Batch, report: &mut Report) -> Result<(), ReplayError> {
+    /// Makes the tables right for a batch, in one transaction with the record of it. Whether a pause is wanted.
+    pub(super) async fn fold(
+        &self,
+        mut batch: Batch,
+        record: Option<&Record>,
+        report: &mut Report,
+    ) -> Result<bool, ReplayError> {
         let mut unfoldable = batch.unfoldable.len();
         let mut tries = 0;
-        let folded = loop {
-            match self.fold_once(&mut batch).await {
+        let (mended, paused) = loop {
+            match self.fold_once(&mut batch, record).await {
                 Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
                     tries += 1;
                     // What the lost attempt found is found again.
@@ -224,7 +136,12 @@ impl Replay {
                 Err(ReplayError::RuleChanged) if tries < TRIES => {
                     tries += 1;
                     let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
-                    let mut again = Batch { left: std::mem::take(&mut batch.left), ..Batch::default() };
+                    let mut again = Batch {
+                        left: std::mem::take(&mut batch.left),
+                        trusted: batch.trusted,
+                        through: batch.through,
+                        ..Batch::default()
+                    };
                     for &day in &batch.days {
                         self.read(&ad_accounts, day, &mut again).await?;
                     }
@@ -234,17 +151,23 @@ impl Replay {
                 outcome => break outcome?,
             }
         };
-        report.days += batch.days.len();
-        report.events += folded.events;
-        report.rows += folded.rows;
+        report.days += batch.days_read();
+        report.trusted += batch.trusted;
+        report.compared += batch.days.len();
+        report.events += batch.snapshots.len() as u64;
+        report.payload_bytes += batch.payload_bytes;
+        report.rows += mended.rows;
+        report.differing.add(mended.differing);
+        report.changed(mended.changed);
+        report.summaries.extend(mended.summaries);
         report.left.append(&mut batch.left);
         let folded: HashSet<Uuid> = batch.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
         batch.unfoldable.retain(|(_, event_id, _)| event_id.is_none_or(|id| !folded.contains(&id)));
         report.unfoldable.extend(batch.unfoldable.into_iter().map(|(day, _, reason)| (day, reason)));
-        Ok(())
+        Ok(paused)
     }
 
-    async fn fold_once(&self, batch: &mut Batch) -> Result<Folded, ReplayError> {
+    async fn fold_once(&self, batch: &mut Batch, record: Option<&Record>) -> Result<(Mended, bool), ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
         let ad_accounts = AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?;
         if !batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
@@ -264,13 +187,25 @@ impl Replay {
         }
         let days = Days::new(batch.days.iter().copied());
         let snapshots: Vec<&Snapshot> = batch.snapshots.iter().collect();
-        let folded = self.folds.refold(&mut transaction, &days, &snapshots).await?;
+        let mended = self.folds.mend(&mut transaction, &days, &snapshots, self.only).await?;
+        let mut paused = false;
+        if let (Some(record), Some(through)) = (record, batch.through) {
+            let done = Report {
+                days: batch.days_read(),
+                events: snapshots.len() as u64,
+                payload_bytes: batch.payload_bytes,
+                rows: mended.rows,
+                days_changed: mended.changed.len(),
+                ..Report::default()
+            };
+            paused = record.advance(&mut transaction, through, &done).await?;
+        }
         if self.dry_run {
             transaction.rollback().await?;
         } else {
             transaction.commit().await?;
         }
-        Ok(folded)
+        Ok((mended, paused))
     }
 
     /// Looks for observed events that were not read: first where the others came from (they may have come since), then in
@@ -285,17 +220,8 @@ impl Replay {
         let mut found = HashSet::new();
         for source in std::iter::once(&self.from).chain(&self.other) {
             let before = batch.snapshots.len();
-            let read = self
-                .read_from(
-                    ad_accounts,
-                    source,
-                    day,
-                    batch,
-                    |id| missing.contains(&id) && !found.contains(&id),
-                    come_true,
-                )
-                .await;
-            match read {
+            let wanted = |id| missing.contains(&id) && !found.contains(&id);
+            match self.read_from(ad_accounts, (source, None), day, batch, wanted, come_true).await {
                 Ok(()) => {}
                 // The other log is a second chance only; what it cannot say is reported as missing.
                 Err(error) if source.name() != self.from.name() => {
