@@ -11,6 +11,8 @@ create table replays (
     source             text not null check (source in ('stream', 'raw')),
     only_table         text check (only_table in ('observations', 'fact_meta_daily', 'daily_meta_metrics', 'daily_summary')),
     trust_hash         bool not null,
+    -- Of the fold that it began with: another one does not go on with it.
+    projection_version int not null,
     -- Events that came after it began are not its business: it reads the stream up to a sequence of one of its lives, or
     -- raw up to an instant at which the stream stored an event. Without either, no log is read.
     stream_incarnation timestamptz,

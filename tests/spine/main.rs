@@ -9,6 +9,7 @@ mod keys;
 mod ladder;
 mod misfortune;
 mod reconcile;
+mod replays;
 mod roles;
 mod rules;
 mod serve;

@@ -8,7 +8,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;
 use logs::{End, Range};
-use projections::Table;
+use projections::{PROJECTION_VERSION, Table};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -69,12 +69,12 @@ impl Record {
             Some(End::Stream { incarnation, .. }) => Some(incarnation),
             _ => None,
         };
-        // Of a stream that was created anew, what was read before says nothing.
+        // Of a stream that was created anew, what was read before says nothing; nor does what another fold made of it.
         let unfinished = sqlx::query_scalar!(
             "select id from replays
              where state not in ('finished', 'given up') and started_at > now() - interval '24 hours'
-               and (for_account_id, for_ad_account_id, since, until, source, only_table, trust_hash, stream_incarnation)
-                   is not distinct from ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz)
+               and (for_account_id, for_ad_account_id, since, until, source, only_table, trust_hash, stream_incarnation,
+                    projection_version) is not distinct from ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9)
              order by id desc",
             account_id,
             ad_account_id,
@@ -84,6 +84,7 @@ impl Record {
             only,
             asked.trust_hash,
             incarnation,
+            PROJECTION_VERSION,
         )
         .fetch_all(&mut lock)
         .await?;
@@ -113,8 +114,8 @@ impl Record {
         let begun = sqlx::query_as!(
             Row,
             "insert into replays (for_account_id, for_ad_account_id, since, until, source, only_table, trust_hash,
-                                  stream_incarnation, up_to_sequence, up_to_stored_at, days_total)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)
+                                  stream_incarnation, up_to_sequence, up_to_stored_at, projection_version, days_total)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
              returning id, started_at, taken_up_at, stream_incarnation, up_to_sequence, up_to_stored_at,
                        done_account_id, done_ad_account_id, done_date, days_done, days_total",
             account_id,
@@ -127,6 +128,7 @@ impl Record {
             incarnation,
             up_to_sequence,
             up_to_stored_at,
+            PROJECTION_VERSION,
         )
         .fetch_one(&mut *transaction)
         .await?;
