@@ -18,7 +18,7 @@ create table replays (
     stream_incarnation timestamptz,
     up_to_sequence     bigint,
     up_to_stored_at    timestamptz,
-    -- The last day, in the order of keys, that is done; written in the transaction of the days that it speaks of.
+    -- The last day that is done, in the order of tenant, date, ad account; written in the transaction of the days that it speaks of.
     done_account_id    uuid,
     done_ad_account_id uuid,
     done_date          date,

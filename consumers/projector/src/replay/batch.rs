@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Record, Replay, ReplayError, Report};
 use crate::batch::{Class, TRIES, class, decode};
 
-/// Days of one transaction: each is locked.
+/// Days after which a transaction is complete, however few their rows: each is locked.
 pub(super) const MOST_DAYS: usize = 100;
 
 /// One transaction's worth of days, read and decoded.
@@ -24,7 +24,7 @@ pub(super) struct Batch {
     left: Vec<(AccountDay, Uuid)>,
     /// Days whose hashes are known.
     trusted: usize,
-    /// The last day that was read, in the order of keys.
+    /// The last day that was read, in the order of days.
     through: Option<AccountDay>,
 }
 
@@ -35,11 +35,16 @@ impl Batch {
         self.payload_bytes += other.payload_bytes;
         self.unfoldable.append(&mut other.unfoldable);
         self.trusted += other.trusted;
-        self.through = self.through.max(other.through);
+        self.through = other.through.or(self.through);
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.snapshots.iter().map(|s| s.rows.len()).sum()
+    /// Whether the transaction is complete before this day comes. What is of one tenant's date stays together, up to
+    /// twice as much.
+    pub(super) fn is_full_before(&self, next: &Batch, rows_a_transaction: usize) -> bool {
+        let rows: usize = self.snapshots.iter().map(|s| s.rows.len()).sum();
+        let summary = |batch: &Batch| batch.through.map(|day| (day.account_id, day.date));
+        let full = |times: usize| rows >= times * rows_a_transaction || self.days_read() >= times * MOST_DAYS;
+        full(2) || full(1) && summary(self) != summary(next)
     }
 
     pub(super) fn days_read(&self) -> usize {

@@ -20,14 +20,14 @@ mod summaries;
 mod trust;
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use logs::{End, LogError, Range, Source};
-use projections::{AdAccounts, Folds, Table};
+use projections::{AdAccounts, Folds, SummaryKey, Table};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,12 @@ pub enum ReplayError {
     Reading(#[source] tokio::task::JoinError),
     #[error("the replay lost its lock on the database, and another process goes on with it")]
     TakenOver,
+}
+
+/// The order of days: those of a tenant's date come together, so that a summary is summed when all of its ad accounts are
+/// right, and not from one that is mended by the next transaction. Each transaction locks its days in the order of keys.
+fn order(day: &AccountDay) -> (Uuid, NaiveDate, Uuid) {
+    (day.account_id, day.date, day.ad_account_id)
 }
 
 /// How a replay came to its end.
@@ -141,17 +147,17 @@ impl Replay {
             _ => self.days(range).await?,
         };
         let mut report = Report::default();
-        let days: BTreeSet<AccountDay> = match record {
-            None => days,
-            Some(record) => {
-                report.days = record.days_done;
-                days.range((record.after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).copied().collect()
-            }
-        };
+        let mut days: Vec<AccountDay> = days.into_iter().collect();
+        days.sort_by_key(order);
+        if let Some(record) = record {
+            report.days = record.days_done;
+            days.retain(|day| record.after.is_none_or(|after| order(day) > order(&after)));
+        }
         report.days_total = report.days + days.len();
         if let Some(record) = record {
             record.expects(&self.pool, report.days_total).await?;
         }
+        let visited: BTreeSet<SummaryKey> = days.iter().map(|day| (day.account_id, day.date)).collect();
         let stop = match self.only {
             Some(Table::DailySummary) => self.resum(days, record, cancel, &mut report, &progress).await.err(),
             _ => self.run_days(days, record, cancel, &mut report, &progress).await.err(),
@@ -162,7 +168,7 @@ impl Replay {
             None => {}
         }
         if range.ad_account_id.is_none() && self.only.is_none_or(|table| table == Table::DailySummary) {
-            self.empty_baseless_summaries(range, &mut report).await?;
+            self.empty_baseless_summaries(range, &visited, &mut report).await?;
         }
         Ok((report, Ended::Finished))
     }
@@ -177,14 +183,13 @@ impl Replay {
     ) -> Result<Report, ReplayError> {
         let days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
         let mut report = Report { days_total: days.len(), ..Report::default() };
-        let days = days.into_iter().collect();
         match self.run_days(days, None, &CancellationToken::new(), &mut report, &progress).await {
             Err(Stop::Failed(error)) => Err(error),
             Ok(()) | Err(Stop::Paused) => Ok(report),
         }
     }
 
-    /// The days that the log or a table knows something of, in key order.
+    /// The days that the log or a table knows something of.
     async fn days(&self, range: &Range) -> Result<BTreeSet<AccountDay>, ReplayError> {
         let mut days: BTreeSet<AccountDay> = self.from.days(range).await?.into_iter().collect();
         let mut connection = self.pool.acquire().await?;
@@ -198,7 +203,7 @@ impl Replay {
 
     async fn run_days(
         &self,
-        days: BTreeSet<AccountDay>,
+        days: Vec<AccountDay>,
         record: Option<&Record>,
         cancel: &CancellationToken,
         report: &mut Report,
@@ -213,11 +218,12 @@ impl Replay {
             let mut reads = stream::iter(days).map(|day| self.spawn_read(&ad_accounts, day)).buffered(READERS);
             let mut batch = Batch::default();
             while let Some(day) = reads.try_next().await? {
-                batch.append(day);
-                let full = batch.rows() >= self.rows_a_transaction || batch.days_read() >= batch::MOST_DAYS;
-                if full && read.send(std::mem::take(&mut batch)).await.is_err() {
+                if batch.is_full_before(&day, self.rows_a_transaction)
+                    && read.send(std::mem::take(&mut batch)).await.is_err()
+                {
                     return Ok(());
                 }
+                batch.append(day);
             }
             // A closed channel means that the folding failed, and says so itself.
             let _ = read.send(batch).await;

@@ -32,7 +32,7 @@ pub struct Record {
     pub started_at: DateTime<Utc>,
     /// The end of the log when it began.
     pub end: Option<End>,
-    /// The last day, in the order of keys, that was done when this process took it up.
+    /// The last day, in the order of days, that was done when this process took it up.
     pub after: Option<AccountDay>,
     pub days_done: usize,
     pub days_total: usize,

@@ -25,13 +25,12 @@ impl Replay {
     /// Sums tenants' days anew, where they are not what their ad accounts say.
     pub(super) async fn resum(
         &self,
-        days: BTreeSet<AccountDay>,
+        days: Vec<AccountDay>,
         record: Option<&Record>,
         cancel: &CancellationToken,
         report: &mut Report,
         progress: &impl Fn(&Report),
     ) -> Result<(), Stop> {
-        let days: Vec<AccountDay> = days.into_iter().collect();
         let mut pacer = Pacer::new(&self.pace);
         for some in days.chunks(MOST_DAYS.min(self.rows_a_transaction)) {
             pacer.wait(&self.pool, record, cancel, |waiting| {
@@ -67,17 +66,20 @@ impl Replay {
         Ok(())
     }
 
-    /// Summaries that no ad account's day stands behind lose their numbers.
+    /// Summaries that no ad account's day stands behind lose their numbers. Where a dry run has `visited` a tenant's date,
+    /// an ad account's day would stand behind it, or it was told already.
     pub(super) async fn empty_baseless_summaries(
         &self,
         range: &Range,
+        visited: &BTreeSet<SummaryKey>,
         report: &mut Report,
     ) -> Result<(), ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
         let Range { account_id, since, until, .. } = *range;
-        let emptied = self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
+        let mut emptied = self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
         if self.dry_run {
             transaction.rollback().await?;
+            emptied.retain(|key| !visited.contains(key));
         } else {
             transaction.commit().await?;
         }
