@@ -1,5 +1,5 @@
--- Replays of ranges: what was asked for, up to where the logs were read, and how far each has come, so that one that was
--- broken off goes on where it was. An operator's table: the web has no right to it.
+-- Replays of ranges: what was asked for, up to where the logs were read, and how far each has come, so that one
+-- that was broken off goes on where it was. An operator's table: the web has no right to it.
 
 create table replays (
     id                 bigint generated always as identity primary key,
@@ -9,16 +9,18 @@ create table replays (
     since              date not null,
     until              date not null,
     source             text not null check (source in ('stream', 'raw')),
-    only_table         text check (only_table in ('observations', 'fact_meta_daily', 'daily_meta_metrics', 'daily_summary')),
+    only_table         text check (
+        only_table in ('observations', 'fact_meta_daily', 'daily_meta_metrics', 'daily_summary')),
     trust_hash         bool not null,
     -- Of the fold that it began with: another one does not go on with it.
     projection_version int not null,
-    -- Events that came after it began are not its business: it reads the stream up to a sequence of one of its lives, or
-    -- raw up to an instant at which the stream stored an event. Without either, no log is read.
+    -- Events that came after it began are not its business: it reads the stream up to a sequence of one of its
+    -- lives, or raw up to an instant at which the stream stored an event. Without either, no log is read.
     stream_incarnation timestamptz,
     up_to_sequence     bigint,
     up_to_stored_at    timestamptz,
-    -- The last day that is done, in the order of tenant, date, ad account; written in the transaction of the days that it speaks of.
+    -- The last day that is done, in the order of tenant, date, ad account; written in the transaction of the days
+    -- that it speaks of.
     done_account_id    uuid,
     done_ad_account_id uuid,
     done_date          date,
@@ -29,7 +31,8 @@ create table replays (
     rows_compared      bigint not null default 0,
     days_changed       bigint not null default 0,
     -- A running one holds an advisory lock of its id's: one that says that it runs, and holds none, was killed.
-    state              text not null default 'running' check (state in ('running', 'paused', 'broken off', 'given up', 'finished')),
+    state              text not null default 'running' check (
+        state in ('running', 'paused', 'broken off', 'given up', 'finished')),
     pause_wanted       bool not null default false,
     started_at         timestamptz not null default now(),
     -- When the process that works on it now, or did last, took it up, and with how many rows done.

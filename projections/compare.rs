@@ -1,7 +1,8 @@
 //! What a replay writes: of locked days, whose events it has all decoded, the rows that are not what the events say.
 //!
-//! Every row is made anew and compared in every column, a damaged one as any other; what is the same is not written, so that
-//! a replay over days that are right costs the tables nothing, and nobody who watches them is told of a change that is none.
+//! Every row is made anew and compared in every column, a damaged one as any other; what is the same is not
+//! written, so that a replay over days that are right costs the tables nothing, and nobody who watches them is told
+//! of a change that is none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -74,9 +75,9 @@ pub struct Mended {
 }
 
 impl Folds {
-    /// Makes days, locked by [`lock_for_replay`](Folds::lock_for_replay), what `snapshots`, all there are of them, say. A
-    /// day whose observations and facts are right keeps them; another one is emptied and folded. With `only`, one table is
-    /// compared, and those that are computed from it are only written where it changes.
+    /// Makes days, locked by [`lock_for_replay`](Folds::lock_for_replay), what `snapshots`, all there are of them,
+    /// say. A day whose observations and facts are right keeps them; another one is emptied and folded. With
+    /// `only`, one table is compared, and those that are computed from it are only written where it changes.
     pub async fn mend(
         &self,
         conn: &mut PgConnection,
@@ -238,15 +239,10 @@ struct Kept {
 impl Kept {
     /// `before` anything is written: then heads that are there only because their days were locked are none.
     async fn read(conn: &mut PgConnection, days: &Days, before: bool) -> sqlx::Result<Self> {
-        let metrics = sqlx::query_file!(
-            "compare/metrics.sql",
-            &days.account_ids,
-            &days.ad_account_ids,
-            &days.dates,
-            before,
-        )
-        .fetch_all(&mut *conn)
-        .await?;
+        let metrics =
+            sqlx::query_file!("compare/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before,)
+                .fetch_all(&mut *conn)
+                .await?;
         let summaries = sqlx::query!(
             r#"select distinct s.account_id, s.date, s::text as "text!"
                from unnest($1::uuid[], $2::date[]) as day (account_id, date)
@@ -286,7 +282,6 @@ pub async fn summary_keys(
     since: NaiveDate,
     until: NaiveDate,
 ) -> sqlx::Result<BTreeSet<SummaryKey>> {
-    let rows =
-        sqlx::query_file!("compare/keys.sql", account_id, ad_account_id, since, until).fetch_all(conn).await?;
+    let rows = sqlx::query_file!("compare/keys.sql", account_id, ad_account_id, since, until).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|r| (r.account_id, r.date)).collect())
 }

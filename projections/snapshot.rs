@@ -333,7 +333,7 @@ fn push_number(text: &mut String, number: Option<impl std::fmt::Display>) {
     };
 }
 
-/// A column of COPY's text format, with the escapes that PostgreSQL writes itself, so that a row read back is the same bytes.
+/// A column of COPY's text format, with the escapes that PostgreSQL writes itself: a row read back is the same bytes.
 fn push_text(text: &mut String, value: &str) {
     text.push('\t');
     if !value.contains(['\\', '\t', '\n', '\r', '\u{8}', '\u{b}', '\u{c}']) {

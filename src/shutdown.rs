@@ -80,8 +80,8 @@ impl Tasks {
     }
 }
 
-/// Works until `work` is done, which ends in order when it is cancelled: a first signal cancels it, a second one ends the
-/// process at once.
+/// Works until `work` is done, which ends in order when it is cancelled: a first signal cancels it, a second one ends
+/// the process at once.
 pub async fn until_done<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T> {
     let mut signals = Signals::new()?;
     let mut work = std::pin::pin!(work);

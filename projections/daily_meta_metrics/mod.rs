@@ -106,8 +106,8 @@ pub(crate) async fn point(conn: &mut PgConnection, heads: &[(&Snapshot, Observed
     Ok(())
 }
 
-/// Sums these days anew from `fact_meta_daily`; `rules` are those of the days, in their order. A row that says so already is
-/// not written.
+/// Sums these days anew from `fact_meta_daily`; `rules` are those of the days, in their order. A row that says so already
+/// is not written.
 pub(crate) async fn recompute(conn: &mut PgConnection, days: &Days, rules: &[&PurchaseRule]) -> sqlx::Result<()> {
     sqlx::query_file!(
         "daily_meta_metrics/recompute.sql",

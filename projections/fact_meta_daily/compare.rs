@@ -18,8 +18,8 @@ const COLUMNS: &str = "ad_id, adset_id, campaign_id, ad_name, adset_name, campai
 
 /// How many rows of each of `days`, in their order, are not what `staged` says: others, too few, or too many.
 ///
-/// The table's rows are read in the format of COPY, in which staged ones are kept, so that bytes are compared with bytes;
-/// nothing is held of what was read.
+/// The table's rows are read in the format of COPY, in which staged ones are kept, so that bytes are compared with
+/// bytes; nothing is held of what was read.
 pub(crate) async fn differing(conn: &mut PgConnection, days: &Days, staged: &[Staged<'_>]) -> sqlx::Result<Vec<u64>> {
     let places: HashMap<_, _> = days.iter().zip(0..).collect();
     let mut wanted: Vec<HashMap<&str, (usize, &str)>> = (0..days.len()).map(|_| HashMap::new()).collect();
@@ -37,9 +37,10 @@ pub(crate) async fn differing(conn: &mut PgConnection, days: &Days, staged: &[St
     while let Some(line) = rows.try_next().await? {
         let (place, row) = std::str::from_utf8(&line).ok().and_then(placed).ok_or_else(unreadable)?;
         let ad_id = row.split('\t').next().unwrap_or_default();
-        let same = wanted.get_mut(place).and_then(|wanted| wanted.remove(ad_id)).is_some_and(|(part, staged)| {
-            row.strip_prefix(staged).is_some_and(|rest| rest == suffixes[part])
-        });
+        let same = wanted
+            .get_mut(place)
+            .and_then(|wanted| wanted.remove(ad_id))
+            .is_some_and(|(part, staged)| row.strip_prefix(staged).is_some_and(|rest| rest == suffixes[part]));
         if !same {
             differing[place] += 1;
         }
@@ -50,10 +51,11 @@ pub(crate) async fn differing(conn: &mut PgConnection, days: &Days, staged: &[St
     Ok(differing)
 }
 
-/// Reads the days' rows, each behind the place of its day. Day by day: an index scan a day, however many days there are.
-/// COPY takes no parameters; ids and dates are written by their types and hold nothing to escape.
+/// Reads the days' rows, each behind the place of its day. Day by day: an index scan a day, however many days there
+/// are. COPY takes no parameters; ids and dates are written by their types and hold nothing to escape.
 fn statement(days: &Days) -> String {
-    let list = |of: &mut dyn Iterator<Item = String>| of.map(|value| format!("'{value}'")).collect::<Vec<_>>().join(",");
+    let list =
+        |of: &mut dyn Iterator<Item = String>| of.map(|value| format!("'{value}'")).collect::<Vec<_>>().join(",");
     format!(
         "copy (select place - 1, f.* \
          from unnest(array[{}]::uuid[], array[{}]::uuid[], array[{}]::date[]) with ordinality as day (a, b, c, place) \
@@ -80,7 +82,8 @@ fn suffix(part: &Staged<'_>) -> String {
     let Staged { snapshot, standing, .. } = part;
     let known = if snapshot.purchases_known { 't' } else { 'f' };
     let (rule, first) = (&snapshot.rule, standing.first);
-    let mut text = format!("\t{}\t{}\t{}\t{known}\t{}\t", snapshot.currency, rule.window(), rule.version, first.event_id);
+    let mut text =
+        format!("\t{}\t{}\t{}\t{known}\t{}\t", snapshot.currency, rule.window(), rule.version, first.event_id);
     push_instant(&mut text, first.fetched_at);
     match standing.absence {
         Some(absence) => {

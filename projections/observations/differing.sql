@@ -1,5 +1,5 @@
--- Observations as they would be inserted (see insert.sql) beside those that are there: a day's count of those that are only
--- on one side, or not the same in every column.
+-- Observations as they would be inserted (see insert.sql) beside those that are there: a day's count of those that
+-- are only on one side, or not the same in every column.
 with wanted as (
     select account_id, ad_account_id, date, event_id, fetched_at, age_days, row_count, content_sha256,
            spend, impressions, purchases, purchase_value, control_spend, control_impressions, status_filter,

@@ -46,8 +46,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, snapshots: &[&Snapshot]) -> 
         .collect())
 }
 
-/// How many observations of each day are not what `snapshots`, all there are of these days, say; days of which every one
-/// is are not in the answer.
+/// How many observations of each day are not what `snapshots`, all there are of these days, say; a day of which every
+/// one is right is not in the answer.
 pub(crate) async fn differing(
     conn: &mut PgConnection,
     days: &Days,

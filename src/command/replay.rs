@@ -32,10 +32,10 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Fold a range of days again, into the live tables, beside live traffic
 ///
-/// Every row is made anew from the log and compared in every column; what differs is written, whole days a transaction. A
-/// replay that is broken off, by Ctrl-C, `kill -9` or `adledger replays pause`, goes on where it was when the same command
-/// is given within 24 hours. It ends where the log did when it began. Exit code 3 when an event of the range cannot be
-/// folded, as when it came.
+/// Every row is made anew from the log and compared in every column; what differs is written, whole days a
+/// transaction. A replay that is broken off, by Ctrl-C, `kill -9` or `adledger replays pause`, goes on where it was
+/// when the same command is given within 24 hours. It ends where the log did when it began. Exit code 3 when an
+/// event of the range cannot be folded, as when it came.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
@@ -72,7 +72,8 @@ pub struct Replay {
     /// Work on so many rows a second at most
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     rows_a_second: Option<u64>,
-    /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. Only with the stream
+    /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. Only with the
+    /// stream
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     max_lag: u64,
     /// Print the result as JSON
@@ -196,7 +197,10 @@ fn say(begun: &Begun) {
         );
     }
     if let Some(id) = beside {
-        eprintln!("Replay {id} of the same range is running; this one, {}, runs beside it from the beginning.", record.id);
+        eprintln!(
+            "Replay {id} of the same range is running; this one, {}, runs beside it from the beginning.",
+            record.id
+        );
     }
 }
 

@@ -45,8 +45,8 @@ async fn broken_off(shop: &Shop, range: &[String; 4], end: Option<Signal>) -> Re
     let mut command = shop.command(&[&["replay"], range.as_slice(), &slowly].concat());
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     wait::until("some days are done", DEADLINE, async || {
-        let done: Option<i64> =
-            sqlx::query_scalar("select max(days_done) from replays").fetch_one(&shop.database.pool).await?;
+        let running = sqlx::query_scalar("select max(days_done) from replays where state = 'running'");
+        let done: Option<i64> = running.fetch_one(&shop.database.pool).await?;
         Ok(done >= Some(2))
     })
     .await?;
@@ -58,11 +58,8 @@ async fn broken_off(shop: &Shop, range: &[String; 4], end: Option<Signal>) -> Re
     }
     let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await??;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let ran = Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-    };
+    let ran =
+        Ran { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) };
     let state = if end == Some(Signal::SIGKILL) { "broken off" } else { "paused" };
     wait::until("it is seen to be over", DEADLINE, async || Ok(newest(shop).await?["state"] == state)).await?;
     Ok((ran, newest(shop).await?))
@@ -89,7 +86,10 @@ async fn a_replay_that_is_killed_interrupted_or_paused_goes_on_where_it_was() ->
         ensure!(over["days_changed"] == 7, "each day was mended once: {over}");
         shop.check_sums(days_ago(7), days_ago(1)).await?;
         let again = replay(&shop, &range, &[]).await?;
-        ensure!(again.code == 0 && !again.stderr.contains("Going on") && again.stdout.contains("none changed"), "{again:?}");
+        ensure!(
+            again.code == 0 && !again.stderr.contains("Going on") && again.stdout.contains("none changed"),
+            "{again:?}"
+        );
     }
     let listed = shop.done(&["replays", "--limit", "3"]).await?;
     ensure!(listed.stdout.contains("finished") && listed.stdout.contains("7/7"), "{listed:?}");
@@ -104,10 +104,14 @@ async fn what_would_change_is_told_beforehand() -> Result<()> {
     let (shop, range) = opened().await?;
     let told = replay(&shop, &range, &["--dry-run"]).await?;
     ensure!(told.code == 0 && told.stdout.starts_with("Would fold 7 events ("), "{told:?}");
-    ensure!(told.stdout.contains(" MB) of 7 account-days again: ") && told.stdout.contains("none would change."), "{told:?}");
+    ensure!(
+        told.stdout.contains(" MB) of 7 account-days again: ") && told.stdout.contains("none would change."),
+        "{told:?}"
+    );
 
     for statement in [
-        "update fact_meta_daily set ad_name = 'x' where (date, ad_id) in (select date, min(ad_id) from fact_meta_daily group by 1 order by 1 limit 2)",
+        "update fact_meta_daily set ad_name = 'x'
+         where (date, ad_id) in (select date, min(ad_id) from fact_meta_daily group by 1 order by 1 limit 2)",
         "update daily_summary set meta_clicks = 0 where date = (select min(date) from daily_summary)",
     ] {
         damage(&shop, statement).await?;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use chrono::DateTime;
 use events::EventError;
 use events::payload::PayloadError;
 use events::subject::{AccountDay, insights_filter};
-use chrono::DateTime;
 use futures_util::TryStreamExt;
 use jetstream::{ClaimError, Log, META_INSIGHTS, Wire};
 use sqlx::PgPool;
@@ -49,9 +49,7 @@ impl Source {
                 let days = subjects.iter().filter_map(|(subject, _)| AccountDay::parse(subject).ok());
                 Ok(days.filter(|day| (range.since..=range.until).contains(&day.date)).collect())
             }
-            Source::Raw(pool) => {
-                Ok(raw::days(pool, &raw_range(range)).await?.into_iter().collect())
-            }
+            Source::Raw(pool) => Ok(raw::days(pool, &raw_range(range)).await?.into_iter().collect()),
         }
     }
 

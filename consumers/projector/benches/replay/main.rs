@@ -243,8 +243,9 @@ async fn report(server: &Server, weight: &Weight, all: &[(Phase, Vec<Figures>)])
          PostgreSQL {version}, fsync {fsync}, full_page_writes {full_page_writes}; {} processors for both sides. Medians of {RUNS} runs.\n\n\
          {table}\n\n\
          COPY alone: the same columns into a table with the same keys; its rows, encoded beforehand, are in its memory.\n\
-         Replay: from meta_insights_raw into all four tables; unchanged: every row made anew and compared, none written. Live fold: a newer answer for each day, every row another.\n\
-         Wanted of the replay into empty tables: a ratio of 0.45 or more, of the unchanged one 1.0, and a peak RSS below 96 MB.",
+         Replay: from meta_insights_raw into all four tables; unchanged: every row made anew and compared,
+         none written. Live fold: a newer answer for each day, every row another.\n\
+         Wanted: a ratio of 0.45 or more into empty tables and of 1.0 or more unchanged, and a peak RSS below 96 MB.",
         weight.row_bytes as u64 / ROWS,
         weight.payload_bytes as u64 / ROWS,
         std::thread::available_parallelism()?,

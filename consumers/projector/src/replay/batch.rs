@@ -213,8 +213,8 @@ impl Replay {
         Ok((mended, paused))
     }
 
-    /// Looks for observed events that were not read: first where the others came from (they may have come since), then in
-    /// the other log. Returns those found.
+    /// Looks for observed events that were not read: first where the others came from (they may have come since),
+    /// then in the other log. Returns those found.
     async fn read_missing(
         &self,
         ad_accounts: &AdAccounts,
@@ -244,8 +244,8 @@ impl Replay {
     }
 }
 
-/// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of it, which is
-/// all that meta_insights_raw keeps, still stands where it was too early.
+/// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of
+/// it, which is all that meta_insights_raw keeps, still stands where it was too early.
 fn come_true(observed: &mut Logged) {
     observed.stored_at = observed.stored_at.max(observed.circumstances.fetched_at);
 }

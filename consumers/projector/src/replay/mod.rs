@@ -1,14 +1,15 @@
 //! Folding a range again, into the live tables, beside live traffic.
 //!
-//! A day is replayed in one transaction: its head is locked, its events are decoded, and what the tables hold of it is
-//! compared with what its events say, row by row and column by column. A day that is right is not written. Another one is
-//! emptied, and all its events are folded as if they came for the first time. So a reader sees the old day or the new one,
-//! a replay broken off leaves whole days, and one that is repeated ends in the same tables. Live traffic on a day waits for
-//! the lock and goes on from the result.
+//! A day is replayed in one transaction: its head is locked, its events are decoded, and what the tables hold of it
+//! is compared with what its events say, row by row and column by column. A day that is right is not written.
+//! Another one is emptied, and all its events are folded as if they came for the first time. So a reader sees the
+//! old day or the new one, a replay broken off leaves whole days, and one that is repeated ends in the same tables.
+//! Live traffic on a day waits for the lock and goes on from the result.
 //!
 //! Events are read before the lock is taken, by tasks of their own, so that decoding and writing overlap. What live
-//! traffic folded in between is then found among the day's observations, and read while the lock is held. An observation
-//! whose event is in neither log would be lost by the replay: such a day is left as it is, and reported.
+//! traffic folded in between is then found among the day's observations, and read while the lock is held. An
+//! observation whose event is in neither log would be lost by the replay: such a day is left as it is, and
+//! reported.
 //!
 //! A replay that is recorded writes how far it came in the transactions of its days, so that it goes on there.
 
@@ -83,8 +84,9 @@ pub enum ReplayError {
     TakenOver,
 }
 
-/// The order of days: those of a tenant's date come together, so that a summary is summed when all of its ad accounts are
-/// right, and not from one that is mended by the next transaction. Each transaction locks its days in the order of keys.
+/// The order of days: those of a tenant's date come together, so that a summary is summed when all of its ad
+/// accounts are right, and not from one that is mended by the next transaction. Each transaction locks its days in
+/// the order of keys.
 fn order(day: &AccountDay) -> (Uuid, NaiveDate, Uuid) {
     (day.account_id, day.date, day.ad_account_id)
 }
@@ -133,8 +135,8 @@ impl Replay {
         Ok(report)
     }
 
-    /// Replays what is left of the range by the record, until the end, until it is cancelled, or until somebody asks the
-    /// record for a pause.
+    /// Replays what is left of the range by the record, until the end, until it is cancelled, or until somebody
+    /// asks the record for a pause.
     pub async fn run_recorded(
         &self,
         range: &Range,
@@ -232,11 +234,12 @@ impl Replay {
         let folding = async {
             let mut pacer = Pacer::new(&self.pace);
             while let Some(batch) = cancel.run_until_cancelled(folding.recv()).await.ok_or(Stop::Paused)? {
-                pacer.wait(&self.pool, record, cancel, |waiting| {
-                    report.waiting = Some(waiting);
-                    progress(report);
-                })
-                .await?;
+                pacer
+                    .wait(&self.pool, record, cancel, |waiting| {
+                        report.waiting = Some(waiting);
+                        progress(report);
+                    })
+                    .await?;
                 report.waiting = None;
                 let rows = report.rows;
                 let overdue = async {

@@ -1,9 +1,10 @@
 //! The record of a replay: what it was asked for, up to where it reads, and how far it has come.
 //!
-//! **Why one that is killed goes on.** The day up to which everything is done is written in the transaction of that day. Who
-//! works on a replay holds an advisory lock on a connection of its own, which ends with the process, however it ends; a
-//! replay that says that it runs, and whose lock is free, was killed. Who takes one up is the only one to hold its lock, and
-//! marks it, so that one that has lost its connection and not its life writes no further.
+//! **Why one that is killed goes on.** The day up to which everything is done is written in the transaction of that
+//! day. Who works on a replay holds an advisory lock on a connection of its own, which ends with the process,
+//! however it ends; a replay that says that it runs, and whose lock is free, was killed. Who takes one up is the
+//! only one to hold its lock, and marks it, so that one that has lost its connection and not its life writes no
+//! further.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;

@@ -33,11 +33,12 @@ impl Replay {
     ) -> Result<(), Stop> {
         let mut pacer = Pacer::new(&self.pace);
         for some in days.chunks(MOST_DAYS.min(self.rows_a_transaction)) {
-            pacer.wait(&self.pool, record, cancel, |waiting| {
-                report.waiting = Some(waiting);
-                progress(report);
-            })
-            .await?;
+            pacer
+                .wait(&self.pool, record, cancel, |waiting| {
+                    report.waiting = Some(waiting);
+                    progress(report);
+                })
+                .await?;
             report.waiting = None;
             let keys: BTreeSet<SummaryKey> = some.iter().map(|day| (day.account_id, day.date)).collect();
             let mut transaction = projections::begin(&self.pool).await?;
@@ -66,8 +67,8 @@ impl Replay {
         Ok(())
     }
 
-    /// Summaries that no ad account's day stands behind lose their numbers. Where a dry run has `visited` a tenant's date,
-    /// an ad account's day would stand behind it, or it was told already.
+    /// Summaries that no ad account's day stands behind lose their numbers. Where a dry run has `visited` a
+    /// tenant's date, an ad account's day would stand behind it, or it was told already.
     pub(super) async fn empty_baseless_summaries(
         &self,
         range: &Range,

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{Replay, ReplayError};
 
 impl Replay {
-    /// Whether the day's observations have the content that the log has, were folded by this version and the newest rule,
-    /// and its head is the newest of them. All of it is read in one statement, so that nothing has to be locked. The rows of
-    /// facts and sums are not looked at: that is what is trusted.
+    /// Whether the day's observations have the content that the log has, were folded by this version and the newest
+    /// rule, and its head is the newest of them. All of it is read in one statement, so that nothing has to be
+    /// locked. The rows of facts and sums are not looked at: that is what is trusted.
     pub(super) async fn is_known(
         &self,
         ad_accounts: &AdAccounts,

@@ -50,7 +50,9 @@ async fn damages(house: &House) -> Result<Vec<Damage>> {
             }
             let of_absent = ["absence", "absent_since"].contains(&column.as_str());
             let value = match kind.as_str() {
-                _ if column == "absence" => "case absence when 'deleted' then 'not_returned' else 'deleted' end".to_owned(),
+                _ if column == "absence" => {
+                    "case absence when 'deleted' then 'not_returned' else 'deleted' end".to_owned()
+                }
                 "numeric" | "bigint" | "integer" => format!("coalesce({column}, 0) + 1"),
                 "uuid" => "'ffffffff-0000-4000-8000-000000000000'".to_owned(),
                 "date" => format!("{column} + 100"),
@@ -96,7 +98,8 @@ async fn a_damage_to_any_column_is_told_by_a_dry_run_and_mended_by_a_replay() ->
         assert_eq!(house.places().await?, damaged, "{what}: the dry run wrote something");
         // A row under another key is one that is missing and one too many.
         let expected = if is_key { 2 } else { 1 };
-        // An observation under another key speaks of an event that was never logged, and nothing of its day is believed.
+        // An observation under another key speaks of an event that was never logged, and nothing of its day is
+        // believed.
         let orphan = table == Table::Observations && is_key;
         ensure!(
             if orphan { told.left.len() == 1 } else { of(&told, table) == expected && told.left.is_empty() },
@@ -136,10 +139,14 @@ async fn rows_that_are_lost_or_too_many_are_mended() -> Result<()> {
         "delete from fact_meta_daily",
         "delete from daily_meta_metrics",
         "delete from daily_summary",
-        "insert into fact_meta_daily (account_id, ad_account_id, date, ad_id, currency, spend, attribution_window, rule_version, event_id, fetched_at)
-         select account_id, ad_account_id, date, 'bogus', 'USD', 1, 'unified', 1, event_id, fetched_at from daily_meta_metrics",
-        "insert into fact_meta_daily (account_id, ad_account_id, date, ad_id, currency, spend, attribution_window, rule_version, event_id, fetched_at)
-         select account_id, gen_random_uuid(), date, 'bogus', 'USD', 1, 'unified', 1, event_id, fetched_at from daily_meta_metrics limit 1",
+        "insert into fact_meta_daily (account_id, ad_account_id, date, ad_id, currency, spend, attribution_window,
+                                      rule_version, event_id, fetched_at)
+         select account_id, ad_account_id, date, 'bogus', 'USD', 1, 'unified', 1, event_id, fetched_at
+         from daily_meta_metrics",
+        "insert into fact_meta_daily (account_id, ad_account_id, date, ad_id, currency, spend, attribution_window,
+                                      rule_version, event_id, fetched_at)
+         select account_id, gen_random_uuid(), date, 'bogus', 'USD', 1, 'unified', 1, event_id, fetched_at
+         from daily_meta_metrics limit 1",
     ] {
         house.sql(damage).await?;
         let before = house.places().await?;
@@ -156,9 +163,7 @@ async fn rows_that_are_lost_or_too_many_are_mended() -> Result<()> {
 async fn a_range_has_two_sides() -> Result<()> {
     let house = House::open(3).await?;
     let right = house.rows().await?;
-    house
-        .sql("update fact_meta_daily set spend = spend + 1")
-        .await?;
+    house.sql("update fact_meta_daily set spend = spend + 1").await?;
     house.sql("update daily_summary set meta_spend = coalesce(meta_spend, 0) + 1").await?;
     let before = house.places().await?;
     let middle = first_day() + chrono::Duration::days(1);

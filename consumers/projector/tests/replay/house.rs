@@ -118,8 +118,14 @@ pub async fn record(pool: &PgPool, answers: &[Answer]) -> Result<()> {
 pub async fn fold(pool: &PgPool, answer: &Answer) -> Result<()> {
     let event = answer.event()?;
     let (rule, stored_at) = (AdAccounts::load(pool, None).await?.rule(&event.day).clone(), answer.fetched_at);
-    let snapshot =
-        Snapshot::decode(&event.circumstances, event.day, stored_at, &event.payload, &Arc::clone(&rule), MAX_EVENT_BYTES)?;
+    let snapshot = Snapshot::decode(
+        &event.circumstances,
+        event.day,
+        stored_at,
+        &event.payload,
+        &Arc::clone(&rule),
+        MAX_EVENT_BYTES,
+    )?;
     let (_, refused) = fold_events(pool, &Folds::default(), vec![snapshot]).await?;
     ensure!(refused.is_empty(), "{refused:?}");
     Ok(())

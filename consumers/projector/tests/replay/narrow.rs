@@ -37,7 +37,11 @@ async fn of_one_table_the_others_keep_what_they_say() -> Result<()> {
         }
         // Where it changed, what is computed from it is computed again.
         for other in Table::ALL.into_iter().filter(|other| *other > only) {
-            assert_ne!(after[other.name()], damaged[other.name()], "{only:?} was asked for, and {other:?} is as it was");
+            assert_ne!(
+                after[other.name()],
+                damaged[other.name()],
+                "{only:?} was asked for, and {other:?} is as it was"
+            );
         }
         house.replay().run(&everything(), |_| {}).await?;
         assert_eq!(house.rows().await?, right, "{only:?}");

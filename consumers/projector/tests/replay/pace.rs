@@ -44,7 +44,8 @@ async fn it_waits_while_live_traffic_is_behind() -> Result<()> {
         report
     };
     let folding = async {
-        wait::until("it says what it waits for", DEADLINE, async || Ok(said.lock().expect("no panic").is_some())).await?;
+        wait::until("it says what it waits for", DEADLINE, async || Ok(said.lock().expect("no panic").is_some()))
+            .await?;
         ensure!(!ended.load(Ordering::SeqCst), "it did not wait");
         let projector = Projector {
             pool: house.pool().clone(),

@@ -138,8 +138,7 @@ async fn a_pause_is_taken_while_it_waits_for_its_pace() -> Result<()> {
         Ok::<_, anyhow::Error>(())
     };
     let (cancel, range) = (CancellationToken::new(), everything());
-    let (ended, asked) =
-        tokio::join!(replay.run_recorded(&range, Some(&begun.record), &cancel, |_| {}), asking);
+    let (ended, asked) = tokio::join!(replay.run_recorded(&range, Some(&begun.record), &cancel, |_| {}), asking);
     asked?;
     let (report, ended) = ended?;
     ensure!(ended == Ended::Paused && report.days < report.days_total, "{report:?}");
@@ -147,6 +146,9 @@ async fn a_pause_is_taken_while_it_waits_for_its_pace() -> Result<()> {
     begun.record.stopped(false).await?;
     assert_eq!(states(house.pool()).await?, ["paused"]);
     let refused = projector::pause_replay(house.pool(), id).await.expect_err("it does not run");
-    assert_eq!(refused.to_string(), format!("no replay {id} is running: `adledger replays` lists those that were begun"));
+    assert_eq!(
+        refused.to_string(),
+        format!("no replay {id} is running: `adledger replays` lists those that were begun")
+    );
     Ok(())
 }

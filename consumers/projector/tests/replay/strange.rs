@@ -18,8 +18,21 @@ async fn what_is_strange_is_compared_as_it_was_written() -> Result<()> {
     let (database, nats) = (testkit::database().await?, testkit::nats().await?);
     let tenant = Tenant::insert(&database.pool).await?;
     let names = [
-        r"\u0000", r"\b\f\u000b\u0007\u001b", r"\t\n\r", r"\\N", r"\\.", r"\\b\\", r"\ud800", r"é\u00e9", r"\u2028", "",
-        r"\u007f\u0080\u009f", r#"\"'"#, "１２", r"\ufeff", r"\ud83d\ude00",
+        r"\u0000",
+        r"\b\f\u000b\u0007\u001b",
+        r"\t\n\r",
+        r"\\N",
+        r"\\.",
+        r"\\b\\",
+        r"\ud800",
+        r"é\u00e9",
+        r"\u2028",
+        "",
+        r"\u007f\u0080\u009f",
+        r#"\"'"#,
+        "１２",
+        r"\ufeff",
+        r"\ud83d\ude00",
     ];
     let numbers = ["-0.00", "0", "-0", "1e3", "1.50e1", "12.3400", "000.10", "1E-7", "", "-7.25"];
     let rows: Vec<Box<RawValue>> = names
@@ -29,15 +42,16 @@ async fn what_is_strange_is_compared_as_it_was_written() -> Result<()> {
         .zip(0..150)
         .map(|((name, number), ad)| {
             let row = format!(
-                r#"{{"ad_id":"{ad}","ad_name":"{name}","adset_name":"{name}x","campaign_name":null,"adset_id":{ad},"spend":"{number}",
-                    "impressions":"1e2","clicks":-0,"actions":[{{"action_type":"omni_purchase","value":"{number}"}}],
+                r#"{{"ad_id":"{ad}","ad_name":"{name}","adset_name":"{name}x","campaign_name":null,"adset_id":{ad},
+                    "spend":"{number}",                    "impressions":"1e2","clicks":-0,"actions":[{{"action_type":"omni_purchase","value":"{number}"}}],
                     "action_values":[{{"action_type":"omni_purchase","value":"-0.000"}}]}}"#
             );
             Ok(RawValue::from_string(row)?)
         })
         .collect::<Result<_>>()?;
     // To less than a microsecond: what is kept is not what was said.
-    let fetched_at = (first_day() + chrono::Duration::days(1)).and_hms_nano_opt(1, 2, 3, 123_450_999).unwrap_or_default();
+    let fetched_at =
+        (first_day() + chrono::Duration::days(1)).and_hms_nano_opt(1, 2, 3, 123_450_999).unwrap_or_default();
     let data = InsightsData {
         account_id: tenant.account_id,
         ad_account: AdAccount {

@@ -28,7 +28,8 @@ async fn a_damaged_row_is_only_seen_by_who_makes_it_anew() -> Result<()> {
         "update observations set content_sha256 = sha256('') where ctid = (select min(ctid) from observations)",
         "update observations set projection_version = 0 where ctid = (select min(ctid) from observations)",
         "update observations set rule_version = 2 where ctid = (select min(ctid) from observations)",
-        "update daily_meta_metrics set content_sha256 = sha256('') where ctid = (select min(ctid) from daily_meta_metrics)",
+        "update daily_meta_metrics set content_sha256 = sha256('')
+         where ctid = (select min(ctid) from daily_meta_metrics)",
         "update daily_meta_metrics set projection_version = 0 where ctid = (select min(ctid) from daily_meta_metrics)",
         "delete from daily_meta_metrics where ctid = (select min(ctid) from daily_meta_metrics)",
     ] {
