@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use events::payload::{self, Codec, PayloadError};
 use events::subject::AccountDay;
-use events::{ControlTotal, EventError, InsightsData, Parts, PartsError, Upcaster};
+use events::{Circumstances, ControlTotal, EventError, InsightsData, Parts, PartsError, Upcaster};
 use sha2::{Digest, Sha256};
 
 use crate::data::{self, Parsed};
@@ -84,6 +84,29 @@ pub(crate) fn read(
         Err(PartError::Parts(PartsError::Payload(error))) => Err(EventError::from(error).into()),
         Err(PartError::Unfoldable(reason)) => Err(reason),
         Ok(content) => Ok(content),
+    }
+}
+
+/// The hash of an event's content alone: nothing is made of its JSON.
+pub fn sha256(circumstances: &Circumstances, payload: &[u8], limit_bytes: u64) -> Result<ContentHash, EventError> {
+    let &Circumstances { codec, upcaster, .. } = circumstances;
+    let whole = |limit_bytes| payload::decode(codec, payload, limit_bytes).map(|bytes| Sha256::digest(&bytes).into());
+    if upcaster.is_none() {
+        match whole(limit_bytes.min(AT_ONCE_BYTES)) {
+            Err(PayloadError::TooLarge { .. }) if limit_bytes > AT_ONCE_BYTES => {}
+            hashed => return Ok(hashed?),
+        }
+    }
+    let in_parts = || {
+        let mut parts = Parts::new(codec, payload, limit_bytes)?.upcast(upcaster);
+        while parts.next_part()?.is_some() {}
+        Ok(parts.sha256())
+    };
+    match in_parts() {
+        Err(PartsError::NotInParts) if upcaster.is_none() => Ok(whole(limit_bytes.min(NOT_IN_PARTS_BYTES))?),
+        Err(PartsError::Payload(error)) => Err(error.into()),
+        Err(error) => Err(EventError::Data { reason: error.to_string() }),
+        Ok(hashed) => Ok(hashed),
     }
 }
 

@@ -160,17 +160,17 @@ impl Folds {
         daily_meta_metrics::remove_placeholders(conn, days).await
     }
 
-    /// Empties locked days and folds `snapshots`, all there are of them.
-    pub async fn refold(&self, conn: &mut PgConnection, days: &Days, snapshots: &[&Snapshot]) -> sqlx::Result<Folded> {
+    /// Empties locked days and folds `snapshots`, all there are of them, into all tables but `daily_summary`.
+    pub(crate) async fn refold(
+        &self,
+        conn: &mut PgConnection,
+        days: &Days,
+        snapshots: &[&Snapshot],
+    ) -> sqlx::Result<Folded> {
         fact_meta_daily::delete(conn, days).await?;
         observations::delete(conn, days).await?;
         daily_meta_metrics::delete(conn, days).await?;
-        let mut folded = self.fold(conn, snapshots).await?;
-        let with_events: HashSet<_> = snapshots.iter().map(|s| s.day).collect();
-        let without: Vec<_> = days.iter().filter(|day| !with_events.contains(day)).collect();
-        // A day of another ad account may have summed the tenant's day above: it then finds nothing changed.
-        folded.changes.extend(self.summarise(conn, without.iter()).await?);
-        Ok(folded)
+        Ok(self.fold_days(conn, snapshots).await?.0)
     }
 
     /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Returns
@@ -207,7 +207,7 @@ impl Folds {
 
     /// Chooses the rows to write for a day: for each ad of a new snapshot, the row of the content with the newest last
     /// version, unless an existing row's content is newer still.
-    fn stage<'a>(
+    pub(crate) fn stage<'a>(
         &self,
         day: AccountDay,
         snapshots: &[&'a Snapshot],

@@ -20,6 +20,7 @@
 //! repeated.
 
 mod ad_accounts;
+mod compare;
 mod content;
 pub mod daily_meta_metrics;
 mod daily_summary;
@@ -36,6 +37,8 @@ pub mod snapshot;
 mod timeline;
 
 pub use ad_accounts::{AdAccounts, Refusal};
+pub use compare::{Differences, Mended, SummaryKey, Table, summary_keys};
+pub use content::sha256 as content_sha256;
 pub use daily_summary::{SummaryChange, SummaryValues};
 pub use fold::{Folded, Folds, begin};
 pub use keys::Days;

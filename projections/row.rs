@@ -133,7 +133,8 @@ pub(crate) fn decimal(raw: &RawValue) -> Result<Option<Decimal>, String> {
     if number.abs() >= Decimal::from(MOST) {
         return Err(format!("{} is larger than any amount", short(raw)));
     }
-    Ok(Some(number))
+    // PostgreSQL has one zero, and what it says is compared with what was written, byte by byte.
+    Ok(Some(if number.is_zero() { number.abs() } else { number }))
 }
 
 /// A whole number, as a string or bare.

@@ -333,10 +333,10 @@ fn push_number(text: &mut String, number: Option<impl std::fmt::Display>) {
     };
 }
 
-/// A column of COPY's text format: backslash, tab, line feed and carriage return are escaped.
+/// A column of COPY's text format, with the escapes that PostgreSQL writes itself: a row read back is the same bytes.
 fn push_text(text: &mut String, value: &str) {
     text.push('\t');
-    if !value.contains(['\\', '\t', '\n', '\r']) {
+    if !value.contains(['\\', '\t', '\n', '\r', '\u{8}', '\u{b}', '\u{c}']) {
         text.push_str(value);
         return;
     }
@@ -346,6 +346,9 @@ fn push_text(text: &mut String, value: &str) {
             '\t' => text.push_str("\\t"),
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
+            '\u{8}' => text.push_str("\\b"),
+            '\u{b}' => text.push_str("\\v"),
+            '\u{c}' => text.push_str("\\f"),
             c => text.push(c),
         }
     }

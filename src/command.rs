@@ -17,6 +17,7 @@ pub mod purchase_rule;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
+pub mod replays;
 pub mod runs;
 pub mod serve;
 pub mod settlement;

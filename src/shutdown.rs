@@ -80,6 +80,25 @@ impl Tasks {
     }
 }
 
+/// Works until `work` is done, which ends in order when it is cancelled: a first signal cancels it, a second one ends
+/// the process at once.
+pub async fn until_done<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T> {
+    let mut signals = Signals::new()?;
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            signal = signals.next() => {
+                if cancel.is_cancelled() {
+                    eprintln!("adledger: ended at once by a second {signal}");
+                    std::process::exit(1)
+                }
+                cancel.cancel();
+            }
+        }
+    }
+}
+
 /// SIGINT and SIGTERM.
 pub struct Signals {
     interrupt: tokio::signal::unix::Signal,

@@ -86,7 +86,7 @@ pub(crate) async fn remove_placeholders(conn: &mut PgConnection, days: &Days) ->
     .map(drop)
 }
 
-/// Points heads at their newest observation: those among `snapshots` that are it.
+/// Points heads at their newest observation. A head that says so already is not written.
 pub(crate) async fn point(conn: &mut PgConnection, heads: &[(&Snapshot, Observed)]) -> sqlx::Result<()> {
     sqlx::query_file!(
         "daily_meta_metrics/point.sql",
@@ -106,7 +106,8 @@ pub(crate) async fn point(conn: &mut PgConnection, heads: &[(&Snapshot, Observed
     Ok(())
 }
 
-/// Sums these days anew from `fact_meta_daily`; `rules` are those of the days, in their order.
+/// Sums these days anew from `fact_meta_daily`; `rules` are those of the days, in their order. A row that says so already
+/// is not written.
 pub(crate) async fn recompute(conn: &mut PgConnection, days: &Days, rules: &[&PurchaseRule]) -> sqlx::Result<()> {
     sqlx::query_file!(
         "daily_meta_metrics/recompute.sql",

@@ -32,16 +32,25 @@ with summed as (
             join observations o using (account_id, ad_account_id, date, event_id)
             where (account_id, ad_account_id, date) = (day.account_id, day.ad_account_id, day.date)), false)) as known
     ) asked
+), told as (
+    select s.*,
+           round(s.clicks::numeric / nullif(s.impressions, 0), 6) as ctr,
+           round(s.spend / nullif(s.clicks, 0), 6) as cpc,
+           round(s.spend * 1000 / nullif(s.impressions, 0), 6) as cpm,
+           round(s.spend / nullif(s.purchases, 0), 6) as cpa,
+           round(s.purchase_value / nullif(s.spend, 0), 6) as roas,
+           round(s.spend / nullif(head.control_spend, 0), 6) as coverage
+    from summed s
+    join daily_meta_metrics head using (account_id, ad_account_id, date)
 )
 update daily_meta_metrics m
 set ads = s.ads, spend = s.spend, impressions = s.impressions, clicks = s.clicks,
     inline_link_clicks = s.inline_link_clicks, purchases = s.purchases, purchase_value = s.purchase_value,
-    purchases_known = s.known,
-    ctr = round(s.clicks::numeric / nullif(s.impressions, 0), 6),
-    cpc = round(s.spend / nullif(s.clicks, 0), 6),
-    cpm = round(s.spend * 1000 / nullif(s.impressions, 0), 6),
-    cpa = round(s.spend / nullif(s.purchases, 0), 6),
-    roas = round(s.purchase_value / nullif(s.spend, 0), 6),
-    coverage = round(s.spend / nullif(m.control_spend, 0), 6)
-from summed s
+    purchases_known = s.known, ctr = s.ctr, cpc = s.cpc, cpm = s.cpm, cpa = s.cpa, roas = s.roas, coverage = s.coverage
+from told s
 where (m.account_id, m.ad_account_id, m.date) = (s.account_id, s.ad_account_id, s.date)
+  and (m.ads, m.spend, m.impressions, m.clicks, m.inline_link_clicks, m.purchases, m.purchase_value,
+       m.purchases_known, m.ctr, m.cpc, m.cpm, m.cpa, m.roas, m.coverage)
+      is distinct from
+      (s.ads, s.spend, s.impressions, s.clicks, s.inline_link_clicks, s.purchases, s.purchase_value,
+       s.known, s.ctr, s.cpc, s.cpm, s.cpa, s.roas, s.coverage)

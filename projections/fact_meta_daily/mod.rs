@@ -1,5 +1,7 @@
 //! `fact_meta_daily`: one row an ad and day, of the newest snapshot that contains the ad.
 
+mod compare;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -11,6 +13,8 @@ use uuid::Uuid;
 use crate::Snapshot;
 use crate::keys::Days;
 use crate::timeline::{Standing, Timeline};
+
+pub(crate) use compare::differing;
 
 /// The columns in the order in which [`copy`] writes them: those of the day, those of the row, those of its standing.
 const COPY: &str = "copy fact_meta_daily (account_id, ad_account_id, date, currency, attribution_window, rule_version, purchases_known, \
@@ -76,7 +80,11 @@ pub(crate) async fn delete_replaced<'s>(
 }
 
 /// Writes staged rows with COPY; returns how many.
-pub(crate) async fn copy(conn: &mut PgConnection, staged: &[Staged<'_>]) -> sqlx::Result<u64> {
+pub(crate) async fn copy<'s>(
+    conn: &mut PgConnection,
+    staged: impl IntoIterator<Item = &'s Staged<'s>>,
+) -> sqlx::Result<u64> {
+    let staged: Vec<&Staged<'_>> = staged.into_iter().collect();
     if staged.iter().all(|part| part.rows.is_empty()) {
         return Ok(0);
     }

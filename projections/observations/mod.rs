@@ -46,6 +46,44 @@ pub(crate) async fn insert(conn: &mut PgConnection, snapshots: &[&Snapshot]) -> 
         .collect())
 }
 
+/// How many observations of each day are not what `snapshots`, all there are of these days, say; a day of which every
+/// one is right is not in the answer.
+pub(crate) async fn differing(
+    conn: &mut PgConnection,
+    days: &Days,
+    snapshots: &[&Snapshot],
+) -> sqlx::Result<HashMap<AccountDay, u64>> {
+    let column = |f: fn(&Snapshot) -> _| snapshots.iter().map(|s| f(s)).collect::<Vec<_>>();
+    let rows = sqlx::query_file!(
+        "observations/differing.sql",
+        &column(|s| s.day.account_id),
+        &column(|s| s.day.ad_account_id),
+        &snapshots.iter().map(|s| s.day.date).collect::<Vec<_>>(),
+        &column(|s| s.version.event_id),
+        &snapshots.iter().map(|s| s.version.fetched_at).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| s.age_days).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| i32::try_from(s.row_count).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| s.content.to_vec()).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| s.sums.spend).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+        &snapshots.iter().map(|s| s.sums.impressions).collect::<Vec<_>>() as &[Option<i64>],
+        &snapshots.iter().map(|s| s.sums.purchases).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+        &snapshots.iter().map(|s| s.sums.purchase_value).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+        &snapshots.iter().map(|s| s.control.map(|c| c.0)).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+        &snapshots.iter().map(|s| s.control.map(|c| c.1)).collect::<Vec<_>>() as &[Option<i64>],
+        &snapshots.iter().map(|s| s.status_filter.clone()).collect::<Vec<_>>() as &[Option<String>],
+        PROJECTION_VERSION,
+        &snapshots.iter().map(|s| s.rule.version).collect::<Vec<_>>(),
+        &snapshots.iter().map(|s| s.attribution_windows.clone()).collect::<Vec<_>>(),
+        &days.account_ids,
+        &days.ad_account_ids,
+        &days.dates,
+    )
+    .fetch_all(conn)
+    .await?;
+    let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
+    Ok(rows.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.differing.unsigned_abs())).collect())
+}
+
 /// Every observation of these days, in no order.
 pub async fn of_days(conn: &mut PgConnection, days: &Days) -> sqlx::Result<HashMap<AccountDay, Vec<Observed>>> {
     let rows = sqlx::query!(

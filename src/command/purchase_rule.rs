@@ -168,7 +168,7 @@ async fn refold(pool: &PgPool, integration: &Integration, from: Source, other: O
     if report.days_total == 0 {
         output::line("Every day is folded by this rule; there is nothing to do.")?;
     }
-    let outcome = if report.days_total == 0 { Outcome::Done } else { replay::tell(&report, both, "Folded")? };
+    let outcome = if report.days_total == 0 { Outcome::Done } else { replay::tell(&report, both)? };
     let unknown = sqlx::query!(
         r#"select count(*) as "days!", min(date) as first, max(date) as last from daily_meta_metrics
            where account_id = $1 and ad_account_id = $2 and not purchases_known"#,

@@ -1,27 +1,41 @@
+mod told;
+
 use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use chrono::NaiveDate;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use logs::{Range, Source};
-use projections::Folds;
-use projector::{Replay as Refold, Report};
+use projections::Table;
+use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{ad_account_named, in_order};
 use crate::boot::Boot;
-use crate::exit::Outcome;
+use crate::exit::{Outcome, usage};
 use crate::output;
 use crate::progress::Progress;
+use crate::shutdown::{self, Signals};
+
+pub(super) use told::tell;
+use told::{Told, print};
 
 /// Rows after which a transaction is complete, unless somebody says otherwise.
 const ROWS_A_TRANSACTION: usize = 10_000;
 
+/// How long the record of a replay that failed may take to be written.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Fold a range of days again, into the live tables, beside live traffic
 ///
-/// Each transaction replaces whole days, so breaking it off is safe, and repeating it ends in the same tables. Exit
-/// code 3 when an event of the range cannot be folded, as when it came.
+/// Every row is made anew from the log and compared in every column; what differs is written, whole days a
+/// transaction. A replay that is broken off, by Ctrl-C, `kill -9` or `adledger replays pause`, goes on where it was
+/// when the same command is given within 24 hours. It ends where the log did when it began. Exit code 3 when an
+/// event of the range cannot be folded, as when it came.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
@@ -39,15 +53,35 @@ pub struct Replay {
     /// Which log to read
     #[arg(long, default_value = "stream")]
     from: From,
-    /// Fold and report, and take everything back
+    /// Compare this table alone, and write those computed from it only where it changes; daily_summary reads no log
+    #[arg(long, value_name = "TABLE", value_parser = table_named())]
+    table: Option<Table>,
+    /// Compare and report, and take everything back
     #[arg(long)]
     dry_run: bool,
-    /// Rows after which a transaction is complete; memory follows it
+    /// Skip days whose events have the hashes that the tables know, without making their rows anew: damage to rows of
+    /// facts and sums stays there
+    #[arg(long)]
+    trust_hash: bool,
+    /// Begin anew, where a replay of the same range would be gone on with
+    #[arg(long)]
+    restart: bool,
+    /// Rows after which a transaction is complete; memory follows it, and how long live traffic can wait for a day
     #[arg(long, value_name = "ROWS", default_value_t = ROWS_A_TRANSACTION as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rows_a_transaction: u64,
+    /// Work on so many rows a second at most
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    rows_a_second: Option<u64>,
+    /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. Only with the
+    /// stream
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    max_lag: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum From {
     /// The JetStream log
     Stream,
@@ -55,21 +89,79 @@ pub(super) enum From {
     Raw,
 }
 
+fn table_named() -> impl TypedValueParser<Value = Table> {
+    let named = |name: String| Table::ALL.into_iter().find(|table| table.name() == name).unwrap_or(Table::Observations);
+    PossibleValuesParser::new(Table::ALL.map(Table::name)).map(named)
+}
+
 impl Replay {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         in_order(self.since, self.until)?;
-        with_log(boot, self.from, async |pool, from, other| self.fold(pool, from, other).await).await
+        let log = match self.table {
+            Some(Table::DailySummary) if self.trust_hash => {
+                return Err(usage("--trust-hash skips days of the log, and daily_summary is summed without it"));
+            }
+            // No log is read: what takes the fewest servers will do.
+            Some(Table::DailySummary) => From::Raw,
+            _ => self.from,
+        };
+        with_log(boot, log, async |pool, from, other| self.fold(pool, from, other).await).await
     }
 
     async fn fold(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
         let range = self.range(pool).await?;
         let both = other.is_some();
-        let rows_a_transaction = usize::try_from(self.rows_a_transaction)?;
-        let replay = Refold { rows_a_transaction, dry_run: self.dry_run, ..refold(pool, from, other) };
+        let wire = from.wire().filter(|_| self.max_lag > 0).cloned();
+        let end = if self.table == Some(Table::DailySummary) { None } else { Some(from.end(&range).await?) };
+        let replay = Refold {
+            rows_a_transaction: usize::try_from(self.rows_a_transaction)?,
+            dry_run: self.dry_run,
+            only: self.table,
+            trust_hash: self.trust_hash,
+            end,
+            pace: Pace {
+                rows_a_second: self.rows_a_second,
+                lag: wire.map(|wire| Lag { wire, most: Duration::from_secs(self.max_lag) }),
+            },
+            ..refold(pool, from, other)
+        };
+        let report = if self.dry_run { try_out(&replay, &range).await? } else { self.work(replay, &range).await? };
+        print(&Told { report: &report, both, dry_run: self.dry_run }, self.json)
+    }
+
+    /// Replays the range, or goes on with it, to its end.
+    async fn work(&self, replay: Refold, range: &Range) -> Result<Report> {
+        let asked = Asked {
+            range: *range,
+            source: if self.from == From::Raw { "raw" } else { "stream" },
+            only: self.table,
+            trust_hash: self.trust_hash,
+        };
+        let begun = Record::begin(&replay.pool, &asked, replay.end, self.restart).await?;
+        say(&begun);
+        let record = begun.record;
+        let replay = Refold { end: record.end, ..replay };
         let progress = RefCell::new(Progress::new(PROGRESS));
-        let report = replay.run(&range, |report| show(&progress, report)).await?;
+        progress.borrow_mut().begins_after(record.days_done as u64);
+        let cancel = CancellationToken::new();
+        let work = replay.run_recorded(range, Some(&record), &cancel, |report| show(&progress, report));
+        let ended = shutdown::until_done(&cancel, work).await;
         drop(progress);
-        tell(&report, both, if self.dry_run { "Would fold" } else { "Folded" })
+        match ended? {
+            Ok((report, Ended::Finished)) => {
+                record.finished().await?;
+                Ok(report)
+            }
+            Ok((_, Ended::Paused)) => {
+                let (done, total) = record.stopped(false).await?;
+                bail!("paused after {done} of {total} days; the same command goes on from there")
+            }
+            Err(error) => {
+                // Where the database is away, nobody holds the lock any more, which says the same.
+                let _ = tokio::time::timeout(RECORDED_WITHIN, record.stopped(true)).await;
+                Err(error.into())
+            }
+        }
     }
 
     async fn range(&self, pool: &PgPool) -> Result<Range> {
@@ -81,6 +173,34 @@ impl Replay {
             None => None,
         };
         Ok(Range { account_id: self.account, ad_account_id, since: self.since, until: self.until })
+    }
+}
+
+/// Compares, and leaves nothing behind: there is nothing to go on with.
+async fn try_out(replay: &Refold, range: &Range) -> Result<Report> {
+    let progress = RefCell::new(Progress::new("days compared"));
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        report = replay.run(range, |report| show(&progress, report)) => Ok(report?),
+        signal = signals.next() => bail!("ended by {signal}; nothing was changed"),
+    }
+}
+
+fn say(begun: &Begun) {
+    let Begun { record, goes_on, beside } = begun;
+    if *goes_on {
+        eprintln!(
+            "Going on with the replay begun at {}, after {} of {} days; --restart begins anew.",
+            output::time(record.started_at),
+            record.days_done,
+            record.days_total
+        );
+    }
+    if let Some(id) = beside {
+        eprintln!(
+            "Replay {id} of the same range is running; this one, {}, runs beside it from the beginning.",
+            record.id
+        );
     }
 }
 
@@ -114,42 +234,13 @@ pub(super) async fn with_log(
 
 /// A replay with the usual bounds.
 pub(super) fn refold(pool: &PgPool, from: Source, other: Option<Source>) -> Refold {
-    Refold {
-        pool: pool.clone(),
-        folds: Folds::default(),
-        from,
-        other,
-        rows_a_transaction: ROWS_A_TRANSACTION,
-        max_event_bytes: projector::MAX_EVENT_BYTES,
-        dry_run: false,
-    }
+    Refold { other, rows_a_transaction: ROWS_A_TRANSACTION, ..Refold::new(pool.clone(), from) }
 }
 
 /// What the progress of a replay is called.
 pub(super) const PROGRESS: &str = "days folded again";
 
 pub(super) fn show(progress: &RefCell<Progress>, report: &Report) {
-    let rows = format!("{} rows", report.rows);
-    progress.borrow_mut().at(report.days as u64, report.days_total as u64, &rows);
-}
-
-/// Says what a replay has done. `both`: it could read both logs.
-pub(super) fn tell(report: &Report, both: bool, folded: &str) -> Result<Outcome> {
-    for (day, reason) in &report.unfoldable {
-        eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
-    }
-    output::line(&format!(
-        "{folded} {} days again: {} events, {} rows written.",
-        report.days, report.events, report.rows
-    ))?;
-    if let Some((day, event_id)) = report.left.first() {
-        bail!(
-            "{} days were left as they are, {} first: event {event_id} was folded once, and {} it{}",
-            report.left.len(),
-            day.subject(),
-            if both { "neither log holds" } else { "meta_insights_raw does not hold" },
-            if both { "" } else { "; the stream may: replay with --from stream" },
-        );
-    }
-    Ok(if report.unfoldable.is_empty() { Outcome::Done } else { Outcome::Findings })
+    let (days, total) = (report.days as u64, report.days_total as u64);
+    progress.borrow_mut().at_rate(days, total, report.rows, report.waiting.as_deref());
 }

@@ -10,6 +10,7 @@ mod ladder;
 mod misfortune;
 mod past;
 mod reconcile;
+mod replays;
 mod roles;
 mod rules;
 mod serve;

@@ -41,7 +41,7 @@ async fn a_changed_rule_folds_the_past_again_and_asks_meta_nothing() -> Result<(
     let set =
         |window| ["purchase-rule", "set", "--integration", &id, "--action-type", "omni_purchase", "--window", window];
     let ran = shop.done(&set("1d_click")).await?;
-    ensure!(ran.stdout.contains("version 2 of the rule") && ran.stdout.contains("Folded 7 days again"), "{ran:?}");
+    ensure!(ran.stdout.contains("version 2 of the rule") && ran.stdout.contains("of 7 account-days again"), "{ran:?}");
     ensure!(ran.stderr.is_empty() || !ran.stderr.contains("unknown"), "{ran:?}");
     let within = within_a_day(&shop);
     assert_eq!(purchases(pool).await?, (Some(within), Some(within)));
@@ -115,7 +115,7 @@ async fn a_change_that_is_killed_is_told_of_and_goes_on() -> Result<()> {
     let doctor = shop.run(&["doctor"]).await?;
     ensure!(doctor.code == 3 && doctor.stdout.contains(&sentence), "{doctor:?}");
     let ran = shop.done(&["purchase-rule", "refold", "--integration", &id]).await?;
-    ensure!(ran.stdout.contains("Folded 7 days again"), "{ran:?}");
+    ensure!(ran.stdout.contains("of 7 account-days again"), "{ran:?}");
     ensure!(!shop.done(&["status"]).await?.stdout.contains("purchase rule"));
     let versions: Vec<i32> =
         sqlx::query_scalar("select distinct rule_version from fact_meta_daily").fetch_all(pool).await?;

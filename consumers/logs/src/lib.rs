@@ -24,6 +24,15 @@ pub struct Range {
     pub until: NaiveDate,
 }
 
+/// Where a log ended when somebody looked: what was stored later is above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The last sequence of the stream that was created at that instant.
+    Stream { incarnation: DateTime<Utc>, sequence: u64 },
+    /// The newest `stored_at` among the events of raw.
+    Raw { stored_at: DateTime<Utc> },
+}
+
 /// An event, wherever it was read; its data is not decoded yet.
 #[derive(Debug)]
 pub struct Logged {

@@ -31,7 +31,10 @@ pub use batch::{FoldError, Refused, decode, fold_events};
 pub use check::{Check, Checked, Undecodable};
 pub use reading::ReadError;
 pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas, everything};
-pub use replay::{Replay, ReplayError, Report};
+pub use replay::{
+    Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, list as replays,
+    pause as pause_replay,
+};
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are
 /// all in escapes. It bounds time, and the rows that the tables take, rather than memory: large events are read in parts.

@@ -56,8 +56,7 @@ async fn record(pool: &PgPool, nats: &Nats, answers: &[Answer]) -> Result<()> {
 
 fn replay(pool: &PgPool, dry_run: bool) -> Replay {
     let from = Source::Raw(pool.clone());
-    let (pool, folds, max_event_bytes) = (pool.clone(), Folds::default(), MAX_EVENT_BYTES);
-    Replay { pool, folds, from, other: None, rows_a_transaction: 1, max_event_bytes, dry_run }
+    Replay { rows_a_transaction: 1, max_event_bytes: MAX_EVENT_BYTES, dry_run, ..Replay::new(pool.clone(), from) }
 }
 
 fn day(date: NaiveDate) -> Range {

@@ -129,13 +129,9 @@ async fn a_day_beside_its_message_is_folded_and_replayed_from_either_log() -> Re
                 .execute(&database.pool)
                 .await?;
             let replay = Replay {
-                pool: database.pool.clone(),
-                folds: Folds::default(),
-                other: None,
-                from,
                 rows_a_transaction: 1000,
                 max_event_bytes: MAX_EVENT_BYTES,
-                dry_run: false,
+                ..Replay::new(database.pool.clone(), from)
             };
             let range = Range { account_id: None, ad_account_id: None, since: DATE, until: DATE };
             let report = replay.run(&range, |_| {}).await?;

@@ -157,16 +157,14 @@ fn rules(random: &mut Random, history: &History) -> Vec<(Uuid, Uuid, Rule)> {
 
 async fn replay(database: &Database, nats: &Nats, folds: Folds, from: Source) -> Result<Replay> {
     Ok(Replay {
-        pool: database.pool.clone(),
         folds,
         other: Some(match from {
             Source::Stream(_) => Source::Raw(database.pool.clone()),
             Source::Raw(_) => Source::stream(&nats.wire).await?,
         }),
-        from,
         rows_a_transaction: 5,
         max_event_bytes: MAX_EVENT_BYTES,
-        dry_run: false,
+        ..Replay::new(database.pool.clone(), from)
     })
 }
 

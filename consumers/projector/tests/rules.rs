@@ -66,13 +66,9 @@ async fn record(pool: &PgPool, answers: &[Answer]) -> Result<()> {
 
 fn replay(pool: &PgPool) -> Replay {
     Replay {
-        pool: pool.clone(),
-        folds: Folds::default(),
-        from: Source::Raw(pool.clone()),
-        other: None,
         rows_a_transaction: 1,
         max_event_bytes: MAX_EVENT_BYTES,
-        dry_run: false,
+        ..Replay::new(pool.clone(), Source::Raw(pool.clone()))
     }
 }
 

@@ -172,15 +172,7 @@ async fn a_log_of_two_versions_folds_as_one_of_the_first_alone() -> Result<()> {
         let damage = "delete from fact_meta_daily where date = $1";
         sqlx::query(damage).bind(first_day()).execute(&of_both.pool).await?;
         let name = from.name();
-        let replay = Replay {
-            pool: of_both.pool.clone(),
-            folds: Folds::default(),
-            from,
-            other: None,
-            rows_a_transaction: 100,
-            max_event_bytes: MAX_EVENT_BYTES,
-            dry_run: false,
-        };
+        let replay = Replay { rows_a_transaction: 100, ..Replay::new(of_both.pool.clone(), from) };
         let until = first_day() + chrono::Duration::days(9);
         let range = Range { account_id: None, ad_account_id: None, since: first_day(), until };
         let report = replay.run(&range, |_| {}).await?;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use append::refuses_data;
 use append::{Appended, append_each};
-pub use read::{Range, Recorded, days, entries_of_day, events_of_day};
+pub use read::{Origin, Range, Recorded, days, entries_of_day, events_of_day, newest_stored_at, origins_of_day};
 pub use trim::{Trim, TrimError, Trimmed};
 
 /// The durable consumer of this room.

@@ -42,6 +42,21 @@ pub async fn days(pool: &PgPool, range: &Range) -> sqlx::Result<Vec<AccountDay>>
         .collect())
 }
 
+/// When the stream stored the newest event of a range.
+pub async fn newest_stored_at(pool: &PgPool, range: &Range) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select max(stored_at) from meta_insights_raw
+         where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
+           and ($3::date is null or date >= $3) and ($4::date is null or date <= $4)",
+        range.account_id,
+        range.ad_account_id,
+        range.since,
+        range.until,
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// The events of one day, one at a time: memory holds one payload, however often the day was fetched.
 pub fn events_of_day(
     pool: &PgPool,
@@ -82,4 +97,26 @@ fn open(recorded: &serde_json::Value) -> Result<Circumstances, EventError> {
 pub(crate) fn header_pairs(recorded: &serde_json::Value) -> impl Iterator<Item = (&str, &str)> {
     let recorded = recorded.as_object().into_iter().flatten();
     recorded.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+}
+
+/// An event's place in the stream that brought it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub event_id: Uuid,
+    pub incarnation: DateTime<Utc>,
+    pub sequence: i64,
+}
+
+/// Where the events of one day came from: their payloads are not read.
+pub async fn origins_of_day(pool: &PgPool, day: AccountDay) -> sqlx::Result<Vec<Origin>> {
+    sqlx::query_as!(
+        Origin,
+        "select event_id, stream_incarnation as incarnation, stream_sequence as sequence from meta_insights_raw
+         where account_id = $1 and ad_account_id = $2 and date = $3",
+        day.account_id,
+        day.ad_account_id,
+        day.date,
+    )
+    .fetch_all(pool)
+    .await
 }

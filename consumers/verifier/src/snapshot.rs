@@ -123,7 +123,8 @@ fn data(logged: &Logged, rule: &Rule, limit_bytes: u64) -> Result<(Head, Rows, [
     let in_parts = || {
         let mut rows = Rows::new();
         let mut head = None;
-        let mut parts = Parts::new(codec, &logged.payload, limit_bytes).map_err(PartsError::from)?;
+        let parts = Parts::new(codec, &logged.payload, limit_bytes).map_err(PartsError::from)?;
+        let mut parts = parts.upcast(logged.circumstances.upcaster);
         while let Some(part) = parts.next_part()? {
             let of_part = part_of(logged, rule, &payload::text(part), &mut rows);
             match of_part {
@@ -136,14 +137,14 @@ fn data(logged: &Logged, rule: &Rule, limit_bytes: u64) -> Result<(Head, Rows, [
     };
     match in_parts() {
         Ok(read) => read,
-        Err(PartsError::NotInParts) => {
+        Err(PartsError::NotInParts) if logged.circumstances.upcaster.is_none() => {
             let whole = payload::decode(codec, &logged.payload, limit_bytes.min(MOST_AT_ONCE_BYTES));
             let whole = whole.map_err(|e: PayloadError| e.to_string())?;
             let mut rows = Rows::new();
             let head = part_of(logged, rule, &payload::text(&whole), &mut rows)?;
             Ok((head, rows, Sha256::digest(&whole).into()))
         }
-        Err(PartsError::Payload(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

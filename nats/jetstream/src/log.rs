@@ -48,6 +48,11 @@ impl Wire {
 }
 
 impl Log {
+    /// The connection that it is read through.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// When the stream was created: a recreated stream counts its sequences anew, and this tells the two apart.
     pub fn incarnation(&self) -> DateTime<Utc> {
         microseconds(self.stream.cached_info().created)

@@ -31,18 +31,22 @@ pub enum Phase {
     ReplayEmpty,
     /// The same into tables that hold other numbers in every row, as after a bug or a change of rules.
     ReplayFilled,
+    /// The same into tables that hold what the log says: every row is made anew and compared, and none is written.
+    ReplayUnchanged,
     /// A newer answer for every day, folded as live traffic is: one batch after the other.
     LiveFilled,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 4] = [Phase::Copy, Phase::ReplayEmpty, Phase::ReplayFilled, Phase::LiveFilled];
+    pub const ALL: [Phase; 5] =
+        [Phase::Copy, Phase::ReplayEmpty, Phase::ReplayFilled, Phase::ReplayUnchanged, Phase::LiveFilled];
 
     pub fn name(self) -> &'static str {
         match self {
             Phase::Copy => "COPY alone",
             Phase::ReplayEmpty => "replay, empty tables",
             Phase::ReplayFilled => "replay, filled tables",
+            Phase::ReplayUnchanged => "replay, unchanged",
             Phase::LiveFilled => "live fold, filled tables",
         }
     }
@@ -72,7 +76,10 @@ pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
     match encoded {
         Some(rows) => copy(&pool, &rows).await?,
         None if phase == Phase::LiveFilled => live(&pool).await?,
-        None => replay(&pool).await?,
+        None => {
+            let changed = replay(&pool).await?;
+            ensure!((changed == 0) == (phase == Phase::ReplayUnchanged), "{changed} days changed");
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     Ok(Figures {
@@ -85,22 +92,19 @@ pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
 
 fn folds_of(pool: &PgPool) -> Replay {
     Replay {
-        pool: pool.clone(),
-        folds: Folds::default(),
-        from: Source::Raw(pool.clone()),
-        other: None,
         rows_a_transaction: ROWS_A_TRANSACTION,
         max_event_bytes: MAX_EVENT_BYTES,
-        dry_run: false,
+        ..Replay::new(pool.clone(), Source::Raw(pool.clone()))
     }
 }
 
-/// The product's replay of the whole range from the raw log: read, decompress, decode, fold, commit.
-pub async fn replay(pool: &PgPool) -> Result<()> {
+/// The product's replay of the whole range from the raw log: read, decompress, decode, compare, fold, commit. How many
+/// days it changed.
+pub async fn replay(pool: &PgPool) -> Result<usize> {
     let range = Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() };
     let report = folds_of(pool).run(&range, |_| {}).await?;
     ensure!(report.left.is_empty() && report.unfoldable.is_empty() && report.rows == ROWS, "{report:?}");
-    Ok(())
+    Ok(report.days_changed)
 }
 
 /// The raw log's events of the newer answer, through the fold of live traffic. The log stands in for the stream here.

@@ -103,14 +103,12 @@ impl Stage {
             Source::Stream(_) => self.raw(),
             Source::Raw(_) => self.stream().await?,
         };
+        let pool = self.database.pool.clone();
         Ok(Replay {
-            pool: self.database.pool.clone(),
-            folds: Folds::default(),
-            from,
             other: Some(other),
             rows_a_transaction: 5,
             max_event_bytes: MAX_EVENT_BYTES,
-            dry_run: false,
+            ..Replay::new(pool, from)
         })
     }
 

@@ -72,15 +72,7 @@ async fn what_the_product_folded_is_what_either_log_says() -> Result<()> {
         Rule::new(2, &["add_to_cart"], "7d_click").set(pool, account_id, ad_account_id).await?;
         let said = verify(&stage.stream().await?).await?;
         ensure!(said.sentences().contains("rule_version 1 in the table, 2 by the log"), "{said:?}");
-        let replay = Replay {
-            pool: pool.clone(),
-            folds: Folds::default(),
-            from: Source::Raw(pool.clone()),
-            other: None,
-            rows_a_transaction: 1000,
-            max_event_bytes: 1 << 24,
-            dry_run: false,
-        };
+        let replay = Replay::new(pool.clone(), Source::Raw(pool.clone()));
         replay.run_behind(account_id, ad_account_id, |_| {}).await?;
         let (facts, metrics, spend): (i64, i64, String) = sqlx::query_as(
             "select (select count(*) from fact_meta_daily), count(*), trim_scale(sum(spend))::text from daily_meta_metrics",

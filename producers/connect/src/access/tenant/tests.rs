@@ -12,7 +12,7 @@ const DENIED: &str = "42501";
 const THERE_ALREADY: &str = "23505";
 
 /// Tables that belong to no tenant, and not to the web either.
-const OF_THE_HOUSE: [&str; 4] = ["_sqlx_migrations", "leaders", "log_trims", "throttles"];
+const OF_THE_HOUSE: [&str; 5] = ["_sqlx_migrations", "leaders", "log_trims", "replays", "throttles"];
 /// It belongs to no tenant, and of it the web sees the session that asks.
 const SESSIONS: &str = "web_sessions";
 

@@ -1,0 +1,287 @@
+//! What a replay writes: of locked days, whose events it has all decoded, the rows that are not what the events say.
+//!
+//! Every row is made anew and compared in every column, a damaged one as any other; what is the same is not
+//! written, so that a replay over days that are right costs the tables nothing, and nobody who watches them is told
+//! of a change that is none.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::NaiveDate;
+use events::subject::AccountDay;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::fact_meta_daily::Staged;
+use crate::keys::Days;
+use crate::purchases::PurchaseRule;
+use crate::timeline::{Observed, Timeline};
+use crate::{Folded, Folds, Snapshot, SummaryChange, daily_meta_metrics, fact_meta_daily, observations};
+
+/// A folded table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    Observations,
+    FactMetaDaily,
+    DailyMetaMetrics,
+    DailySummary,
+}
+
+impl Table {
+    pub const ALL: [Table; 4] =
+        [Table::Observations, Table::FactMetaDaily, Table::DailyMetaMetrics, Table::DailySummary];
+
+    /// Its name in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Observations => "observations",
+            Table::FactMetaDaily => "fact_meta_daily",
+            Table::DailyMetaMetrics => "daily_meta_metrics",
+            Table::DailySummary => "daily_summary",
+        }
+    }
+}
+
+/// A tenant's day.
+pub type SummaryKey = (Uuid, NaiveDate);
+
+/// How many rows of each table were not what the events say: others, too few, or too many.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Differences {
+    pub observations: u64,
+    pub fact_meta_daily: u64,
+    pub daily_meta_metrics: u64,
+}
+
+impl Differences {
+    pub fn add(&mut self, other: Differences) {
+        self.observations += other.observations;
+        self.fact_meta_daily += other.fact_meta_daily;
+        self.daily_meta_metrics += other.daily_meta_metrics;
+    }
+}
+
+/// What was compared, and what of it was written.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// Rows that were made anew and compared.
+    pub rows: u64,
+    /// Days of which a row was not what the events say.
+    pub changed: BTreeSet<AccountDay>,
+    pub differing: Differences,
+    /// Days of tenants whose summary is another now.
+    pub summaries: BTreeSet<SummaryKey>,
+    /// What was folded anew.
+    pub folded: Folded,
+    /// How the summaries changed.
+    pub changes: Vec<SummaryChange>,
+}
+
+impl Folds {
+    /// Makes days, locked by [`lock_for_replay`](Folds::lock_for_replay), what `snapshots`, all there are of them,
+    /// say. A day whose observations and facts are right keeps them; another one is emptied and folded. With
+    /// `only`, one table is compared, and those that are computed from it are only written where it changes.
+    pub async fn mend(
+        &self,
+        conn: &mut PgConnection,
+        days: &Days,
+        snapshots: &[&Snapshot],
+        only: Option<Table>,
+    ) -> sqlx::Result<Mended> {
+        let told = Told::new(days, snapshots);
+        let compares = |table| only.is_none_or(|only| only == table);
+        let before = Kept::read(conn, days, true).await?;
+        let mut mended = Mended::default();
+        if compares(Table::Observations) {
+            let differing = observations::differing(conn, days, snapshots).await?;
+            mended.differing.observations = differing.values().sum();
+            mended.changed.extend(differing.into_keys());
+        }
+        let mut staged = Vec::new();
+        if compares(Table::FactMetaDaily) {
+            staged = self.staged(&told);
+            let differing = fact_meta_daily::differing(conn, days, &staged).await?;
+            mended.differing.fact_meta_daily = differing.iter().sum();
+            mended.changed.extend(days.iter().zip(differing).filter(|(_, n)| *n > 0).map(|(day, _)| day));
+        }
+        mended.rows = match only {
+            Some(Table::Observations) => snapshots.len() as u64,
+            Some(Table::DailyMetaMetrics) => told.of_day.len() as u64,
+            _ => staged.iter().map(|part| part.rows.len() as u64).sum(),
+        };
+        mended.folded = self.write(conn, &told, &staged, only, &mended.changed).await?;
+
+        // What folded days say was summed with them; here are the others, and damage to the summaries themselves.
+        let heads = Kept::read(conn, days, false).await?.other_metrics(&before);
+        mended.differing.daily_meta_metrics = heads.len() as u64;
+        mended.changed.extend(heads);
+        let touched = days.iter().filter(|day| only.is_none() || mended.changed.contains(day));
+        (_, mended.changes) = self.resum(conn, &touched.map(|day| (day.account_id, day.date)).collect()).await?;
+        mended.summaries = Kept::read(conn, days, false).await?.other_summaries(&before);
+        for key in &mended.summaries {
+            let of_key = |day: &AccountDay| (day.account_id, day.date) == *key;
+            if !mended.changed.iter().any(of_key) {
+                mended.changed.extend(days.iter().find(of_key));
+            }
+        }
+        Ok(mended)
+    }
+
+    /// Sums those of these tenants' days anew that are not what their ad accounts say; which they are, and what changed.
+    pub async fn resum(
+        &self,
+        conn: &mut PgConnection,
+        keys: &BTreeSet<SummaryKey>,
+    ) -> sqlx::Result<(BTreeSet<SummaryKey>, Vec<SummaryChange>)> {
+        let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
+        let rows = sqlx::query_file!("compare/summaries.sql", &account_ids, &dates).fetch_all(&mut *conn).await?;
+        let differing: BTreeSet<SummaryKey> = rows.into_iter().map(|r| (r.account_id, r.date)).collect();
+        let changes = self.sum_up(conn, &differing).await?;
+        Ok((differing, changes))
+    }
+
+    /// All that the events of these days say, as rows for empty days.
+    fn staged<'s>(&self, told: &Told<'s>) -> Vec<Staged<'s>> {
+        let (none, mut staged) = (HashMap::new(), Vec::new());
+        for (day, snapshots) in &told.of_day {
+            if let Some(timeline) = told.timelines.get(day) {
+                self.stage(*day, snapshots, timeline, &none, &mut staged);
+            }
+        }
+        staged
+    }
+
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        told: &Told<'_>,
+        staged: &[Staged<'_>],
+        only: Option<Table>,
+        changed: &BTreeSet<AccountDay>,
+    ) -> sqlx::Result<Folded> {
+        let (with_events, without): (Vec<AccountDay>, Vec<AccountDay>) =
+            told.days.iter().partition(|day| told.of_day.contains_key(day));
+        let right: Vec<AccountDay> = with_events.into_iter().filter(|day| !changed.contains(day)).collect();
+        let mut folded = Folded::default();
+        match only {
+            None | Some(Table::Observations) => {
+                let again: Vec<&Snapshot> =
+                    told.of_day.iter().filter(|(day, _)| changed.contains(day)).flat_map(|(_, s)| s).copied().collect();
+                if !changed.is_empty() {
+                    folded = self.refold(conn, &Days::new(changed.iter().copied()), &again).await?;
+                }
+            }
+            Some(Table::FactMetaDaily) => {
+                let staged: Vec<&Staged<'_>> = staged.iter().filter(|part| changed.contains(&part.day)).collect();
+                fact_meta_daily::delete(conn, &Days::new(changed.iter().copied())).await?;
+                folded.rows = fact_meta_daily::copy(conn, staged).await?;
+                told.head(conn, changed.iter().filter(|day| told.of_day.contains_key(day))).await?;
+            }
+            Some(Table::DailyMetaMetrics | Table::DailySummary) => {}
+        }
+        match only {
+            None | Some(Table::DailyMetaMetrics) => {
+                told.head(conn, right.iter()).await?;
+                daily_meta_metrics::delete(conn, &Days::new(without)).await?;
+            }
+            // A head that was only made to lock its day is taken back.
+            _ => daily_meta_metrics::remove_placeholders(conn, told.days).await?,
+        }
+        Ok(folded)
+    }
+}
+
+/// Locked days with all that their events say of them.
+struct Told<'s> {
+    days: &'s Days,
+    of_day: BTreeMap<AccountDay, Vec<&'s Snapshot>>,
+    timelines: HashMap<AccountDay, Timeline>,
+}
+
+impl<'s> Told<'s> {
+    fn new(days: &'s Days, snapshots: &[&'s Snapshot]) -> Self {
+        let mut of_day: BTreeMap<AccountDay, Vec<&Snapshot>> = BTreeMap::new();
+        for &snapshot in snapshots {
+            of_day.entry(snapshot.day).or_default().push(snapshot);
+        }
+        let observed = |s: &&Snapshot| Observed {
+            version: s.version,
+            content: s.content,
+            proves: s.proves(),
+            rule_version: s.rule.version,
+        };
+        let timelines =
+            of_day.iter().map(|(day, all)| (*day, Timeline::new(all.iter().map(observed).collect()))).collect();
+        Told { days, of_day, timelines }
+    }
+
+    /// Points the heads of days with events at their newest one, and sums the days from their facts.
+    async fn head(&self, conn: &mut PgConnection, days: impl Iterator<Item = &AccountDay>) -> sqlx::Result<()> {
+        let mut heads: Vec<(&Snapshot, Observed)> = Vec::new();
+        for day in days {
+            let newest = self.timelines.get(day).and_then(Timeline::head);
+            let of_it = |s: &&&Snapshot| newest.is_some_and(|newest| newest.version == s.version);
+            heads.extend(self.of_day[day].iter().find(of_it).copied().zip(newest));
+        }
+        heads.sort_by_key(|(snapshot, _)| snapshot.day);
+        let rules: Vec<&PurchaseRule> = heads.iter().map(|(snapshot, _)| &*snapshot.rule).collect();
+        daily_meta_metrics::point(conn, &heads).await?;
+        daily_meta_metrics::recompute(conn, &Days::new(heads.iter().map(|(s, _)| s.day)), &rules).await
+    }
+}
+
+/// The rows of sums of some days as text, in which every column stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Kept {
+    metrics: HashMap<AccountDay, String>,
+    summaries: HashMap<SummaryKey, String>,
+}
+
+impl Kept {
+    /// `before` anything is written: then heads that are there only because their days were locked are none.
+    async fn read(conn: &mut PgConnection, days: &Days, before: bool) -> sqlx::Result<Self> {
+        let metrics =
+            sqlx::query_file!("compare/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before,)
+                .fetch_all(&mut *conn)
+                .await?;
+        let summaries = sqlx::query!(
+            r#"select distinct s.account_id, s.date, s::text as "text!"
+               from unnest($1::uuid[], $2::date[]) as day (account_id, date)
+               join daily_summary s using (account_id, date)"#,
+            &days.account_ids,
+            &days.dates,
+        )
+        .fetch_all(conn)
+        .await?;
+        let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
+        Ok(Kept {
+            metrics: metrics.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.text)).collect(),
+            summaries: summaries.into_iter().map(|r| ((r.account_id, r.date), r.text)).collect(),
+        })
+    }
+
+    fn other_metrics(&self, before: &Kept) -> BTreeSet<AccountDay> {
+        other(&before.metrics, &self.metrics)
+    }
+
+    fn other_summaries(&self, before: &Kept) -> BTreeSet<SummaryKey> {
+        other(&before.summaries, &self.summaries)
+    }
+}
+
+/// Keys whose row is another one, or is only on one side.
+fn other<K: Copy + Ord + std::hash::Hash>(before: &HashMap<K, String>, after: &HashMap<K, String>) -> BTreeSet<K> {
+    let keys = before.keys().chain(after.keys());
+    keys.filter(|key| before.get(key) != after.get(key)).copied().collect()
+}
+
+/// The tenants' days of a range of which an ad account's day is folded, in their order.
+pub async fn summary_keys(
+    conn: &mut PgConnection,
+    account_id: Option<Uuid>,
+    ad_account_id: Option<Uuid>,
+    since: NaiveDate,
+    until: NaiveDate,
+) -> sqlx::Result<BTreeSet<SummaryKey>> {
+    let rows = sqlx::query_file!("compare/keys.sql", account_id, ad_account_id, since, until).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|r| (r.account_id, r.date)).collect())
+}
