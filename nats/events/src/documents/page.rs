@@ -8,8 +8,8 @@ use super::{ATTRIBUTES, schema_of};
 use crate::catalogue::{CHANNELS, Published, TOKENS};
 
 /// What stands before the events, and after them.
-const BEFORE: &str = include_str!("before.md");
-const AFTER: &str = include_str!("after.md");
+const BEFORE: &str = include_str!("before.txt");
+const AFTER: &str = include_str!("after.txt");
 
 /// The page. An error says that a sample is no event.
 pub fn page() -> Result<String, fmt::Error> {

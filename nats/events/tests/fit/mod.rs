@@ -31,7 +31,7 @@ pub fn fit(root: &Value, schema: &Value, value: &RawValue, place: &str, misfits:
     }
     let constant = schema.get("const").map(std::slice::from_ref);
     if let Some(allowed) = schema["enum"].as_array().map(Vec::as_slice).or(constant)
-        && !allowed.iter().any(|allowed| allowed.to_string() == value.get())
+        && !allowed.iter().any(|allowed| allowed.as_str() == Some(value.get().trim_matches('"')))
     {
         misfits.push(format!("{place} is {value}, which is none of {allowed:?}"));
     }
