@@ -134,7 +134,7 @@ fn percent(share: Decimal) -> String {
 }
 
 fn number(value: Decimal) -> String {
-    thousands(&value, value.normalize().scale().min(2))
+    thousands(&value, if value.fract().is_zero() { 0 } else { 2 })
 }
 
 fn heading(ad_account: &AdAccount, what: &str) -> String {
