@@ -16,7 +16,7 @@ use crate::purchases::PurchaseRule;
 use crate::snapshot::{ContentHash, Rows, Sums, Unfoldable, encode};
 
 /// Data up to this size is read at once.
-const AT_ONCE_BYTES: u64 = 1 << 20;
+const AT_ONCE_BYTES: u64 = 2 << 20;
 /// Data that cannot be read in parts, because it does not end with its rows, is read at once up to this size.
 const NOT_IN_PARTS_BYTES: u64 = 64 << 20;
 
@@ -56,17 +56,22 @@ impl Head {
     }
 }
 
-/// Reads a payload. `limit_bytes` bounds the decompressed data.
+/// Reads a payload. `limit_bytes` bounds the decompressed data, of which the event says that it has `stated_bytes`: where
+/// that is wrong, it is only read more slowly.
 pub(crate) fn read(
     codec: Codec,
     payload: &[u8],
     day: &AccountDay,
     rule: &PurchaseRule,
+    stated_bytes: Option<u64>,
     limit_bytes: u64,
 ) -> Result<Content, Unfoldable> {
-    match at_once(codec, payload, day, rule, limit_bytes.min(AT_ONCE_BYTES)) {
-        Err(Unfoldable::Event(EventError::Payload(PayloadError::TooLarge { .. }))) if limit_bytes > AT_ONCE_BYTES => {}
-        read => return read,
+    if stated_bytes.is_none_or(|bytes| bytes <= AT_ONCE_BYTES) || limit_bytes <= AT_ONCE_BYTES {
+        match at_once(codec, payload, day, rule, limit_bytes.min(AT_ONCE_BYTES)) {
+            Err(Unfoldable::Event(EventError::Payload(PayloadError::TooLarge { .. })))
+                if limit_bytes > AT_ONCE_BYTES => {}
+            read => return read,
+        }
     }
     let large = Large { codec, payload, day, rule, limit_bytes };
     match large.read() {
@@ -236,9 +241,9 @@ mod tests {
         [head.as_bytes(), &rows.join(&b","[..]), b"]", after.as_bytes(), b"}"].concat()
     }
 
-    /// A row of about 4 kB.
+    /// A row of about 6 kB.
     fn row(ad: usize, spend: usize) -> Vec<u8> {
-        let name = "n".repeat(4_000);
+        let name = "n".repeat(6_000);
         format!(r#"{{"ad_id":"{ad}","spend":"{spend}","impressions":"1","ad_name":"{name}"}}"#).into_bytes()
     }
 
@@ -280,7 +285,10 @@ mod tests {
             let mut encoder = Encoder::default();
             encoder.push(&json).expect("is taken");
             let encoded = encoder.finish().expect("encodes");
-            let in_parts = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30));
+            let in_parts = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), None, 1 << 30));
+            let stated = Some(json.len() as u64);
+            let known = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), stated, 1 << 30));
+            assert!(in_parts == known, "{what}: with its size known, it says something else");
             let at_once = said(at_once(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30));
             assert!(in_parts.contains(wanted), "{what}: {}", &in_parts[..in_parts.len().min(900)]);
             // Where the JSON itself is refused, the place in it is counted from the part's beginning.
@@ -293,7 +301,7 @@ mod tests {
     fn what_is_too_large_is_refused() {
         let json = data(&(0..400).map(|ad| row(ad, ad)).collect::<Vec<_>>(), "");
         for limit_bytes in [1000, AT_ONCE_BYTES, json.len() as u64 - 1] {
-            let reason = said(read(Codec::Plain, &json, &DAY, &PurchaseRule::default(), limit_bytes));
+            let reason = said(read(Codec::Plain, &json, &DAY, &PurchaseRule::default(), None, limit_bytes));
             assert_eq!(reason, format!("payload is larger than {limit_bytes} bytes when decompressed"));
         }
     }

@@ -170,8 +170,9 @@ impl Snapshot {
         if fetched_at > stored_at + FUTURE {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
+        let stated_bytes = circumstances.uncompressed_bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let Content { head, sums, rows, superseded, sha256 } =
-            content::read(circumstances.codec, payload, &day, rule, limit_bytes)?;
+            content::read(circumstances.codec, payload, &day, rule, stated_bytes, limit_bytes)?;
         let zone: Tz = head.timezone_name.parse().map_err(|_| Unfoldable::Timezone(head.timezone_name.clone()))?;
         let age = fetched_at.with_timezone(&zone).date_naive() - day.date;
         let control = head
