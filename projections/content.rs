@@ -16,7 +16,7 @@ use crate::purchases::PurchaseRule;
 use crate::snapshot::{ContentHash, Rows, Sums, Unfoldable, encode};
 
 /// Data up to this size is read at once.
-const AT_ONCE_BYTES: u64 = 1 << 20;
+const AT_ONCE_BYTES: u64 = 2 << 20;
 /// Data that cannot be read in parts, because it does not end with its rows, is read at once up to this size.
 const NOT_IN_PARTS_BYTES: u64 = 64 << 20;
 
@@ -56,15 +56,16 @@ impl Head {
     }
 }
 
-/// Reads a payload. `limit_bytes` bounds the decompressed data.
+/// Reads a payload. `limit_bytes` bounds the decompressed data. What the event says of its size may be wrong: then it is
+/// only read more slowly.
 pub(crate) fn read(
-    codec: Codec,
+    circumstances: &Circumstances,
     payload: &[u8],
     day: &AccountDay,
     rule: &PurchaseRule,
     limit_bytes: u64,
-    upcaster: Option<Upcaster>,
 ) -> Result<Content, Unfoldable> {
+    let &Circumstances { codec, upcaster, uncompressed_bytes, .. } = circumstances;
     let large = Large { codec, payload, day, rule, limit_bytes, upcaster };
     if let Some(Upcaster { event_type, .. }) = upcaster {
         return large.read().map_err(|error| match error {
@@ -73,9 +74,13 @@ pub(crate) fn read(
             PartError::Parts(error) => EventError::Upcast { event_type, reason: error.to_string() }.into(),
         });
     }
-    match at_once(codec, payload, day, rule, limit_bytes.min(AT_ONCE_BYTES)) {
-        Err(Unfoldable::Event(EventError::Payload(PayloadError::TooLarge { .. }))) if limit_bytes > AT_ONCE_BYTES => {}
-        read => return read,
+    let stated_bytes = uncompressed_bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    if stated_bytes.is_none_or(|bytes| bytes <= AT_ONCE_BYTES) || limit_bytes <= AT_ONCE_BYTES {
+        match at_once(codec, payload, day, rule, limit_bytes.min(AT_ONCE_BYTES)) {
+            Err(Unfoldable::Event(EventError::Payload(PayloadError::TooLarge { .. })))
+                if limit_bytes > AT_ONCE_BYTES => {}
+            read => return read,
+        }
     }
     match large.read() {
         Err(PartError::Parts(PartsError::NotInParts | PartsError::Upcast { .. })) => {
@@ -250,9 +255,23 @@ mod tests {
         [head.as_bytes(), &rows.join(&b","[..]), b"]", after.as_bytes(), b"}"].concat()
     }
 
-    /// A row of about 4 kB.
+    fn circumstances(codec: Codec, uncompressed_bytes: Option<i64>) -> Circumstances {
+        Circumstances {
+            event_id: uuid::Uuid::nil(),
+            fetched_at: chrono::DateTime::UNIX_EPOCH,
+            run_id: None,
+            row_count: None,
+            page_count: None,
+            codec,
+            uncompressed_bytes,
+            traceparent: None,
+            upcaster: None,
+        }
+    }
+
+    /// A row of about 6 kB.
     fn row(ad: usize, spend: usize) -> Vec<u8> {
-        let name = "n".repeat(4_000);
+        let name = "n".repeat(6_000);
         format!(r#"{{"ad_id":"{ad}","spend":"{spend}","impressions":"1","ad_name":"{name}"}}"#).into_bytes()
     }
 
@@ -294,7 +313,12 @@ mod tests {
             let mut encoder = Encoder::default();
             encoder.push(&json).expect("is taken");
             let encoded = encoder.finish().expect("encodes");
-            let in_parts = said(read(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30, None));
+            let read = |stated_bytes| {
+                let of = circumstances(encoded.codec, stated_bytes);
+                said(read(&of, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30))
+            };
+            let (in_parts, known) = (read(None), read(i64::try_from(json.len()).ok()));
+            assert!(in_parts == known, "{what}: with its size known, it says something else");
             let at_once = said(at_once(encoded.codec, &encoded.payload, &DAY, &PurchaseRule::default(), 1 << 30));
             assert!(in_parts.contains(wanted), "{what}: {}", &in_parts[..in_parts.len().min(900)]);
             // Where the JSON itself is refused, the place in it is counted from the part's beginning.
@@ -307,7 +331,8 @@ mod tests {
     fn what_is_too_large_is_refused() {
         let json = data(&(0..400).map(|ad| row(ad, ad)).collect::<Vec<_>>(), "");
         for limit_bytes in [1000, AT_ONCE_BYTES, json.len() as u64 - 1] {
-            let reason = said(read(Codec::Plain, &json, &DAY, &PurchaseRule::default(), limit_bytes, None));
+            let of = circumstances(Codec::Plain, None);
+            let reason = said(read(&of, &json, &DAY, &PurchaseRule::default(), limit_bytes));
             assert_eq!(reason, format!("payload is larger than {limit_bytes} bytes when decompressed"));
         }
     }

@@ -171,7 +171,7 @@ impl Snapshot {
             return Err(Unfoldable::Future { fetched_at, stored_at });
         }
         let Content { head, sums, rows, superseded, sha256 } =
-            content::read(circumstances.codec, payload, &day, rule, limit_bytes, circumstances.upcaster)?;
+            content::read(circumstances, payload, &day, rule, limit_bytes)?;
         let zone: Tz = head.timezone_name.parse().map_err(|_| Unfoldable::Timezone(head.timezone_name.clone()))?;
         let age = fetched_at.with_timezone(&zone).date_naive() - day.date;
         let control = head
