@@ -49,7 +49,12 @@ pub async fn those_of_the_readme(browser: &Browser) -> Result<()> {
     visit.go(&format!("/integrations/{berlin}")).await?;
     visit.click("button[value=meta_fresh]").await?;
     visit.evaluate::<()>("() => document.querySelector('[aria-labelledby=days]').remove()", &json!([])).await?;
-    visit.evaluate::<()>("() => document.querySelector('.notice')?.remove()", &json!([])).await?;
+    visit
+        .evaluate::<()>(
+            "() => document.querySelectorAll('.notice, #settlement').forEach((part) => part.remove())",
+            &json!([]),
+        )
+        .await?;
     testkit::wait::until("some of its days are in the tables", SOON, async || {
         let folded = visit.texts("[data-step=folded] .step-count").await?;
         Ok(["3 of 6", "4 of 6", "5 of 6"].iter().any(|some| folded.iter().any(|step| step == some)))

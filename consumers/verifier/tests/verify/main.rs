@@ -1,5 +1,6 @@
 //! What the product folded is what the log says; whatever is damaged afterwards is found, and named.
 
+mod corpus;
 mod stage;
 mod strange;
 
