@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use testkit::faults::{self, Plan, Postgres};
 
 /// What is done to the tables, and what the judge must say.
-const DAMAGES: [(&str, &str); 22] = [
+const DAMAGES: [(&str, &str); 23] = [
     ("delete from fact_meta_daily where ctid = (select min(ctid) from fact_meta_daily)", "lost: act_"),
     ("update fact_meta_daily set spend = spend + 0.01 where ctid = (select min(ctid) from fact_meta_daily)", "facts has"),
     ("update fact_meta_daily set ad_id = '1' || ad_id where ctid = (select min(ctid) from fact_meta_daily)", "facts lacks"),
@@ -20,6 +20,7 @@ const DAMAGES: [(&str, &str); 22] = [
     ("update daily_meta_metrics set clicks = clicks * 2 where date = (select max(date) from daily_meta_metrics)", "where the world has"),
     ("update daily_meta_metrics set date = date - 40 where date = (select min(date) from daily_meta_metrics)", "which nobody asked for"),
     ("update daily_summary set meta_spend = meta_spend - 0.01 where date = (select max(date) from daily_summary)", "is not the sum"),
+    ("update daily_summary set meta_clicks = meta_clicks + 1", "is not what its summary says"),
     ("delete from daily_summary where date = (select max(date) from daily_summary)", "is not the sum"),
     ("delete from meta_insights_raw where event_id = (select max(event_id::text)::uuid from meta_insights_raw)", "not in the raw log"),
     ("update meta_payloads set payload = payload || '\\x00' where ctid = (select min(ctid) from meta_payloads)", "has other bytes"),

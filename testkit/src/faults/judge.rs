@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::reading::{Event, Streams};
-use super::work;
+use super::{changes, work};
 use crate::graph::World;
 use crate::oracle;
 
@@ -52,6 +52,7 @@ impl Judge {
     pub async fn findings(&self, connection: &mut PgConnection) -> Result<Vec<String>> {
         let mut findings = self.sums(connection).await?;
         findings.extend(self.summary(connection).await?);
+        findings.extend(changes::findings(&self.streams.changes, connection).await?);
         findings.extend(self.facts(connection).await?);
         let answers: Vec<_> = self.unique().map(|event| event.answer.clone()).collect();
         let folded = oracle::tables(&answers).difference(&oracle::read_from(connection).await?);

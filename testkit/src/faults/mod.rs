@@ -4,6 +4,7 @@
 //! [`Figures`] count. Processes are hit at their [`steps`], servers behind a [`Proxy`] that stays while they come and go.
 //! What must not live here: anything of the product's code, which is a program given by its path.
 
+mod changes;
 mod disk;
 mod figures;
 mod history;

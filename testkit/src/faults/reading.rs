@@ -5,13 +5,13 @@ use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use cloudevents::AttributesReader;
 use events::subject::AccountDay;
-use events::{InsightsData, headers, open_insights, payload};
+use events::{DailySummaryChanged, InsightsData, headers, open_insights, payload};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use ::jetstream::{DEAD_LETTERS, META_CONNECT, META_INSIGHTS};
+use ::jetstream::{DEAD_LETTERS, META_CONNECT, META_INSIGHTS, WAREHOUSE};
 
 use crate::history::{Ad, Answer, Said};
 
@@ -21,6 +21,8 @@ pub struct Streams {
     pub insights: Vec<Event>,
     /// Source and id of each event of a connection.
     pub connections: Vec<(String, String)>,
+    /// What was announced of the tenants' days.
+    pub changes: Vec<DailySummaryChanged>,
     /// Why something was parked.
     pub dead_letters: Vec<String>,
 }
@@ -48,6 +50,12 @@ impl Streams {
         for (_, headers, _, _) in messages(context, META_CONNECT).await? {
             let event = attributes(&headers)?;
             streams.connections.push((event.source().to_string(), event.id().to_owned()));
+        }
+        for (_, headers, payload, sequence) in messages(context, WAREHOUSE).await? {
+            let change: DailySummaryChanged = serde_json::from_slice(&payload)?;
+            let id = attributes(&headers)?.id().to_owned();
+            ensure!(id == change.event_id().to_string(), "message {sequence} of {WAREHOUSE} has the id {id}");
+            streams.changes.push(change);
         }
         for (subject, headers, _, _) in messages(context, DEAD_LETTERS).await? {
             streams.dead_letters.push(format!("{subject} {headers:?}"));

@@ -11,9 +11,8 @@ pub fn asyncapi() -> Value {
         CHANNELS.iter().map(|channel| (channel.name.to_owned(), of_channel(channel))).collect();
     let operations: Map<String, Value> = CHANNELS.iter().flat_map(operations).collect();
     let events = || CHANNELS.iter().flat_map(|channel| channel.events);
-    let messages: Map<String, Value> = events().map(|event| (event.event_type.to_owned(), message(event))).collect();
-    let schemas: Map<String, Value> =
-        events().map(|event| (event.event_type.to_owned(), schema_of(event.event_type))).collect();
+    let messages: Map<String, Value> = events().map(|event| (key(event), message(event))).collect();
+    let schemas: Map<String, Value> = events().map(|event| (key(event), schema_of(event.event_type))).collect();
     json!({
         "asyncapi": "3.0.0",
         "id": "urn:adledger",
@@ -38,13 +37,16 @@ pub fn asyncapi() -> Value {
     })
 }
 
+/// The event type as a key: some readers of AsyncAPI take no dots there, though it allows them.
+fn key(event: &Published) -> String {
+    event.event_type.replace('.', "_")
+}
+
 fn of_channel(channel: &Channel) -> Value {
     let messages: Map<String, Value> = channel
         .events
         .iter()
-        .map(|event| {
-            (event.event_type.to_owned(), json!({ "$ref": format!("#/components/messages/{}", event.event_type) }))
-        })
+        .map(|event| (key(event), json!({ "$ref": format!("#/components/messages/{}", key(event)) })))
         .collect();
     let parameters: Map<String, Value> = TOKENS
         .iter()
@@ -67,7 +69,7 @@ fn operations(channel: &Channel) -> Vec<(String, Value)> {
     let messages: Vec<Value> = channel
         .events
         .iter()
-        .map(|event| json!({ "$ref": format!("#/channels/{}/messages/{}", channel.name, event.event_type) }))
+        .map(|event| json!({ "$ref": format!("#/channels/{}/messages/{}", channel.name, key(event)) }))
         .collect();
     let operation = |action: &str, summary: &str| {
         let of = json!({
@@ -92,7 +94,7 @@ fn message(event: &Published) -> Value {
         "summary": event.when,
         "contentType": "application/json",
         "headers": headers(event),
-        "payload": { "$ref": format!("#/components/schemas/{}", event.event_type) },
+        "payload": { "$ref": format!("#/components/schemas/{}", key(event)) },
         "x-sample": format!("nats/events/tests/samples/{}.json", event.event_type),
     })
 }
