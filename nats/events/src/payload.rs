@@ -117,7 +117,8 @@ impl Encoder {
 /// The data as text. Meta's strings may hold bytes that are no UTF-8: each such sequence is read as U+FFFD, and what is
 /// stored and hashed stays the bytes that came. Valid data is borrowed.
 pub fn text(data: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(data)
+    // Asked for valid data alone, the check is several times as fast.
+    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
 
 /// Decodes a payload, refusing one that would grow past `limit_bytes`: a small message must not fill the memory.
