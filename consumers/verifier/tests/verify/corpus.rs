@@ -40,6 +40,7 @@ fn event(date: NaiveDate, input: &[u8], number: u32) -> Option<InsightsFetched> 
         codec: if *first == b'z' { Codec::Zstd } else { Codec::Plain },
         uncompressed_bytes: None,
         traceparent: None,
+        upcaster: None,
     };
     Some(InsightsFetched { circumstances, day: AccountDay { date, ..DAY }, payload: payload.to_vec() })
 }
