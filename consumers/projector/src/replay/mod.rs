@@ -187,7 +187,8 @@ impl Replay {
         ad_account_id: Uuid,
         progress: impl Fn(&Report),
     ) -> Result<Report, ReplayError> {
-        let days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
+        let mut days = projections::purchases::days_behind(&self.pool, account_id, ad_account_id).await?;
+        days.sort_by_key(order);
         let mut report = Report { days_total: days.len(), ..Report::default() };
         let replay = Replay { cause: Cause::Rule, ..self.clone() };
         match replay.run_days(days, None, &CancellationToken::new(), &mut report, &progress).await {
