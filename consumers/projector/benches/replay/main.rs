@@ -15,22 +15,35 @@ use phase::{Figures, Phase};
 use projections::{AdAccounts, Folds};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::io::AsyncWriteExt;
-use workload::{AD_ACCOUNTS, ADS, DAYS, EVENTS, Generation, ROWS, Weight};
+use workload::{AD_ACCOUNTS, ADS, Generation, Weight, days, events, rows};
 
 const RUNS: usize = 5;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some("measure") {
-        return child(&arguments.next().unwrap_or_default()).await;
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().context("a number is needed");
+    let mut runs = RUNS;
+    match arguments[..] {
+        ["measure", phase, days] => {
+            workload::set_days(number(days)?);
+            return child(phase).await;
+        }
+        [] => {}
+        ["--days", days] => workload::set_days(number(days)?),
+        ["--days", days, "--runs", wanted] => {
+            workload::set_days(number(days)?);
+            runs = usize::try_from(number(wanted)?)?;
+        }
+        _ => bail!("arguments are --days N, or --days N --runs N"),
     }
     let server = Server::start().await?;
     let weight = server.prepare().await?;
     let mut all: Vec<(Phase, Vec<Figures>)> = Phase::ALL.map(|phase| (phase, Vec::new())).into();
-    for run in 1..=RUNS {
+    for run in 1..=runs {
         for (phase, figures) in &mut all {
-            eprintln!("run {run} of {RUNS}: {}", phase.name());
+            eprintln!("run {run} of {runs}: {}", phase.name());
             figures.push(server.run(*phase, weight.spend_cents).await?);
         }
     }
@@ -73,11 +86,11 @@ impl Server {
 
     /// Makes a database a phase. The raw log of each holds the newer answers.
     async fn prepare(&self) -> Result<Weight> {
-        eprintln!("preparing {ROWS} rows");
+        eprintln!("preparing {} rows", rows());
         let empty = PgPool::connect(&self.url(template(Phase::ReplayEmpty))).await?;
         workload::insert_tenant(&empty).await?;
         let mut all = Weight::default();
-        for number in 0..EVENTS {
+        for number in 0..events() {
             let (event, weight) = workload::event(number, Generation::Newer, Generation::Newer)?;
             workload::append(&empty, number + 1, &event).await?;
             all.spend_cents += weight.spend_cents;
@@ -97,7 +110,7 @@ impl Server {
                 // Other numbers under the ids of the log's own events: what a wrong fold of the same log would leave.
                 Phase::ReplayFilled => fill(&pool, Generation::Newer).await?,
                 Phase::LiveFilled => fill(&pool, Generation::Older).await?,
-                Phase::ReplayUnchanged => {
+                Phase::ReplayUnchanged | Phase::Rebuild | Phase::AsOf => {
                     phase::replay(&pool).await?;
                 }
                 Phase::ReplayEmpty => {}
@@ -124,7 +137,7 @@ impl Server {
     async fn run(&self, phase: Phase, spend_cents: i64) -> Result<Figures> {
         self.clone_database(template(phase), "run").await?;
         let mut process = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["measure", phase.name()])
+            .args(["measure", phase.name(), &days().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -151,13 +164,15 @@ fn template(phase: Phase) -> &'static str {
         Phase::ReplayFilled => "for_replay_filled",
         Phase::ReplayUnchanged => "for_replay_unchanged",
         Phase::LiveFilled => "for_live_filled",
+        Phase::Rebuild => "for_rebuild",
+        Phase::AsOf => "for_as_of",
     }
 }
 
 /// Folds the older answers' numbers.
 async fn fill(pool: &PgPool, identity: Generation) -> Result<()> {
     let (folds, ad_accounts) = (Folds::default(), AdAccounts::load(pool, None).await?);
-    for number in 0..EVENTS {
+    for number in 0..events() {
         let (event, _) = workload::event(number, Generation::Older, identity)?;
         let logged = logs::Logged {
             day: event.day,
@@ -174,19 +189,25 @@ async fn fill(pool: &PgPool, identity: Generation) -> Result<()> {
 
 /// A run that wrote anything else than all rows with all of the newer answers' spend has measured nothing.
 async fn check(pool: &PgPool, phase: Phase, spend_cents: i64) -> Result<()> {
-    let observed = if phase == Phase::LiveFilled { 2 * EVENTS } else { EVENTS };
+    let observed = if phase == Phase::LiveFilled { 2 * events() } else { events() };
     let tables: &[(&str, &str, u64)] = match phase {
-        Phase::Copy => &[("copy_baseline", "spend", ROWS)],
+        Phase::Copy => &[("copy_baseline", "spend", rows())],
+        Phase::Rebuild => &[
+            ("rebuild.fact_meta_daily", "spend", rows()),
+            ("rebuild.daily_meta_metrics", "spend", events()),
+            ("rebuild.daily_summary", "meta_spend", days()),
+            ("rebuild.observations", "spend", observed),
+        ],
         _ => &[
-            ("fact_meta_daily", "spend", ROWS),
-            ("daily_meta_metrics", "spend", EVENTS),
-            ("daily_summary", "meta_spend", DAYS),
+            ("fact_meta_daily", "spend", rows()),
+            ("daily_meta_metrics", "spend", events()),
+            ("daily_summary", "meta_spend", days()),
             ("observations", "spend", observed),
         ],
     };
     for (table, column, rows) in tables {
         // Observations stay: those of the older answers too.
-        let newer = if *table == "observations" { "where fetched_at = $1" } else { "where $1 is not null" };
+        let newer = if table.ends_with("observations") { "where fetched_at = $1" } else { "where $1 is not null" };
         let counted = format!("select count(*), (100 * sum({column}) filter ({newer}))::bigint from {table}");
         let (count, cents): (i64, Option<i64>) = sqlx::query_as(AssertSqlSafe(counted))
             .bind(workload::fetched_at(Generation::Newer))
@@ -218,7 +239,7 @@ async fn report(server: &Server, weight: &Weight, all: &[(Phase, Vec<Figures>)])
         "CPU s of PostgreSQL",
         "peak RSS, MB",
     ]);
-    let rate = |seconds: f64| ROWS as f64 / seconds;
+    let rate = |seconds: f64| rows() as f64 / seconds;
     let copy = median(&all[0].1, |figures| figures.seconds);
     for (phase, runs) in all {
         let seconds = median(runs, |figures| figures.seconds);
@@ -239,16 +260,21 @@ async fn report(server: &Server, weight: &Weight, all: &[(Phase, Vec<Figures>)])
     }
     println!(
         "\ncargo bench -p projector --bench replay\n\n\
-         {ROWS} rows ({AD_ACCOUNTS} ad accounts x {DAYS} days x {ADS} ads) in {EVENTS} events; {} bytes of JSON a row, {} as it travels.\n\
-         PostgreSQL {version}, fsync {fsync}, full_page_writes {full_page_writes}; {} processors for both sides. Medians of {RUNS} runs.\n\n\
+         {} rows ({AD_ACCOUNTS} ad accounts x {} days x {ADS} ads) in {} events; {} bytes of JSON a row, {} as it travels.\n\
+         PostgreSQL {version}, fsync {fsync}, full_page_writes {full_page_writes}; {} processors for both sides. Medians of {} runs.\n\n\
          {table}\n\n\
          COPY alone: the same columns into a table with the same keys; its rows, encoded beforehand, are in its memory.\n\
          Replay: from meta_insights_raw into all four tables; unchanged: every row made anew and compared,
-         none written. Live fold: a newer answer for each day, every row another.\n\
-         Wanted: a ratio of 0.45 or more into empty tables and of 1.0 or more unchanged, and a peak RSS below 96 MB.",
-        weight.row_bytes as u64 / ROWS,
-        weight.payload_bytes as u64 / ROWS,
+         none written. Live fold: a newer answer for each day, every row another. Rebuild: everything folded into the schema\n\
+         rebuild, compared with equal live tables, nothing applied, not verified. As-of: the past of now, one tenant.\n\
+         Wanted: a ratio of 0.45 or more into empty tables, 1.0 unchanged and 0.6 for the rebuild, and a peak RSS below 96 MB.",
+        rows(),
+        days(),
+        events(),
+        weight.row_bytes as u64 / rows(),
+        weight.payload_bytes as u64 / rows(),
         std::thread::available_parallelism()?,
+        all[0].1.len(),
     );
     Ok(())
 }

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use testkit::history::first_day;
 
-use crate::workload::{self, ROWS};
+use crate::workload::{self, rows};
 
 /// As `adledger replay` has it by default.
 const ROWS_A_TRANSACTION: usize = 10_000;
@@ -35,11 +35,22 @@ pub enum Phase {
     ReplayUnchanged,
     /// A newer answer for every day, folded as live traffic is: one batch after the other.
     LiveFilled,
+    /// `adledger rebuild --from raw` beside equal live tables, but for its verification.
+    Rebuild,
+    /// `adledger as-of now --from raw` of the whole range.
+    AsOf,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 5] =
-        [Phase::Copy, Phase::ReplayEmpty, Phase::ReplayFilled, Phase::ReplayUnchanged, Phase::LiveFilled];
+    pub const ALL: [Phase; 7] = [
+        Phase::Copy,
+        Phase::ReplayEmpty,
+        Phase::ReplayFilled,
+        Phase::ReplayUnchanged,
+        Phase::LiveFilled,
+        Phase::Rebuild,
+        Phase::AsOf,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -48,6 +59,8 @@ impl Phase {
             Phase::ReplayFilled => "replay, filled tables",
             Phase::ReplayUnchanged => "replay, unchanged",
             Phase::LiveFilled => "live fold, filled tables",
+            Phase::Rebuild => "rebuild, equal tables",
+            Phase::AsOf => "as-of now",
         }
     }
 }
@@ -76,6 +89,8 @@ pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
     match encoded {
         Some(rows) => copy(&pool, &rows).await?,
         None if phase == Phase::LiveFilled => live(&pool).await?,
+        None if phase == Phase::Rebuild => rebuild(&pool).await?,
+        None if phase == Phase::AsOf => as_of(&pool).await?,
         None => {
             let changed = replay(&pool).await?;
             ensure!((changed == 0) == (phase == Phase::ReplayUnchanged), "{changed} days changed");
@@ -103,8 +118,47 @@ fn folds_of(pool: &PgPool) -> Replay {
 pub async fn replay(pool: &PgPool) -> Result<usize> {
     let range = Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() };
     let report = folds_of(pool).run(&range, |_| {}).await?;
-    ensure!(report.left.is_empty() && report.unfoldable.is_empty() && report.rows == ROWS, "{report:?}");
+    ensure!(report.left.is_empty() && report.unfoldable.is_empty() && report.rows == rows(), "{report:?}");
     Ok(report.days_changed)
+}
+
+async fn rebuild(pool: &PgPool) -> Result<()> {
+    let rebuild = projector::Rebuild {
+        pool: pool.clone(),
+        from: Source::Raw(pool.clone()),
+        other: None,
+        workers: 2,
+        rows_a_transaction: ROWS_A_TRANSACTION,
+        max_event_bytes: MAX_EVENT_BYTES,
+    };
+    let mut rebuilt = rebuild.load(|_| {}).await?;
+    rebuilt.catch_up().await?;
+    let applied = rebuilt.apply(|_| {}).await?;
+    ensure!(rebuilt.loaded.rows == rows() && applied.days == 0, "{:?} {applied:?}", rebuilt.loaded);
+    rebuilt.close().await;
+    Ok(())
+}
+
+async fn as_of(pool: &PgPool) -> Result<()> {
+    let as_of = projector::AsOf {
+        at: None,
+        rule: projector::Rule::Today,
+        range: Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() },
+        from: Source::Raw(pool.clone()),
+        other: None,
+        session: (*pool.connect_options()).clone(),
+        max_event_bytes: MAX_EVENT_BYTES,
+    };
+    let mut past = as_of.fold(|_, _| {}).await?;
+    let days = past.summary().await?;
+    let same = "select count(*) from public.daily_summary s join pg_temp.daily_summary p using (account_id, date)
+                where s.meta_spend = p.meta_spend and s.meta_purchase_value = p.meta_purchase_value";
+    let same: i64 = sqlx::query_scalar(same).fetch_one(past.session()).await?;
+    ensure!(
+        days.len() as u64 == workload::days() && same.cast_unsigned() == workload::days(),
+        "{same} days are the same"
+    );
+    Ok(())
 }
 
 /// The raw log's events of the newer answer, through the fold of live traffic. The log stands in for the stream here.
@@ -157,7 +211,7 @@ async fn copy(pool: &PgPool, rows: &[u8]) -> Result<()> {
     for chunk in rows.chunks(CHUNK_BYTES) {
         copy.send(chunk).await?;
     }
-    ensure!(copy.finish().await? == ROWS, "COPY wrote another number of rows");
+    ensure!(copy.finish().await? == rows(), "COPY wrote another number of rows");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-//! The events: five ad accounts, thirty days, a thousand ads each, in rows like Meta's; made one event at a time.
+//! The events: five ad accounts, thirty days or as many as are asked for, a thousand ads each, in rows like Meta's; made one event at a time.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use chrono::{DateTime, Duration, NaiveDate, Utc};
@@ -13,10 +14,26 @@ use testkit::history::{Random, first_day};
 use uuid::Uuid;
 
 pub const AD_ACCOUNTS: u64 = 5;
-pub const DAYS: u64 = 30;
 pub const ADS: u64 = 1000;
-pub const EVENTS: u64 = AD_ACCOUNTS * DAYS;
-pub const ROWS: u64 = EVENTS * ADS;
+
+static DAYS: OnceLock<u64> = OnceLock::new();
+
+/// Says how many days there are, before anybody asks.
+pub fn set_days(days: u64) {
+    let _ = DAYS.set(days);
+}
+
+pub fn days() -> u64 {
+    *DAYS.get_or_init(|| 30)
+}
+
+pub fn events() -> u64 {
+    AD_ACCOUNTS * days()
+}
+
+pub fn rows() -> u64 {
+    events() * ADS
+}
 
 const TENANT: Uuid = Uuid::from_u128(1);
 const WINDOWS: [&str; 3] = ["1d_click", "7d_click", "1d_view"];
@@ -38,12 +55,12 @@ pub struct Weight {
 
 /// The last report day.
 pub fn last_day() -> NaiveDate {
-    first_day() + Duration::days(DAYS as i64 - 1)
+    first_day() + Duration::days(days() as i64 - 1)
 }
 
 /// Event `number` with the numbers of one generation under the identity of one: its id and its time.
 pub fn event(number: u64, numbers: Generation, identity: Generation) -> Result<(InsightsFetched, Weight)> {
-    let (ad_account, day) = (number / DAYS, number % DAYS);
+    let (ad_account, day) = (number / days(), number % days());
     let date = first_day() + Duration::days(day as i64);
     let mut weight = Weight::default();
     let mut impressions = 0;

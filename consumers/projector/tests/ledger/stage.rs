@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
-use jetstream::{BatchLimits, META_INSIGHTS};
+use jetstream::BatchLimits;
 use logs::{Logged, Source};
 use projections::{AdAccounts, Folds};
 use projector::{Rebuild, Replay, fold_events};
@@ -35,9 +35,9 @@ impl Stage {
         let cancel = CancellationToken::new();
         let appending = raw::run(&stage.database.pool, &stage.nats.wire, BatchLimits::default(), &cancel);
         let until_all = async {
+            let all = i64::try_from(stage.history.answers.len())?;
             wait::until("raw has every event", DEADLINE, async || {
-                let lag = stage.nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
-                Ok(lag.gap + lag.in_flight == 0)
+                Ok(stage.count("select count(*) from meta_insights_raw").await? == all)
             })
             .await?;
             cancel.cancel();
