@@ -11,6 +11,7 @@ pub mod disconnect;
 pub mod doctor;
 pub mod keys;
 pub mod log;
+mod log_source;
 pub mod migrate;
 pub mod password;
 pub mod purchase_rule;

@@ -43,6 +43,12 @@ class Days:
             file.flush()
             os.fsync(file.fileno())
         os.replace(file.name, self.path)
+        # The new name is on the disk only once its folder is.
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def read(message):

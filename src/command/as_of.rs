@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::in_order;
-use super::replay::{From, with_log};
+use super::log_source::{LogChoice, with_log};
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output::{self, or_dash, thousands};
@@ -40,7 +40,7 @@ pub struct AsOf {
     rule: ByRule,
     /// Which log to read
     #[arg(long, default_value = "stream")]
-    from: From,
+    from: LogChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,

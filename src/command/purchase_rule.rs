@@ -10,7 +10,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::replay::{self, From};
+use super::log_source::{LogChoice, with_log};
+use super::replay;
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output::{self, or_dash};
@@ -54,7 +55,7 @@ enum Action {
         window: String,
         /// Which log to read
         #[arg(long, default_value = "stream")]
-        from: From,
+        from: LogChoice,
     },
     /// Go on folding the days again that an older rule was used for
     Refold {
@@ -63,7 +64,7 @@ enum Action {
         integration: Uuid,
         /// Which log to read
         #[arg(long, default_value = "stream")]
-        from: From,
+        from: LogChoice,
     },
 }
 
@@ -110,7 +111,7 @@ impl PurchaseRule {
                         asked.join(",")
                     );
                 }
-                replay::with_log(boot, from, async |pool, from, other| {
+                with_log(boot, from, async |pool, from, other| {
                     let integration = known(pool, integration).await?;
                     set(pool, &integration, action_types, window).await?;
                     refold(pool, &integration, from, other).await
@@ -118,7 +119,7 @@ impl PurchaseRule {
                 .await
             }
             Action::Refold { integration, from } => {
-                replay::with_log(boot, from, async |pool, from, other| {
+                with_log(boot, from, async |pool, from, other| {
                     refold(pool, &known(pool, integration).await?, from, other).await
                 })
                 .await

@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use logs::Source;
+use logs::{Range, Source};
 use projector::{Applied, Loaded, Rebuild as Everything};
 use sqlx::PgPool;
 use verifier::{Difference, Finding, Report, Tables, Verifier};
 
-use super::replay::{From, with_log};
+use super::log_source::{LogChoice, with_log};
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
@@ -30,12 +30,12 @@ const SHOWN: usize = 20;
 /// differ are made equal, a few at a time, under the lock that every fold of them takes. The tables stay the same tables:
 /// views, grants and policies on them are not touched. Rows that were replaced are kept in the schema `rebuild_undo` until
 /// `rebuild --drop`. Broken off, it has applied whole days; repeated, it begins anew. Exit code 3 where a day was left as
-/// it is.
+/// it is, or where the rebuilt tables are not what the log says: then nothing is applied.
 #[derive(Args)]
 pub struct Rebuild {
     /// Which log to read
     #[arg(long, default_value = "stream", conflicts_with = "drop")]
-    from: From,
+    from: LogChoice,
     /// Fold and verify, and apply nothing
     #[arg(long, conflicts_with = "drop")]
     dry_run: bool,
@@ -59,6 +59,7 @@ impl Rebuild {
     }
 
     async fn rebuild(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+        let both = other.is_some();
         let verifier = Verifier {
             pool: pool.clone(),
             from: from.clone(),
@@ -121,7 +122,7 @@ impl Rebuild {
                 days.len(),
                 summaries.len()
             ))?;
-            return Ok(if days.is_empty() && summaries.is_empty() { Outcome::Done } else { Outcome::Findings });
+            return Ok(Outcome::Done);
         }
         let progress = RefCell::new(Progress::new("days applied"));
         let applied = rebuilt
@@ -129,7 +130,7 @@ impl Rebuild {
             .await?;
         drop(progress);
         rebuilt.close().await;
-        say_applied(&applied)
+        say_applied(&applied, both)
     }
 }
 
@@ -145,7 +146,7 @@ async fn differing(verifier: &Verifier) -> Result<(Report, Vec<String>)> {
         Finding::Refused(_) => {}
     };
     let show = |report: &Report| progress.borrow_mut().at(report.account_days, report.account_days_total, "");
-    let report = verifier.run(&projector::everything(), take, show).await.context("verifying broke off")?;
+    let report = verifier.run(&Range::everything(), take, show).await.context("verifying broke off")?;
     sentences.truncate(SHOWN);
     Ok((report, sentences))
 }
@@ -160,15 +161,17 @@ fn say_loaded(loaded: &Loaded, caught_up: usize) -> Result<()> {
     ))
 }
 
-fn say_applied(applied: &Applied) -> Result<Outcome> {
+fn say_applied(applied: &Applied, both: bool) -> Result<Outcome> {
     output::line(&format!(
         "{} account-days differed: {} rows replaced and kept in rebuild_undo, {} written; {} summaries changed.",
         applied.days, applied.replaced, applied.written, applied.summaries
     ))?;
     for (day, event_id) in &applied.left {
         eprintln!(
-            "{} was left as it is: event {event_id} was folded once, and no log gives it any more in a form that can be folded",
-            day.subject()
+            "{} was left as it is: event {event_id} was folded once, and {} it in a form that can be folded{}",
+            day.subject(),
+            if both { "neither log holds" } else { "meta_insights_raw does not hold" },
+            if both { "" } else { "; the stream may: rebuild with --from stream" },
         );
     }
     for day in &applied.busy {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use chrono::NaiveDate;
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use logs::{Range, Source};
 use projections::Table;
 use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report};
@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::log_source::{LogChoice, with_log};
 use super::{ad_account_named, in_order};
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
@@ -35,7 +36,7 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 /// Every row is made anew from the log and compared in every column; what differs is written, whole days a
 /// transaction. A replay that is broken off, by Ctrl-C, `kill -9` or `adledger replays pause`, goes on where it was
 /// when the same command is given within 24 hours. It ends where the log did when it began. Exit code 3 when an
-/// event of the range cannot be folded, as when it came.
+/// event of the range cannot be folded, as when it came, or a day was left as it is because an event of it is in no log.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
@@ -52,7 +53,7 @@ pub struct Replay {
     until: NaiveDate,
     /// Which log to read
     #[arg(long, default_value = "stream")]
-    from: From,
+    from: LogChoice,
     /// Compare this table alone, and write those computed from it only where it changes; daily_summary reads no log
     #[arg(long, value_name = "TABLE", value_parser = table_named())]
     table: Option<Table>,
@@ -81,14 +82,6 @@ pub struct Replay {
     json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum From {
-    /// The JetStream log
-    Stream,
-    /// meta_insights_raw, without the stream
-    Raw,
-}
-
 fn table_named() -> impl TypedValueParser<Value = Table> {
     let named = |name: String| Table::ALL.into_iter().find(|table| table.name() == name).unwrap_or(Table::Observations);
     PossibleValuesParser::new(Table::ALL.map(Table::name)).map(named)
@@ -102,7 +95,7 @@ impl Replay {
                 return Err(usage("--trust-hash skips days of the log, and daily_summary is summed without it"));
             }
             // No log is read: what takes the fewest servers will do.
-            Some(Table::DailySummary) => From::Raw,
+            Some(Table::DailySummary) => LogChoice::Raw,
             _ => self.from,
         };
         with_log(boot, log, async |pool, from, other| self.fold(pool, from, other).await).await
@@ -133,7 +126,7 @@ impl Replay {
     async fn work(&self, replay: Refold, range: &Range) -> Result<Report> {
         let asked = Asked {
             range: *range,
-            source: if self.from == From::Raw { "raw" } else { "stream" },
+            source: if self.from == LogChoice::Raw { "raw" } else { "stream" },
             only: self.table,
             trust_hash: self.trust_hash,
         };
@@ -201,34 +194,6 @@ fn say(begun: &Begun) {
             "Replay {id} of the same range is running; this one, {}, runs beside it from the beginning.",
             record.id
         );
-    }
-}
-
-/// Starts what reading this log takes, and ends it after `work`, which is given the log to read and the one that can
-/// help out.
-pub(super) async fn with_log(
-    boot: &Boot,
-    from: From,
-    work: impl AsyncFnOnce(&PgPool, Source, Option<Source>) -> Result<Outcome>,
-) -> Result<Outcome> {
-    match from {
-        From::Stream => {
-            let servers = boot.servers().await?;
-            let from = Source::stream(&servers.wire).await?;
-            let outcome = work(&servers.pool, from, Some(Source::Raw(servers.pool.clone()))).await;
-            servers.close().await;
-            outcome
-        }
-        // Works where the stream is gone: that is what the second log is for.
-        From::Raw => {
-            let (pool, embedded) = boot.tables().await?;
-            let outcome = work(&pool, Source::Raw(pool.clone()), None).await;
-            pool.close().await;
-            if let Some(embedded) = embedded {
-                embedded.stop().await;
-            }
-            outcome
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use verifier::{Difference, Finding, Refused, Report, Tables, Verifier};
 
 use super::in_order;
-use super::replay::{From, with_log};
+use super::log_source::{LogChoice, with_log};
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
@@ -34,7 +34,7 @@ pub struct Verify {
     until: Option<NaiveDate>,
     /// Which log to read
     #[arg(long, default_value = "stream")]
-    from: From,
+    from: LogChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -76,10 +76,9 @@ impl Verify {
         if let Some(id) = self.account {
             accounts::tenant(pool, id).await?;
         }
-        let day =
-            |day: Option<NaiveDate>, else_in: i32| day.or(NaiveDate::from_ymd_opt(else_in, 1, 1)).unwrap_or_default();
-        let (since, until) = (day(self.since, 1), day(self.until, 9999));
-        let range = Range { account_id: self.account, ad_account_id: None, since, until };
+        let all = Range::everything();
+        let (since, until) = (self.since.unwrap_or(all.since), self.until.unwrap_or(all.until));
+        let range = Range { account_id: self.account, since, until, ..all };
         let verifier = Verifier {
             pool: pool.clone(),
             from,

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use connect::{PastDay, PastError};
 use futures_util::future::BoxFuture;
 use logs::{Range, Source};
-use projector::{AsOf, Rule, SummaryDay};
+use projector::{AsOf, AsOfError, Rule, SummaryDay};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -61,14 +61,18 @@ impl Past {
             .await
             .map_err(|_| PastError::Busy)?
             .map_err(|closed| PastError::Failed(closed.to_string()))?;
-        let session = held(&self.owner, account_id);
+        let session = connect::access::session_of_tenant(self.owner.clone(), account_id)
+            .options([("statement_timeout", STATEMENT_WITHIN)]);
         let reading = PgPoolOptions::new().max_connections(READERS).connect_lazy_with(session.clone());
         let (from, max_event_bytes) = (Source::Raw(reading.clone()), projector::MAX_EVENT_BYTES);
         let (at, rule, other) = (Some(at), Rule::Today, None);
         let folded = AsOf { at, rule, range, from, other, session, max_event_bytes }.fold(|_, _| {}).await;
         reading.close().await;
         let failed = |error: anyhow::Error| PastError::Failed(format!("{error:#}"));
-        let mut past = folded.map_err(|error| failed(error.into()))?;
+        let mut past = folded.map_err(|error| match error {
+            AsOfError::Incomplete(_) => PastError::Incomplete(error.to_string()),
+            error => failed(error.into()),
+        })?;
         Ok(past.summary().await.map_err(|error| failed(error.into()))?.into_iter().map(day).collect())
     }
 }
@@ -84,19 +88,6 @@ impl connect::Past for Past {
         let range = Range { account_id: Some(account_id), ad_account_id: None, since, until };
         Box::pin(self.fold(account_id, range, at))
     }
-}
-
-/// The role and the tenant that a request's transaction has, for the whole session: its log is that tenant's, whatever a
-/// query says.
-fn held(owner: &PgConnectOptions, account_id: Uuid) -> PgConnectOptions {
-    let settings = [
-        ("role", "adledger_web".to_owned()),
-        ("adledger.account_id", account_id.to_string()),
-        ("statement_timeout", STATEMENT_WITHIN.to_owned()),
-        ("idle_in_transaction_session_timeout", "30s".to_owned()),
-        ("client_connection_check_interval", "5s".to_owned()),
-    ];
-    owner.clone().options(settings)
 }
 
 fn day(day: SummaryDay) -> PastDay {

@@ -59,7 +59,7 @@ async fn an_event_from_the_future_is_folded_when_its_time_has_come() -> Result<(
         let Ran { code, stdout, stderr } =
             run(command(&["replay", "--since", &date, "--until", &date, "--from", from]), None).await?;
         assert!(
-            code == 0 && stdout.contains("1 events") && !stderr.contains("cannot be folded"),
+            code == 0 && stdout.contains("Folded 1 event ") && !stderr.contains("cannot be folded"),
             "{from}: {stdout} {stderr}"
         );
         assert_eq!(folded().await?, 1);

@@ -89,7 +89,7 @@ async fn a_rebuild_mends_what_a_hand_has_damaged() -> Result<()> {
     ensure!(said.contains("7 account-days are folded by projection version 0, and 1 is the newest"), "{said}");
     let looked = shop.run(&["rebuild", "--dry-run"]).await?;
     ensure!(
-        looked.code == 3 && looked.stdout.contains("7 account-days differ, and 0 summaries without them; nothing"),
+        looked.code == 0 && looked.stdout.contains("7 account-days differ, and 0 summaries without them; nothing"),
         "{looked:?}"
     );
     ensure!(shop.check_sums(days_ago(7), days_ago(1)).await.is_err(), "the damage shows nowhere");

@@ -8,7 +8,7 @@ const TESTS: &str = "testkit";
 /// A program as others write it: it knows our events by their document, and NATS by its own client.
 const EXAMPLE: &str = "rust-consumer";
 
-/// A room, and the rooms that it may import. Rooms that are planned and not yet built have their row already.
+/// A room, and the rooms that it may import.
 const ROOMS: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("meta-api", &[]),

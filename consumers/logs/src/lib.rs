@@ -33,6 +33,14 @@ pub enum End {
     Raw { stored_at: DateTime<Utc> },
 }
 
+impl Range {
+    /// Every day that a log can have.
+    pub fn everything() -> Self {
+        let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();
+        Range { account_id: None, ad_account_id: None, since: day(1, 1, 1), until: day(9999, 12, 31) }
+    }
+}
+
 /// An event, wherever it was read; its data is not decoded yet.
 #[derive(Debug)]
 pub struct Logged {

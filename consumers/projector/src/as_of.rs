@@ -60,7 +60,8 @@ pub enum AsOfError {
     #[error("PostgreSQL failed while the past was folded")]
     Database(#[from] sqlx::Error),
     #[error(
-        "{0} events that were folded once are not in the log that was read: `adledger audit` says which log lacks them"
+        "{0} events that were folded once are not in the log, or can no longer be folded: `adledger audit` and `adledger log \
+         check` say which"
     )]
     Incomplete(usize),
 }
@@ -167,7 +168,12 @@ impl Past {
                 Ok(folded) => {
                     transaction.commit().await?;
                     self.events += folded.events;
-                    self.unfoldable.append(&mut batch.unfoldable);
+                    for unfoldable in batch.unfoldable {
+                        // Asked for again from the other log, an event is refused again.
+                        if !self.unfoldable.contains(&unfoldable) {
+                            self.unfoldable.push(unfoldable);
+                        }
+                    }
                     return Ok(());
                 }
                 Err(error) => error,

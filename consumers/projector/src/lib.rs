@@ -1,4 +1,6 @@
-//! Pull, decode, fold in one transaction, commit, and only then acknowledge; and the replay, which drives the same code.
+//! Pull, decode, fold in one transaction, commit, and only then acknowledge; and what drives the same code over events that
+//! are long there: the replay of a range (`replay`), the rebuild of everything (`rebuild`), the past (`as_of`), and whether
+//! every event can still be decoded (`check`).
 //!
 //! **Why an event counts once.** Its observation row is written in the transaction that folds it, so the two stand or fall
 //! together, and the acknowledgement leaves after the commit. A crash before the commit leaves nothing, and the event comes
@@ -30,7 +32,7 @@ pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
 pub use batch::{FoldError, Refused, decode, fold_events};
 pub use check::{Check, Checked, Undecodable};
 pub use reading::ReadError;
-pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas, everything};
+pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
 pub use replay::{
     Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, list as replays,
     pause as pause_replay,

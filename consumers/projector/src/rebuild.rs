@@ -138,18 +138,18 @@ impl Rebuild {
     pub async fn load(&self, progress: impl Fn(&Loaded)) -> Result<Rebuilt, RebuildError> {
         let mut lock = lock(&self.pool).await?;
         let beside = Beside::new(&mut lock, &self.pool.connect_options(), self.workers).await?;
-        let days = self.from.days(&everything()).await?;
+        let days = self.from.days(&Range::everything()).await?;
         let loaded = Loaded { days_total: days.len(), ..Loaded::default() };
         let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, lock, lost: HashSet::new(), loaded };
-        let came_true = came_true(&self.pool, &everything()).await?;
-        rebuilt.fold(days, &self.from, None, came_true.clone(), &progress).await?;
+        let came_true = came_true(&self.pool, &Range::everything()).await?;
+        rebuilt.fold(days.clone(), &self.from, None, came_true.clone(), &progress).await?;
         // Old days may have left the stream for good, and are in the raw log alone.
         if let Some(raw @ Source::Raw(_)) = &self.other {
             let only_there = tables::in_raw_alone(&rebuilt.beside).await?;
-            let days: HashSet<AccountDay> = only_there.iter().map(|(day, _)| *day).collect();
-            rebuilt.loaded.days_total += days.len();
+            let of_raw: HashSet<AccountDay> = only_there.iter().map(|(day, _)| *day).collect();
+            rebuilt.loaded.days_total += of_raw.difference(&days).count();
             let ids = Arc::new(only_there.into_iter().map(|(_, id)| id).collect());
-            rebuilt.fold(days, raw, Some(ids), came_true, &progress).await?;
+            rebuilt.fold(of_raw, raw, Some(ids), came_true, &progress).await?;
         }
         tables::analyze(&rebuilt.beside).await?;
         let keys = tables::keys_beside(&rebuilt.beside).await?;
@@ -168,7 +168,7 @@ impl Rebuilt {
             let outdated: HashSet<AccountDay> = tables::by_an_older_rule(&self.beside).await?.into_iter().collect();
             if !outdated.is_empty() {
                 tables::forget(&self.beside, &projections::Days::new(outdated.iter().copied())).await?;
-                let came_true = came_true(&self.rebuild.pool, &everything()).await?;
+                let came_true = came_true(&self.rebuild.pool, &Range::everything()).await?;
                 let from = self.rebuild.from.clone();
                 self.fold(outdated.clone(), &from, None, came_true, &|_| {}).await?;
             }
@@ -276,12 +276,6 @@ impl Rebuilt {
         // The server frees the lock when it sees the session's end, whether or not it hears this.
         let _ = unlock(self.lock).await;
     }
-}
-
-/// Every day that a log can have.
-pub fn everything() -> Range {
-    let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();
-    Range { account_id: None, ad_account_id: None, since: day(1, 1, 1), until: day(9999, 12, 31) }
 }
 
 /// Drops what rebuilds have left: the schema `rebuild`, and the replaced rows.

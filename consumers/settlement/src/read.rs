@@ -1,3 +1,5 @@
+//! The observations of an ad account, as this room reads them.
+
 use chrono::NaiveDate;
 use sqlx::PgExecutor;
 use uuid::Uuid;

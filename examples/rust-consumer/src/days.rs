@@ -1,3 +1,5 @@
+//! The newest version of each day, in a file.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -69,6 +71,9 @@ impl Days {
         let mut file = File::create(&written)?;
         file.write_all(&serde_json::to_vec_pretty(&self.days)?)?;
         file.sync_all()?;
-        Ok(std::fs::rename(&written, &self.path)?)
+        std::fs::rename(&written, &self.path)?;
+        // The new name is on the disk only once its folder is.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Ok(File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
     }
 }

@@ -94,7 +94,9 @@ async fn main() -> Result<()> {
         }
         // What was taken over is on the disk before it is acknowledged. Who dies in between is given it again, and knows
         // it by its version.
-        days.save()?;
+        if !taken.is_empty() {
+            days.save()?;
+        }
         for message in taken {
             message.double_ack().await.map_err(anyhow::Error::from_boxed)?;
         }

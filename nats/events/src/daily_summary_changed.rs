@@ -1,3 +1,5 @@
+//! The event that a tenant's day in `daily_summary` is another one now.
+
 use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,3 +8,5 @@ pub(crate) mod posted;
 pub(crate) mod rate;
 pub(crate) mod session;
 pub(crate) mod tenant;
+
+pub use tenant::session_of_tenant;

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-/// Who knows what a tenant's days were known to be.
+/// Who knows what a tenant's days were known to be. A trait, because this room may not name the one that folds.
 pub trait Past: Send + Sync {
     /// The days of one tenant, by the answers that had been fetched at an instant, in the order of dates.
     fn summary(
@@ -37,4 +37,6 @@ pub enum PastError {
     Busy,
     #[error("the past could not be folded: {0}")]
     Failed(String),
+    #[error("{0}")]
+    Incomplete(String),
 }

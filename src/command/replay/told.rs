@@ -1,6 +1,6 @@
 //! What a replay has done, in words and as JSON.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use events::subject::AccountDay;
 use projector::Report;
 use serde_json::json;
@@ -42,7 +42,7 @@ pub fn print(told: &Told<'_>, json: bool) -> Result<Outcome> {
         }
     }
     if let Some((day, event_id)) = report.left.first() {
-        bail!(
+        eprintln!(
             "{} days were left as they are, {} first: event {event_id} was folded once, and {} it{}",
             report.left.len(),
             day.subject(),
@@ -50,7 +50,7 @@ pub fn print(told: &Told<'_>, json: bool) -> Result<Outcome> {
             if both { "" } else { "; the stream may: replay with --from stream" },
         );
     }
-    Ok(if report.unfoldable.is_empty() { Outcome::Done } else { Outcome::Findings })
+    Ok(if report.unfoldable.is_empty() && report.left.is_empty() { Outcome::Done } else { Outcome::Findings })
 }
 
 fn sentence(told: &Told<'_>) -> String {

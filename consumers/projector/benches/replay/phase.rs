@@ -211,7 +211,7 @@ async fn copy(pool: &PgPool, rows: &[u8]) -> Result<()> {
     for chunk in rows.chunks(CHUNK_BYTES) {
         copy.send(chunk).await?;
     }
-    ensure!(copy.finish().await? == rows(), "COPY wrote another number of rows");
+    ensure!(copy.finish().await? == workload::rows(), "COPY wrote another number of rows");
     Ok(())
 }
 

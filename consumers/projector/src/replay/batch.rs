@@ -1,3 +1,5 @@
+//! One transaction's worth of a replay: its days read, and made what their events say.
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 

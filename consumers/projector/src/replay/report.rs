@@ -1,3 +1,5 @@
+//! What a replay has done so far.
+
 use std::collections::BTreeSet;
 
 use events::subject::AccountDay;

@@ -1,3 +1,5 @@
+//! Tenants' days summed anew, without a log.
+
 use std::collections::BTreeSet;
 
 use events::subject::AccountDay;

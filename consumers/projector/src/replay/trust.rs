@@ -1,3 +1,5 @@
+//! Whether a day's hashes say that it need not be made anew.
+
 use std::collections::BTreeMap;
 
 use events::subject::AccountDay;

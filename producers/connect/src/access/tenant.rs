@@ -1,5 +1,6 @@
 //! A transaction that sees one tenant.
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -30,6 +31,17 @@ impl Scope {
         .await?;
         Ok(tx)
     }
+}
+
+/// How a whole session begins that sees one tenant, for what takes longer than a transaction: with the role and the tenant
+/// that [`Scope::begin`] sets, from its first statement on. It is held to what the pool's sessions are held to.
+pub fn session_of_tenant(owner: PgConnectOptions, account_id: Uuid) -> PgConnectOptions {
+    owner.options([
+        ("role", "adledger_web".to_owned()),
+        ("adledger.account_id", account_id.to_string()),
+        ("idle_in_transaction_session_timeout", "30s".to_owned()),
+        ("client_connection_check_interval", "5s".to_owned()),
+    ])
 }
 
 fn hex(bytes: [u8; 32]) -> String {

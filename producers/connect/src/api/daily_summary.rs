@@ -95,9 +95,10 @@ pub(crate) struct Day {
             }],
         })),
         (status = 304, description = "Nothing has changed"),
-        (status = 400, description = "A date or time cannot be read, or the range is backwards or too long"),
+        (status = 400, description = "A date or time cannot be read, the range is backwards or too long, or `as_of` has not been yet"),
         (status = 404, description = "The account is not the credential's"),
         (status = 409, description = "A session that has chosen no tenant"),
+        (status = 500, description = "`as_of` was asked for, and an event of the range is lost: for the operator"),
         (status = 503, description = "`as_of` was asked for, and the past cannot be folded now"),
     ),
 )]
@@ -122,7 +123,11 @@ pub(crate) async fn daily_summary(
             rows
         }
         Some(at) => {
+            let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut *tx).await?;
             tx.commit().await?;
+            if at > now {
+                return Err(Problem::bad_request(format!("as_of {at} has not been yet")));
+            }
             known_at(&web, caller.account_id, &range, at).await?
         }
     };
@@ -152,10 +157,11 @@ async fn known_at(web: &Web, account_id: Uuid, range: &Range, at: DateTime<Utc>)
     let past = web.past.as_ref().ok_or_else(|| unavailable("nobody here knows the past".to_owned()))?;
     let days = past.summary(account_id, range.since, range.until, at).await.map_err(|error| {
         tracing::warn!(%error, "the past is not answered");
-        unavailable(match error {
-            PastError::Busy => format!("{error}: ask again in a moment"),
-            PastError::Failed(_) => "the past could not be folded: ask again in a moment".to_owned(),
-        })
+        match error {
+            PastError::Busy => unavailable(format!("{error}: ask again in a moment")),
+            PastError::Failed(_) => unavailable("the past could not be folded: ask again in a moment".to_owned()),
+            PastError::Incomplete(reason) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
+        }
     })?;
     let day = |day: PastDay| Day {
         date: day.date,

@@ -29,6 +29,7 @@ insert into daily_meta_metrics (account_id, ad_account_id, date, currency, ads, 
                                 content_sha256, projection_version)
 values (:account, :ad, '2026-05-09', 'EUR', 1, true, gen_random_uuid(), now(), '', 1);
 insert into daily_summary (account_id, date) values (:account, '2026-05-09');
+insert into daily_summary_versions (account_id, date, version) values (:account, '2026-05-09', 1);
 insert into outbox (account_id, event_id, subject, headers, payload) values (:account, gen_random_uuid(), 'x', '[]', '');
 insert into initial_fills (account_id, integration_id, event_source, event_id, run_id)
 values (:account, :int, 'x', 'x', gen_random_uuid());
