@@ -79,6 +79,7 @@ async fn as_it_is_now(mut response: Response) -> Response {
 
 /// A pool apart from the one that the work is done with.
 fn pool(servers: &Servers, max_connections: u32, acquire_within: Duration) -> PgPool {
-    let options = boot::pool_options().max_connections(max_connections).acquire_timeout(acquire_within);
-    options.connect_lazy_with(servers.pool.connect_options().as_ref().clone())
+    let connect = servers.pool.connect_options();
+    let options = boot::pool_options(connect.get_port()).max_connections(max_connections);
+    options.acquire_timeout(acquire_within).connect_lazy_with(connect.as_ref().clone())
 }

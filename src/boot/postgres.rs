@@ -36,15 +36,15 @@ pub(super) async fn connect(url: &SecretString) -> Result<PgPool> {
         format!("cannot connect to PostgreSQL at {host}:{port}, database {name:?}: check DATABASE_URL and that the server runs")
     })?;
     first.close().await?;
-    Ok(pool_options().connect_lazy_with(options))
+    Ok(pool_options(port).connect_lazy_with(options))
 }
 
 /// A pool that outlives every misfortune of its connections.
 ///
 /// A connection that is half open never says that it is: it is asked, with a deadline, before it is used and after. On
 /// the server's side, a session whose process is stopped in the middle of a transaction is ended, so that its locks are
-/// free, and one whose client is gone does not work on.
-pub fn pool_options() -> PgPoolOptions {
+/// free, and one whose client is gone does not work on. `port` is the server's, as it is connected to.
+pub fn pool_options(port: u16) -> PgPoolOptions {
     async fn is_alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
         let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
         answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
@@ -55,8 +55,9 @@ pub fn pool_options() -> PgPoolOptions {
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(is_alive(connection)))
         .after_release(|connection, _| Box::pin(is_alive(connection)))
-        .after_connect(|connection, _| {
+        .after_connect(move |connection, _| {
             Box::pin(async move {
+                projector::send_at_once(port);
                 let settings =
                     "set idle_in_transaction_session_timeout = '30s'; set client_connection_check_interval = '5s'";
                 sqlx::raw_sql(settings).execute(connection).await.map(drop)

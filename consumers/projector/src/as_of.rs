@@ -93,6 +93,7 @@ impl AsOf {
     /// Folds the past. `progress` is called after each transaction with the days done and all.
     pub async fn fold(&self, progress: impl Fn(usize, usize)) -> Result<Past, AsOfError> {
         let mut session = session::held(self.session.clone()).connect().await?;
+        session::send_at_once(self.session.get_port());
         let came_true = came_true(&mut session, &self.range).await?;
         shadow_for_session(&mut session).await?;
         let ruled_until = self.at.filter(|_| self.rule == Rule::Then);

@@ -37,6 +37,7 @@ pub use replay::{
     Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, list as replays,
     pause as pause_replay,
 };
+pub use session::send_at_once;
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are
 /// all in escapes. It bounds time, and the rows that the tables take, rather than memory: large events are read in parts.

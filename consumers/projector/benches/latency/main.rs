@@ -16,6 +16,7 @@ use jetstream::BatchLimits;
 use projections::Folds;
 use projector::{MAX_EVENT_BYTES, Projector};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use testkit::history::{Ad, Answer, History, Random, Said, first_day};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,16 @@ async fn main() -> Result<()> {
     }
     ensure!(rate > 0 && seconds > 0, "both must be 1 or more");
     let (database, nats) = (testkit::database().await?, testkit::nats().await?);
+    // As the binary's pool has it.
+    let options = (*database.pool.connect_options()).clone();
+    let port = options.get_port();
+    let pool = PgPoolOptions::new().max_connections(12).after_connect(move |_, _| {
+        Box::pin(async move {
+            projector::send_at_once(port);
+            Ok(())
+        })
+    });
+    let pool = pool.connect_with(options).await?;
     let mut history = History::random(&mut Random::new(1));
     history.answers.clear();
     history.insert_tenants(&database.pool).await?;
@@ -50,7 +61,7 @@ async fn main() -> Result<()> {
     let mut projectors = JoinSet::new();
     for _ in 0..2 {
         let projector = Projector {
-            pool: database.pool.clone(),
+            pool: pool.clone(),
             wire: nats.wire.clone(),
             folds: Folds::default(),
             limits: BatchLimits::default(),

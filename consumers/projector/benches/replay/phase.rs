@@ -11,7 +11,7 @@ use projections::{AdAccounts, Folds, Snapshot};
 use projector::Replay;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use testkit::history::first_day;
 
 use crate::workload::{self, rows};
@@ -78,7 +78,16 @@ pub struct Figures {
 
 /// Runs a phase once, in this process.
 pub async fn measure(phase: Phase, url: &str) -> Result<Figures> {
-    let pool = PgPoolOptions::new().max_connections(12).connect(url).await?;
+    let options: PgConnectOptions = url.parse()?;
+    let port = options.get_port();
+    // As the binary's pool has it.
+    let pool = PgPoolOptions::new().max_connections(12).after_connect(move |_, _| {
+        Box::pin(async move {
+            projector::send_at_once(port);
+            Ok(())
+        })
+    });
+    let pool = pool.connect_with(options).await?;
     // What is encoded before the clock starts.
     let encoded = match phase {
         Phase::Copy => Some(encoded_facts(&pool).await?),

@@ -36,10 +36,19 @@ impl Beside {
         );
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *lock).await?;
         let run = sqlx::query_scalar(AssertSqlSafe(format!("select id from {SCHEMA}.run"))).fetch_one(lock).await?;
-        let path = format!("{SCHEMA},public");
+        let (path, port) = (format!("{SCHEMA},public"), owner.get_port());
         let along = session::held(owner.clone()).options([("search_path", path.as_str()), ("statement_timeout", "0")]);
         let connections = u32::try_from(connections).unwrap_or(u32::MAX).saturating_add(1);
-        let pool = PgPoolOptions::new().max_connections(connections).connect_with(along).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .after_connect(move |_, _| {
+                Box::pin(async move {
+                    session::send_at_once(port);
+                    Ok(())
+                })
+            })
+            .connect_with(along)
+            .await?;
         Ok(Beside { pool, run })
     }
 
