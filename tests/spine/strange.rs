@@ -10,6 +10,7 @@ use chrono::NaiveDate;
 use events::payload;
 use serde_json::Value;
 use testkit::graph::{AdAccount, Delivery, Endpoint, Failure};
+use testkit::wait;
 use uuid::Uuid;
 
 use crate::shop::{AD_ACCOUNT, Ran, Shop, TOKEN, days_ago, run};
@@ -289,14 +290,20 @@ async fn day(shop: &Shop, date: NaiveDate) -> Result<Option<(String, String)>> {
 
 /// The data of the newest event of a day, from its rows on, out of the raw log.
 async fn rows_in_raw(shop: &Shop, date: NaiveDate) -> Result<Vec<u8>> {
-    let (codec, bytes): (String, Vec<u8>) = sqlx::query_as(
-        "select codec, payload from meta_insights_raw join meta_payloads using (account_id, payload_sha256)
-         where account_id = $1 and date = $2 order by fetched_at desc limit 1",
-    )
-    .bind(shop.account_id)
-    .bind(date)
-    .fetch_one(&shop.database.pool)
-    .await?;
+    let newest = async || {
+        let newest: Option<(String, Vec<u8>)> = sqlx::query_as(
+            "select codec, payload from meta_insights_raw join meta_payloads using (account_id, payload_sha256)
+             where account_id = $1 and date = $2 order by fetched_at desc limit 1",
+        )
+        .bind(shop.account_id)
+        .bind(date)
+        .fetch_optional(&shop.database.pool)
+        .await?;
+        Ok::<_, anyhow::Error>(newest)
+    };
+    // Who waits for a run waits for its folds; the raw log may have an event a moment later.
+    wait::until("the raw log has the day", crate::service::DEADLINE, async || Ok(newest().await?.is_some())).await?;
+    let (codec, bytes) = newest().await?.context("it was there")?;
     let data = payload::decode(codec.parse()?, &bytes, 1 << 24)?.into_owned();
     let rows = data.windows(8).position(|bytes| bytes == b"\"rows\":[").context("the data has rows")?;
     Ok(data[rows..].to_vec())
