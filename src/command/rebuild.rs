@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use verifier::{Difference, Finding, Report, Tables, Verifier};
 
 use super::log_source::{LogChoice, with_log};
+use super::replay::told::named;
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
@@ -110,12 +111,10 @@ impl Rebuild {
             let (days, summaries) = rebuilt.differing().await?;
             rebuilt.close().await;
             for day in &days {
-                output::line(&format!("{} differs", day.subject()))?;
+                output::line(&format!("{} differs", named(day)))?;
             }
             for (account_id, date) in &summaries {
-                output::line(&format!(
-                    "the summary of account {account_id}, {date} differs, and no account-day of it"
-                ))?;
+                output::line(&format!("{date} of tenant {account_id} differs in its summary alone"))?;
             }
             output::line(&format!(
                 "{} account-days differ, and {} summaries without them; nothing was applied.",
@@ -163,8 +162,8 @@ fn say_loaded(loaded: &Loaded, caught_up: usize) -> Result<()> {
 
 fn say_applied(applied: &Applied, both: bool) -> Result<Outcome> {
     output::line(&format!(
-        "{} account-days differed: {} rows replaced and kept in rebuild_undo, {} written; {} summaries changed.",
-        applied.days, applied.replaced, applied.written, applied.summaries
+        "{} account-days differed: {} rows written; {} rows and {} summaries replaced, which rebuild_undo keeps.",
+        applied.days, applied.written, applied.replaced, applied.summaries
     ))?;
     for (day, event_id) in &applied.left {
         eprintln!(

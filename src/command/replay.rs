@@ -1,4 +1,4 @@
-mod told;
+pub(super) mod told;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -54,7 +54,8 @@ pub struct Replay {
     /// Which log to read
     #[arg(long, default_value = "stream")]
     from: LogChoice,
-    /// Compare this table alone, and write those computed from it only where it changes; daily_summary reads no log
+    /// Compare this table alone, and write those computed from it only where it changes; daily_summary reads no log: it
+    /// is what daily_meta_metrics says, damage there included
     #[arg(long, value_name = "TABLE", value_parser = table_named())]
     table: Option<Table>,
     /// Compare and report, and take everything back

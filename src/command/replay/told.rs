@@ -81,7 +81,7 @@ fn sentence(told: &Told<'_>) -> String {
 }
 
 /// A summary is of no ad account.
-fn named(day: &AccountDay) -> String {
+pub fn named(day: &AccountDay) -> String {
     let AccountDay { account_id, ad_account_id, date } = day;
     if ad_account_id.is_nil() {
         format!("{date} of tenant {account_id}")

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgExecutor;
@@ -37,10 +37,10 @@ pub(crate) struct Range {
     /// The last day; at most 1,100 days in all.
     #[param(example = "2026-11-30")]
     until: NaiveDate,
-    /// The summary as it was known at an instant, RFC 3339: by the answers that had been fetched by then, and today's
-    /// purchase rules. At most 366 days then; the columns of other sources are null.
+    /// The summary as it was known at an instant, RFC 3339 (a `+` in it as `%2B`), or at the first moment of a date in UTC:
+    /// by the answers that had been fetched by then, and today's purchase rules. At most 366 days then; the columns of other sources are null.
     #[param(example = "2026-11-20T06:00:00Z")]
-    as_of: Option<DateTime<Utc>>,
+    as_of: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,6 +109,7 @@ pub(crate) async fn daily_summary(
     Query(range): Query<Range>,
 ) -> Result<Response, Problem> {
     check(&range)?;
+    let as_of = range.as_of.as_deref().map(instant).transpose()?;
     if range.account_id.is_some_and(|wanted| wanted != caller.account_id) {
         return Err(Problem::not_found(
             "the credential is of another tenant than account_id: leave account_id out, or send a token of that tenant's",
@@ -116,7 +117,7 @@ pub(crate) async fn daily_summary(
     }
     let mut tx = caller.scope.begin(&web.pool).await?;
     let tenant = accounts::tenant(&mut *tx, caller.account_id).await?;
-    let rows = match range.as_of {
+    let rows = match as_of {
         None => {
             let rows = known_now(&mut *tx, caller.account_id, &range).await?;
             tx.commit().await?;
@@ -132,7 +133,7 @@ pub(crate) async fn daily_summary(
         }
     };
     let (account_id, currency) = (tenant.id, tenant.currency);
-    let Range { since, until, as_of, .. } = range;
+    let Range { since, until, .. } = range;
     // A browser keeps nothing of it: its next visitor may be another person.
     let caching = if caller.scope.session_sha256.is_some() { "no-store" } else { "private, no-cache" };
     answer(&headers, caching, &DailySummary { account_id, currency, since, until, as_of, rows })
@@ -176,6 +177,17 @@ async fn known_at(web: &Web, account_id: Uuid, range: &Range, at: DateTime<Utc>)
         updated_at: day.updated_at,
     };
     Ok(days.into_iter().map(day).collect())
+}
+
+/// An instant as the command line takes it.
+fn instant(text: &str) -> Result<DateTime<Utc>, Problem> {
+    let at = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc());
+    let day = || text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc());
+    at.or_else(|_| day()).map_err(|_| {
+        Problem::bad_request(format!(
+            "as_of {text:?} is no time: write 2026-11-20T06:00:00Z or a date; a + in a time travels as %2B"
+        ))
+    })
 }
 
 fn check(range: &Range) -> Result<(), Problem> {
