@@ -15,7 +15,7 @@ use crate::fact_meta_daily::Staged;
 use crate::keys::Days;
 use crate::purchases::PurchaseRule;
 use crate::timeline::{Observed, Timeline};
-use crate::{Folded, Folds, Snapshot, SummaryChange, daily_meta_metrics, fact_meta_daily, observations};
+use crate::{Folds, Snapshot, SummaryChange, daily_meta_metrics, fact_meta_daily, observations};
 
 /// A folded table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +70,6 @@ pub struct Mended {
     pub differing: Differences,
     /// Days of tenants whose summary is another now.
     pub summaries: BTreeSet<SummaryKey>,
-    /// What was folded anew.
-    pub folded: Folded,
     /// How the summaries changed.
     pub changes: Vec<SummaryChange>,
 }
@@ -108,7 +106,7 @@ impl Folds {
             Some(Table::DailyMetaMetrics) => told.of_day.len() as u64,
             _ => staged.iter().map(|part| part.rows.len() as u64).sum(),
         };
-        mended.folded = self.write(conn, &told, &staged, only, &mended.changed).await?;
+        self.write(conn, &told, &staged, only, &mended.changed).await?;
 
         // What folded days say was summed with them; here are the others, and damage to the summaries themselves.
         let heads = Kept::read(conn, days, false).await?.other_metrics(&before);
@@ -157,23 +155,22 @@ impl Folds {
         staged: &[Staged<'_>],
         only: Option<Table>,
         changed: &BTreeSet<AccountDay>,
-    ) -> sqlx::Result<Folded> {
+    ) -> sqlx::Result<()> {
         let (with_events, without): (Vec<AccountDay>, Vec<AccountDay>) =
             told.days.iter().partition(|day| told.of_day.contains_key(day));
         let right: Vec<AccountDay> = with_events.into_iter().filter(|day| !changed.contains(day)).collect();
-        let mut folded = Folded::default();
         match only {
             None | Some(Table::Observations) => {
                 let again: Vec<&Snapshot> =
                     told.of_day.iter().filter(|(day, _)| changed.contains(day)).flat_map(|(_, s)| s).copied().collect();
                 if !changed.is_empty() {
-                    folded = self.refold(conn, &Days::new(changed.iter().copied()), &again).await?;
+                    self.refold(conn, &Days::new(changed.iter().copied()), &again).await?;
                 }
             }
             Some(Table::FactMetaDaily) => {
                 let staged: Vec<&Staged<'_>> = staged.iter().filter(|part| changed.contains(&part.day)).collect();
                 fact_meta_daily::delete(conn, &Days::new(changed.iter().copied())).await?;
-                folded.rows = fact_meta_daily::copy(conn, staged).await?;
+                fact_meta_daily::copy(conn, staged).await?;
                 told.head(conn, changed.iter().filter(|day| told.of_day.contains_key(day))).await?;
             }
             Some(Table::DailyMetaMetrics | Table::DailySummary) => {}
@@ -186,7 +183,7 @@ impl Folds {
             // A head that was only made to lock its day is taken back.
             _ => daily_meta_metrics::remove_placeholders(conn, told.days).await?,
         }
-        Ok(folded)
+        Ok(())
     }
 }
 

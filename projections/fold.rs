@@ -7,6 +7,7 @@ use events::subject::AccountDay;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::compare::SummaryKey;
 use crate::daily_meta_metrics::Head;
 use crate::daily_summary::SummaryChange;
 use crate::fact_meta_daily::Staged;
@@ -136,7 +137,7 @@ impl Folds {
     pub async fn sum_up(
         &self,
         conn: &mut PgConnection,
-        days: &BTreeSet<(Uuid, NaiveDate)>,
+        days: &BTreeSet<SummaryKey>,
     ) -> sqlx::Result<Vec<SummaryChange>> {
         if days.is_empty() { Ok(Vec::new()) } else { daily_summary::recompute(conn, days).await }
     }
@@ -166,11 +167,11 @@ impl Folds {
         conn: &mut PgConnection,
         days: &Days,
         snapshots: &[&Snapshot],
-    ) -> sqlx::Result<Folded> {
+    ) -> sqlx::Result<()> {
         fact_meta_daily::delete(conn, days).await?;
         observations::delete(conn, days).await?;
         daily_meta_metrics::delete(conn, days).await?;
-        Ok(self.fold_days(conn, snapshots).await?.0)
+        self.fold_days(conn, snapshots).await.map(drop)
     }
 
     /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Returns
@@ -183,10 +184,7 @@ impl Folds {
         until: NaiveDate,
     ) -> sqlx::Result<Vec<SummaryChange>> {
         let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        daily_summary::recompute(conn, &keys).await
+        self.sum_up(conn, &keys).await
     }
 
     async fn summarise(
@@ -194,15 +192,12 @@ impl Folds {
         conn: &mut PgConnection,
         days: impl Iterator<Item = &AccountDay>,
     ) -> sqlx::Result<Vec<SummaryChange>> {
-        let keys: BTreeSet<_> = days.map(|day| (day.account_id, day.date)).collect();
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
+        let keys: BTreeSet<SummaryKey> = days.map(|day| (day.account_id, day.date)).collect();
         #[cfg(feature = "mutants")]
-        if self.planted(Mutant::NoSummaryLock) {
+        if self.planted(Mutant::NoSummaryLock) && !keys.is_empty() {
             return daily_summary::upsert_without_lock(conn, &keys).await;
         }
-        daily_summary::recompute(conn, &keys).await
+        self.sum_up(conn, &keys).await
     }
 
     /// Chooses the rows to write for a day: for each ad of a new snapshot, the row of the content with the newest last

@@ -39,7 +39,7 @@ mod timeline;
 pub use ad_accounts::{AdAccounts, Refusal};
 pub use compare::{Differences, Mended, SummaryKey, Table, summary_keys};
 pub use content::sha256 as content_sha256;
-pub use daily_summary::{SummaryChange, SummaryValues};
+pub use daily_summary::SummaryChange;
 pub use fold::{Folded, Folds, begin};
 pub use keys::Days;
 pub use mutant::Mutant;

@@ -15,8 +15,11 @@ select s.account_id as "account_id!", s.date as "date!"
 from summed s
 left join daily_summary d using (account_id, date)
 where case when s.ad_accounts = 0 and d.date is null then false
-           -- Without any ad account a summary is there for the columns of other sources alone.
-           when s.ad_accounts = 0 and d.shopify_orders is null and d.shopify_revenue is null then true
+           -- Without any ad account a summary is there for the columns of other sources alone, whatever they are: as in
+           -- recompute.sql.
+           when s.ad_accounts = 0 and jsonb_strip_nulls(to_jsonb(d) - array[
+               'account_id', 'date', 'updated_at', 'meta_spend', 'meta_impressions', 'meta_clicks', 'meta_purchases',
+               'meta_purchase_value', 'meta_roas']) = '{}' then true
            else (d.meta_spend, d.meta_impressions, d.meta_clicks, d.meta_purchases, d.meta_purchase_value, d.meta_roas,
                  d.updated_at)
                 is distinct from

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
+use events::DailySummaryValues;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// What changed of a tenant's day: the row of `daily_summary` before and after, of which `None` says that there was or is
+/// What changed of a tenant's day: what the fold says in the row of `daily_summary` before and after, of which `None` says that there was or is
 /// no row. The day's changes are numbered from 1 without a gap, also where its row went and came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryChange {
@@ -14,20 +15,9 @@ pub struct SummaryChange {
     pub account_id: Uuid,
     pub date: NaiveDate,
     pub version: i64,
-    pub old: Option<SummaryValues>,
-    pub new: Option<SummaryValues>,
-}
-
-/// What the Meta fold says in a row of `daily_summary`; `None` is what nobody said. Decimals are PostgreSQL's own texts,
-/// because a sum can have more digits than any decimal type here holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SummaryValues {
-    pub meta_spend: Option<String>,
-    pub meta_impressions: Option<i64>,
-    pub meta_clicks: Option<i64>,
-    pub meta_purchases: Option<String>,
-    pub meta_purchase_value: Option<String>,
-    pub meta_roas: Option<String>,
+    /// Decimals are PostgreSQL's own texts, because a sum can have more digits than any decimal type here holds.
+    pub old: Option<DailySummaryValues>,
+    pub new: Option<DailySummaryValues>,
 }
 
 /// Sums these tenants' days anew from `daily_meta_metrics`, and returns those whose values changed by it.
@@ -80,7 +70,7 @@ pub(crate) async fn recompute(
             account_id: r.account_id,
             date: r.date,
             version: r.version,
-            old: (!r.was_made).then_some(SummaryValues {
+            old: (!r.was_made).then_some(DailySummaryValues {
                 meta_spend: r.old_spend,
                 meta_impressions: r.old_impressions,
                 meta_clicks: r.old_clicks,
@@ -88,7 +78,7 @@ pub(crate) async fn recompute(
                 meta_purchase_value: r.old_purchase_value,
                 meta_roas: r.old_roas,
             }),
-            new: (!r.is_gone).then_some(SummaryValues {
+            new: (!r.is_gone).then_some(DailySummaryValues {
                 meta_spend: r.new_spend,
                 meta_impressions: r.new_impressions,
                 meta_clicks: r.new_clicks,

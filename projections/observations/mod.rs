@@ -11,32 +11,39 @@ use crate::keys::Days;
 use crate::timeline::Observed;
 use crate::{PROJECTION_VERSION, Snapshot};
 
+/// A statement over observations as they would be inserted: $1 to $18 are their columns, whatever else it takes follows.
+macro_rules! of_snapshots {
+    ($file:literal, $snapshots:expr $(, $more:expr)*) => {{
+        let snapshots: &[&Snapshot] = $snapshots;
+        let column = |f: fn(&Snapshot) -> _| snapshots.iter().map(|s| f(s)).collect::<Vec<_>>();
+        sqlx::query_file!(
+            $file,
+            &column(|s| s.day.account_id),
+            &column(|s| s.day.ad_account_id),
+            &snapshots.iter().map(|s| s.day.date).collect::<Vec<_>>(),
+            &column(|s| s.version.event_id),
+            &snapshots.iter().map(|s| s.version.fetched_at).collect::<Vec<_>>(),
+            &snapshots.iter().map(|s| s.age_days).collect::<Vec<_>>(),
+            &snapshots.iter().map(|s| i32::try_from(s.row_count).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+            &snapshots.iter().map(|s| s.content.to_vec()).collect::<Vec<_>>(),
+            &snapshots.iter().map(|s| s.sums.spend).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+            &snapshots.iter().map(|s| s.sums.impressions).collect::<Vec<_>>() as &[Option<i64>],
+            &snapshots.iter().map(|s| s.sums.purchases).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+            &snapshots.iter().map(|s| s.sums.purchase_value).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+            &snapshots.iter().map(|s| s.control.map(|c| c.0)).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
+            &snapshots.iter().map(|s| s.control.map(|c| c.1)).collect::<Vec<_>>() as &[Option<i64>],
+            &snapshots.iter().map(|s| s.status_filter.clone()).collect::<Vec<_>>() as &[Option<String>],
+            PROJECTION_VERSION,
+            &snapshots.iter().map(|s| s.rule.version).collect::<Vec<_>>(),
+            &snapshots.iter().map(|s| s.attribution_windows.clone()).collect::<Vec<_>>(),
+            $($more),*
+        )
+    }};
+}
+
 /// Adds the snapshots that are not there yet; tells, for each, whether it was added.
 pub(crate) async fn insert(conn: &mut PgConnection, snapshots: &[&Snapshot]) -> sqlx::Result<Vec<bool>> {
-    let column = |f: fn(&Snapshot) -> _| snapshots.iter().map(|s| f(s)).collect::<Vec<_>>();
-    let inserted = sqlx::query_file!(
-        "observations/insert.sql",
-        &column(|s| s.day.account_id),
-        &column(|s| s.day.ad_account_id),
-        &snapshots.iter().map(|s| s.day.date).collect::<Vec<_>>(),
-        &column(|s| s.version.event_id),
-        &snapshots.iter().map(|s| s.version.fetched_at).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.age_days).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| i32::try_from(s.row_count).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.content.to_vec()).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.sums.spend).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.sums.impressions).collect::<Vec<_>>() as &[Option<i64>],
-        &snapshots.iter().map(|s| s.sums.purchases).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.sums.purchase_value).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.control.map(|c| c.0)).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.control.map(|c| c.1)).collect::<Vec<_>>() as &[Option<i64>],
-        &snapshots.iter().map(|s| s.status_filter.clone()).collect::<Vec<_>>() as &[Option<String>],
-        PROJECTION_VERSION,
-        &snapshots.iter().map(|s| s.rule.version).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.attribution_windows.clone()).collect::<Vec<_>>(),
-    )
-    .fetch_all(conn)
-    .await?;
+    let inserted = of_snapshots!("observations/insert.sql", snapshots).fetch_all(conn).await?;
     // One event may stand twice in a batch: the first of the two is the one that was added.
     let mut added: std::collections::HashSet<_> =
         inserted.into_iter().map(|r| (r.account_id, r.ad_account_id, r.date, r.event_id)).collect();
@@ -53,33 +60,10 @@ pub(crate) async fn differing(
     days: &Days,
     snapshots: &[&Snapshot],
 ) -> sqlx::Result<HashMap<AccountDay, u64>> {
-    let column = |f: fn(&Snapshot) -> _| snapshots.iter().map(|s| f(s)).collect::<Vec<_>>();
-    let rows = sqlx::query_file!(
-        "observations/differing.sql",
-        &column(|s| s.day.account_id),
-        &column(|s| s.day.ad_account_id),
-        &snapshots.iter().map(|s| s.day.date).collect::<Vec<_>>(),
-        &column(|s| s.version.event_id),
-        &snapshots.iter().map(|s| s.version.fetched_at).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.age_days).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| i32::try_from(s.row_count).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.content.to_vec()).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.sums.spend).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.sums.impressions).collect::<Vec<_>>() as &[Option<i64>],
-        &snapshots.iter().map(|s| s.sums.purchases).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.sums.purchase_value).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.control.map(|c| c.0)).collect::<Vec<_>>() as &[Option<rust_decimal::Decimal>],
-        &snapshots.iter().map(|s| s.control.map(|c| c.1)).collect::<Vec<_>>() as &[Option<i64>],
-        &snapshots.iter().map(|s| s.status_filter.clone()).collect::<Vec<_>>() as &[Option<String>],
-        PROJECTION_VERSION,
-        &snapshots.iter().map(|s| s.rule.version).collect::<Vec<_>>(),
-        &snapshots.iter().map(|s| s.attribution_windows.clone()).collect::<Vec<_>>(),
-        &days.account_ids,
-        &days.ad_account_ids,
-        &days.dates,
-    )
-    .fetch_all(conn)
-    .await?;
+    let rows =
+        of_snapshots!("observations/differing.sql", snapshots, &days.account_ids, &days.ad_account_ids, &days.dates)
+            .fetch_all(conn)
+            .await?;
     let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
     Ok(rows.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.differing.unsigned_abs())).collect())
 }

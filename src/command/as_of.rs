@@ -79,21 +79,8 @@ struct Report {
     since: NaiveDate,
     until: NaiveDate,
     events: u64,
-    rows: Vec<Row>,
-}
-
-/// In JSON decimals are text, so that they stay exact.
-#[derive(Serialize)]
-struct Row {
-    account_id: Uuid,
-    date: NaiveDate,
-    meta_spend: Option<String>,
-    meta_impressions: Option<i64>,
-    meta_clicks: Option<i64>,
-    meta_purchases: Option<String>,
-    meta_purchase_value: Option<String>,
-    meta_roas: Option<String>,
-    updated_at: Option<DateTime<Utc>>,
+    /// Decimals are text, so that they stay exact.
+    rows: Vec<SummaryDay>,
 }
 
 impl AsOf {
@@ -129,7 +116,7 @@ impl AsOf {
         for (day, reason) in &past.unfoldable {
             eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
         }
-        let rows = past.summary().await?.into_iter().map(Row::new).collect();
+        let rows = past.summary().await?;
         let Self { rule, since, until, .. } = *self;
         let report = Report { as_of: at.unwrap_or(now), rule, since, until, events: past.events, rows };
         if self.json {
@@ -138,22 +125,6 @@ impl AsOf {
             print(&report)?;
         }
         Ok(Outcome::Done)
-    }
-}
-
-impl Row {
-    fn new(day: SummaryDay) -> Row {
-        Row {
-            account_id: day.account_id,
-            date: day.date,
-            meta_spend: day.meta_spend,
-            meta_impressions: day.meta_impressions,
-            meta_clicks: day.meta_clicks,
-            meta_purchases: day.meta_purchases,
-            meta_purchase_value: day.meta_purchase_value,
-            meta_roas: day.meta_roas,
-            updated_at: day.updated_at,
-        }
     }
 }
 

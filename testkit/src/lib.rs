@@ -14,6 +14,7 @@ pub mod history;
 pub mod manners;
 pub mod oracle;
 mod product;
+mod record;
 mod roles;
 mod servers;
 mod tenants;
@@ -21,6 +22,7 @@ pub mod wait;
 
 pub use collector::Collector;
 pub use product::build_adledger;
+pub use record::record;
 pub use roles::{nats_with_roles, permission_files};
 pub use servers::{Database, LIMITS, Nats, database, nats, nats_by_default, nats_without_streams, options};
 pub use tenants::Tenant;

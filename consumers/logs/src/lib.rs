@@ -52,6 +52,13 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of it,
+    /// which is all that `meta_insights_raw` keeps, still stands where it was too early.
+    #[must_use]
+    pub fn no_longer_early(self) -> Self {
+        Logged { stored_at: self.stored_at.max(self.circumstances.fetched_at), ..self }
+    }
+
     /// Opens a message of the stream.
     pub fn open(message: &Message) -> Result<Self, EventError> {
         let attributes = message.attributes()?;

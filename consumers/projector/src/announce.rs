@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use events::{Cause, DailySummaryChanged, DailySummaryValues};
-use projections::{SummaryChange, SummaryValues};
+use events::{Cause, DailySummaryChanged};
+use projections::SummaryChange;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -34,17 +34,11 @@ pub async fn announce_changes(conn: &mut PgConnection, changes: &[SummaryChange]
             version: change.version,
             cause,
             currency: currency.clone(),
-            old: change.old.as_ref().map(values),
-            new: change.new.as_ref().map(values),
+            old: change.old.clone(),
+            new: change.new.clone(),
         };
         let event = event.announce(*now).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         events.push((change.account_id, event));
     }
     outbox::announce_all(conn, &events).await
-}
-
-fn values(said: &SummaryValues) -> DailySummaryValues {
-    let SummaryValues { meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value, meta_roas } =
-        said.clone();
-    DailySummaryValues { meta_spend, meta_impressions, meta_clicks, meta_purchases, meta_purchase_value, meta_roas }
 }

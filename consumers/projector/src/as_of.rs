@@ -6,19 +6,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;
 use futures_util::TryStreamExt;
 use logs::{Range, Source};
 use projections::{AdAccounts, Folds, shadow_for_session};
+use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::batch::{Class, class};
-use crate::reading::{Days, ReadError, Reader, Wanted, came_true};
+use crate::reading::{Days, LOOKED_FOR, PATIENCE, ReadError, Reader, Wanted, came_true};
 use crate::rebuild::refused_of;
 use crate::session;
 
@@ -48,11 +48,6 @@ pub struct AsOf {
     pub max_event_bytes: u64,
 }
 
-/// How often an event is looked for that live traffic has folded: the raw log may be a moment behind the projector.
-const LOOKED_FOR: u32 = 4;
-/// How long it is waited for each time.
-const PATIENCE: Duration = Duration::from_millis(500);
-
 #[derive(Debug, thiserror::Error)]
 pub enum AsOfError {
     #[error(transparent)]
@@ -75,7 +70,7 @@ pub struct Past {
 }
 
 /// A tenant's day as it was known: the columns of `daily_summary` that the fold owns. Decimals are PostgreSQL's own texts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SummaryDay {
     pub account_id: Uuid,
     pub date: NaiveDate,

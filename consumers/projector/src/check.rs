@@ -104,9 +104,8 @@ impl Check {
     }
 
     /// Why an event cannot be decoded, if so. That it was early when it came is no matter of decoding.
-    fn reason(&self, mut logged: Logged, ad_accounts: &AdAccounts) -> Option<String> {
-        logged.stored_at = logged.stored_at.max(logged.circumstances.fetched_at);
-        decode(&logged, ad_accounts, self.max_event_bytes).err().map(|reason| reason.to_string())
+    fn reason(&self, logged: Logged, ad_accounts: &AdAccounts) -> Option<String> {
+        decode(&logged.no_longer_early(), ad_accounts, self.max_event_bytes).err().map(|reason| reason.to_string())
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::subject::AccountDay;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,12 +14,18 @@ use sqlx::PgExecutor;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::batch::decode;
+use crate::batch::admit;
 
 /// Days that are read at once: decoding them costs the processor as much as PostgreSQL spends on their rows.
 const READERS: usize = 2;
 /// Days after which a transaction is complete, whatever they hold.
 const DAYS_A_TRANSACTION: usize = 100;
+
+/// How often an event is looked for that live traffic has folded and the log that is read does not give: the raw log may be
+/// a moment behind the projector.
+pub(crate) const LOOKED_FOR: u32 = 4;
+/// How long it is waited for each time.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Days with all their snapshots, of which each holds only the rows that no newer one of its day has.
 #[derive(Debug, Default)]
@@ -54,8 +61,7 @@ pub(crate) struct Reader {
     pub max_event_bytes: u64,
 }
 
-/// Events of the future whose time has come: they were parked, published again, and folded then. Their first copy, which
-/// is all that `meta_insights_raw` keeps, still stands where it was too early.
+/// Events of the future whose time has come; see [`Logged::no_longer_early`].
 pub(crate) async fn came_true(db: impl PgExecutor<'_>, range: &Range) -> sqlx::Result<Arc<HashSet<Uuid>>> {
     let ids = sqlx::query_scalar!(
         "select r.event_id from meta_insights_raw r
@@ -92,7 +98,7 @@ impl Reader {
             Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => {}
             Ok(logged) => {
                 let event_id = logged.circumstances.event_id;
-                match self.decode(logged) {
+                match self.admit(logged) {
                     Ok(snapshot) => {
                         taken.insert(event_id);
                         refused.remove(&event_id);
@@ -108,14 +114,10 @@ impl Reader {
         Ok(read)
     }
 
-    /// What the folds need of an event, or why it cannot be folded: before it can take a row from an older snapshot.
-    fn decode(&self, mut logged: Logged) -> Result<Snapshot, String> {
-        if self.came_true.contains(&logged.circumstances.event_id) {
-            logged.stored_at = logged.stored_at.max(logged.circumstances.fetched_at);
-        }
-        let decoded = decode(&logged, &self.ad_accounts, self.max_event_bytes);
-        let snapshot = decoded.map_err(|reason| reason.to_string())?;
-        self.ad_accounts.refusal(&snapshot).map_or(Ok(snapshot), |refusal| Err(refusal.to_string()))
+    fn admit(&self, logged: Logged) -> Result<Snapshot, String> {
+        let came_true = self.came_true.contains(&logged.circumstances.event_id);
+        let logged = if came_true { logged.no_longer_early() } else { logged };
+        admit(&logged, &self.ad_accounts, self.max_event_bytes)
     }
 
     /// Reads these days again, without the events that were refused.

@@ -20,34 +20,26 @@ mod tables;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{TryStreamExt, stream};
 use logs::{LogError, Range, Source};
-use projections::AdAccounts;
+use projections::{AdAccounts, SummaryKey};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use apply::Applied;
 use beside::Beside;
 pub(crate) use beside::refused_of;
-use tables::Key;
 
 use crate::batch::TRIES;
-use crate::reading::{ReadError, Reader, came_true};
+use crate::reading::{LOOKED_FOR, PATIENCE, ReadError, Reader, came_true};
 use crate::session;
 
 /// Where everything is folded.
 const SCHEMA: &str = "rebuild";
 /// Where replaced rows are kept.
 const UNDO: &str = "rebuild_undo";
-/// How often an observed event is looked for that no log gives: the raw log may be a moment behind the projector.
-const LOOKED_FOR: u32 = 4;
-/// How long it is waited for each time.
-const PATIENCE: Duration = Duration::from_millis(500);
-
 /// A rebuild, ready to go.
 #[derive(Clone)]
 pub struct Rebuild {
@@ -190,7 +182,7 @@ impl Rebuilt {
                 }
             }
         }
-        let keys: BTreeSet<Key> = caught_up.iter().map(|day| (day.account_id, day.date)).collect();
+        let keys: BTreeSet<SummaryKey> = caught_up.iter().map(|day| (day.account_id, day.date)).collect();
         self.beside.sum_up(&keys).await?;
         Ok(caught_up.len())
     }
@@ -262,9 +254,9 @@ impl Rebuilt {
     }
 
     /// Account-days, and tenants' days of which only the summary does, that differ from the live tables now.
-    pub async fn differing(&self) -> Result<(Vec<AccountDay>, Vec<(Uuid, NaiveDate)>), RebuildError> {
+    pub async fn differing(&self) -> Result<(Vec<AccountDay>, Vec<SummaryKey>), RebuildError> {
         let days = tables::differing(&self.beside).await?;
-        let of_days: HashSet<Key> = days.iter().map(|day| (day.account_id, day.date)).collect();
+        let of_days: HashSet<SummaryKey> = days.iter().map(|day| (day.account_id, day.date)).collect();
         let mut summaries = tables::differing_summaries(&self.beside).await?;
         summaries.retain(|key| !of_days.contains(key));
         Ok((days, summaries))

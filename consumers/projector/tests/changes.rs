@@ -38,20 +38,8 @@ async fn fold(pool: &PgPool, answers: &[Answer]) -> Result<()> {
 
 /// Publishes answers and appends them to the raw log.
 async fn record(pool: &PgPool, nats: &Nats, answers: &[Answer]) -> Result<()> {
-    for answer in answers {
-        answer.publish(&nats.wire).await?;
-    }
-    let cancel = CancellationToken::new();
-    let until_it_is_there = async {
-        wait::until("raw has the events", DEADLINE, async || {
-            let lag = nats.wire.lag(jetstream::META_INSIGHTS, raw::DURABLE).await?;
-            Ok(lag.gap + lag.in_flight == 0)
-        })
-        .await?;
-        cancel.cancel();
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::join!(raw::run(pool, &nats.wire, BatchLimits::default(), &cancel), until_it_is_there).1
+    let append = async |cancel: &CancellationToken| raw::run(pool, &nats.wire, BatchLimits::default(), cancel).await;
+    testkit::record(pool, &nats.wire, answers, append).await
 }
 
 fn replay(pool: &PgPool, dry_run: bool) -> Replay {

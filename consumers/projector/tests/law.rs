@@ -298,22 +298,9 @@ async fn a_replay_restores_damaged_tables_from_either_log() -> Result<()> {
     let history = History::random(&mut Random::new(7));
     history.insert_tenants(&database.pool).await?;
     let folds = Folds::default();
-    let cancel = CancellationToken::new();
-    for answer in &history.answers {
-        answer.publish(&nats.wire).await?;
-    }
-    let appending = raw::run(&database.pool, &nats.wire, BatchLimits::default(), &cancel);
-    let until_all = async {
-        wait::until("raw has all", DEADLINE, async || {
-            let lag = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
-            Ok(lag.gap + lag.in_flight == 0)
-        })
-        .await?;
-        cancel.cancel();
-        Ok::<_, anyhow::Error>(())
-    };
-    let ((), waited) = tokio::join!(appending, until_all);
-    waited?;
+    let append =
+        async |cancel: &CancellationToken| raw::run(&database.pool, &nats.wire, BatchLimits::default(), cancel).await;
+    testkit::record(&database.pool, &nats.wire, &history.answers, append).await?;
     let wanted = oracle::tables(&history.answers);
     let range = Range {
         account_id: None,

@@ -47,24 +47,9 @@ async fn recorded(database: &Database, seed: u64) -> Result<(History, Uuid, Uuid
 
 async fn record(pool: &PgPool, answers: &[Answer]) -> Result<()> {
     let nats = testkit::nats().await?;
-    for answer in answers {
-        answer.publish(&nats.wire).await?;
-    }
-    let cancel = CancellationToken::new();
-    let appending = raw::run(pool, &nats.wire, jetstream::BatchLimits::default(), &cancel);
-    let until_it_is_there = async {
-        // A consumer that has not heard of a message yet is behind by none: the table is asked.
-        let ids: Vec<Uuid> = answers.iter().map(|answer| answer.event_id).collect();
-        wait::until("raw has the event", DEADLINE, async || {
-            let there = sqlx::query_scalar("select count(*) from meta_insights_raw where event_id = any($1)");
-            let there: i64 = there.bind(&ids).fetch_one(pool).await?;
-            Ok(there == i64::try_from(ids.len())?)
-        })
-        .await?;
-        cancel.cancel();
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::join!(appending, until_it_is_there).1
+    let append =
+        async |cancel: &CancellationToken| raw::run(pool, &nats.wire, jetstream::BatchLimits::default(), cancel).await;
+    testkit::record(pool, &nats.wire, answers, append).await
 }
 
 fn replay(pool: &PgPool) -> Replay {

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use events::subject::AccountDay;
-use projections::{AdAccounts, Days, Folds};
+use projections::{AdAccounts, Days, Folds, SummaryKey};
 use uuid::Uuid;
 
-use super::tables::{self, Key};
+use super::tables;
 use super::{RebuildError, Rebuilt};
 use crate::batch::{Class, TRIES, class};
 
@@ -124,7 +124,7 @@ impl Rebuilt {
                 tables::exchange(&mut transaction, &Days::new(now.iter().copied()), began_at).await?;
             applied.replaced += replaced;
             applied.written += written;
-            let keys: BTreeSet<Key> = now.iter().map(|day| (day.account_id, day.date)).collect();
+            let keys: BTreeSet<SummaryKey> = now.iter().map(|day| (day.account_id, day.date)).collect();
             applied.summaries += tables::sum_up(&mut transaction, &keys, began_at).await?;
         }
         transaction.commit().await?;
@@ -140,9 +140,9 @@ impl Rebuilt {
         left: &HashSet<AccountDay>,
         applied: &mut Applied,
     ) -> Result<(), RebuildError> {
-        let with_left: HashSet<Key> = left.iter().map(|day| (day.account_id, day.date)).collect();
+        let with_left: HashSet<SummaryKey> = left.iter().map(|day| (day.account_id, day.date)).collect();
         let differing = tables::differing_summaries(&self.beside).await?;
-        let keys: Vec<Key> = differing.into_iter().filter(|key| !with_left.contains(key)).collect();
+        let keys: Vec<SummaryKey> = differing.into_iter().filter(|key| !with_left.contains(key)).collect();
         for some in keys.chunks(DAYS_A_TRANSACTION) {
             let some = some.iter().copied().collect();
             let mut tries = 0;
@@ -156,7 +156,7 @@ impl Rebuilt {
         Ok(())
     }
 
-    async fn sum_up(&self, some: &BTreeSet<Key>, began_at: DateTime<Utc>) -> sqlx::Result<u64> {
+    async fn sum_up(&self, some: &BTreeSet<SummaryKey>, began_at: DateTime<Utc>) -> sqlx::Result<u64> {
         let mut transaction = projections::begin(&self.rebuild.pool).await?;
         let changed = tables::sum_up(&mut transaction, some, began_at).await?;
         transaction.commit().await?;

@@ -9,12 +9,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use events::subject::AccountDay;
-use projections::{AdAccounts, Folded, Folds, Snapshot};
+use projections::{AdAccounts, Folded, Folds, Snapshot, SummaryKey};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::tables::Key;
 use super::{RebuildError, SCHEMA};
 use crate::batch::{Class, TRIES, class};
 use crate::reading::{Days, Reader};
@@ -116,8 +115,8 @@ impl Beside {
     }
 
     /// Makes these summaries, a thousand a transaction.
-    pub async fn sum_up(&self, keys: &BTreeSet<Key>) -> Result<(), RebuildError> {
-        let keys: Vec<Key> = keys.iter().copied().collect();
+    pub async fn sum_up(&self, keys: &BTreeSet<SummaryKey>) -> Result<(), RebuildError> {
+        let keys: Vec<SummaryKey> = keys.iter().copied().collect();
         for some in keys.chunks(1_000) {
             let mut transaction = self.begin().await?;
             Folds::default().sum_up(&mut transaction, &some.iter().copied().collect()).await?;

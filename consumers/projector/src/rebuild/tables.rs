@@ -9,7 +9,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use events::Cause;
 use events::subject::AccountDay;
 use futures_util::TryStreamExt;
-use projections::{Days, Folds};
+use projections::{Days, Folds, SummaryKey};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -17,9 +17,6 @@ use uuid::Uuid;
 use super::beside::Beside;
 use super::{RebuildError, SCHEMA, UNDO};
 use crate::announce::announce_changes;
-
-/// A tenant's day.
-pub(super) type Key = (Uuid, NaiveDate);
 
 /// The tables of an account-day, each with the column that completes the day to its key.
 const OF_A_DAY: [(&str, &str); 3] =
@@ -84,7 +81,7 @@ async fn collected<T>(
     Ok(all)
 }
 
-fn key(row: &PgRow) -> sqlx::Result<Key> {
+fn key(row: &PgRow) -> sqlx::Result<SummaryKey> {
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
@@ -109,7 +106,7 @@ pub(super) async fn differing(beside: &Beside) -> Result<Vec<AccountDay>, Rebuil
 }
 
 /// Tenants' days whose summaries have other numbers beside than live.
-pub(super) async fn differing_summaries(beside: &Beside) -> Result<Vec<Key>, RebuildError> {
+pub(super) async fn differing_summaries(beside: &Beside) -> Result<Vec<SummaryKey>, RebuildError> {
     let [live, rebuilt] = ["t", "r"].map(|side| META.map(|column| format!("{side}.{column}")).join(", "));
     let sql = format!(
         "select coalesce(t.account_id, r.account_id), coalesce(t.date, r.date)
@@ -166,7 +163,7 @@ pub(super) async fn forget(beside: &Beside, days: &Days) -> Result<(), RebuildEr
 }
 
 /// Every tenant's day that is beside.
-pub(super) async fn keys_beside(beside: &Beside) -> Result<BTreeSet<Key>, RebuildError> {
+pub(super) async fn keys_beside(beside: &Beside) -> Result<BTreeSet<SummaryKey>, RebuildError> {
     let sql = format!("select distinct account_id, date from {SCHEMA}.daily_meta_metrics");
     Ok(collected(beside, sql, key).await?.into_iter().collect())
 }
@@ -189,6 +186,17 @@ pub(super) async fn rebuilt_events(
     Ok(events)
 }
 
+/// The columns of a live table that can be written, as a list.
+async fn columns(conn: &mut PgConnection, table: &str) -> sqlx::Result<String> {
+    sqlx::query_scalar(
+        "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+         where attrelid = to_regclass('public.' || $1) and attnum > 0 and not attisdropped and attgenerated = ''",
+    )
+    .bind(table)
+    .fetch_one(conn)
+    .await
+}
+
 /// Makes locked account-days equal to what is beside: rows that differ go to `rebuild_undo`, and those from beside take
 /// their place; a row that is equal is not touched. Returns how many were replaced, and how many written.
 pub(super) async fn exchange(
@@ -198,13 +206,7 @@ pub(super) async fn exchange(
 ) -> sqlx::Result<(u64, u64)> {
     let (mut replaced, mut written) = (0, 0);
     for (table, key) in OF_A_DAY {
-        let columns: String = sqlx::query_scalar(
-            "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-             where attrelid = to_regclass('public.' || $1) and attnum > 0 and not attisdropped and attgenerated = ''",
-        )
-        .bind(table)
-        .fetch_one(&mut *conn)
-        .await?;
+        let columns = columns(conn, table).await?;
         // A head that was made only to be locked is nobody's row.
         let kept =
             if table == "daily_meta_metrics" { "where projection_version > 0 or content_sha256 <> ''" } else { "" };
@@ -239,16 +241,11 @@ pub(super) async fn exchange(
 /// many were kept.
 pub(super) async fn sum_up(
     conn: &mut PgConnection,
-    keys: &BTreeSet<Key>,
+    keys: &BTreeSet<SummaryKey>,
     began_at: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let (account_ids, dates): (Vec<Uuid>, Vec<NaiveDate>) = keys.iter().copied().unzip();
-    let columns: String = sqlx::query_scalar(
-        "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-         where attrelid = 'public.daily_summary'::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+    let columns = columns(conn, "daily_summary").await?;
     let keep = format!(
         "insert into {UNDO}.daily_summary (replaced_at, {columns})
          select $3, {columns} from (

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Record, Replay, ReplayError, Report};
 use crate::announce_changes;
-use crate::batch::{Class, TRIES, class, decode};
+use crate::batch::{Class, TRIES, admit, class};
 
 /// Days after which a transaction is complete, however few their rows: each is locked.
 pub(super) const MOST_DAYS: usize = 100;
@@ -95,7 +95,7 @@ impl Replay {
                 seen.insert(id);
                 true
             },
-            |_| {},
+            |logged| logged,
         );
         read.await?;
         let Some(other @ Source::Raw(pool)) = &self.other else { return Ok(()) };
@@ -112,7 +112,7 @@ impl Replay {
         if only_there.is_empty() {
             return Ok(());
         }
-        self.read_from(ad_accounts, (other, None), day, batch, |id| only_there.contains(&id), |_| {}).await
+        self.read_from(ad_accounts, (other, None), day, batch, |id| only_there.contains(&id), |logged| logged).await
     }
 
     async fn read_from(
@@ -122,7 +122,7 @@ impl Replay {
         day: AccountDay,
         batch: &mut Batch,
         mut wanted: impl FnMut(Uuid) -> bool,
-        amend: impl Fn(&mut Logged),
+        amend: impl Fn(Logged) -> Logged,
     ) -> Result<(), ReplayError> {
         let mut snapshots = Vec::new();
         let mut unfoldable = Vec::new();
@@ -132,21 +132,17 @@ impl Replay {
             .each_event_until(day, end, |parts| match parts {
                 Ok(parts) if taken.contains(&parts.circumstances.event_id) || !wanted(parts.circumstances.event_id) => {
                 }
-                Ok(mut parts) => {
-                    amend(&mut parts);
+                Ok(parts) => {
+                    let parts = amend(parts);
                     payload_bytes += parts.payload.len() as u64;
                     let event_id = Some(parts.circumstances.event_id);
-                    match decode(&parts, ad_accounts, self.max_event_bytes) {
-                        // Refused before it can take a row from an older snapshot.
-                        Ok(snapshot) => match ad_accounts.refusal(&snapshot) {
-                            // An event may be there twice, and only its later copy be one that can be folded.
-                            None => {
-                                taken.insert(parts.circumstances.event_id);
-                                projections::snapshot::push_trimmed(&mut snapshots, snapshot);
-                            }
-                            Some(refusal) => unfoldable.push((day, event_id, refusal.to_string())),
-                        },
-                        Err(reason) => unfoldable.push((day, event_id, reason.to_string())),
+                    match admit(&parts, ad_accounts, self.max_event_bytes) {
+                        // An event may be there twice, and only its later copy be one that can be folded.
+                        Ok(snapshot) => {
+                            taken.insert(snapshot.version.event_id);
+                            projections::snapshot::push_trimmed(&mut snapshots, snapshot);
+                        }
+                        Err(reason) => unfoldable.push((day, event_id, reason)),
                     }
                 }
                 Err(reason) => unfoldable.push((day, None, reason.to_string())),
@@ -263,7 +259,7 @@ impl Replay {
         for source in std::iter::once(&self.from).chain(&self.other) {
             let before = batch.snapshots.len();
             let wanted = |id| missing.contains(&id) && !found.contains(&id);
-            match self.read_from(ad_accounts, (source, None), day, batch, wanted, come_true).await {
+            match self.read_from(ad_accounts, (source, None), day, batch, wanted, Logged::no_longer_early).await {
                 Ok(()) => {}
                 // The other log is a second chance only; what it cannot say is reported as missing.
                 Err(error) if source.name() != self.from.name() => {
@@ -279,12 +275,6 @@ impl Replay {
         }
         Ok(found)
     }
-}
-
-/// An event of the future whose time has come: it was parked, published again, and folded then. The first copy of
-/// it, which is all that meta_insights_raw keeps, still stands where it was too early.
-fn come_true(observed: &mut Logged) {
-    observed.stored_at = observed.stored_at.max(observed.circumstances.fetched_at);
 }
 
 /// For each day, the observed events that are not among the snapshots.

@@ -244,13 +244,7 @@ impl Replay {
         let folding = async {
             let mut pacer = Pacer::new(&self.pace);
             while let Some(batch) = cancel.run_until_cancelled(folding.recv()).await.ok_or(Stop::Paused)? {
-                pacer
-                    .wait(&self.pool, record, cancel, |waiting| {
-                        report.waiting = Some(waiting);
-                        progress(report);
-                    })
-                    .await?;
-                report.waiting = None;
+                pacer.wait(&self.pool, record, cancel, report, progress).await?;
                 let rows = report.rows;
                 let overdue = async {
                     cancel.cancelled().await;

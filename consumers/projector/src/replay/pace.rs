@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Record, Stop};
+use super::{Record, Report, Stop};
 use crate::DURABLE;
 
 /// How often it is asked whether a wait is over.
@@ -53,13 +53,14 @@ impl<'p> Pacer<'p> {
         }
     }
 
-    /// Waits until the next transaction may begin. `tell` is told what for.
+    /// Waits until the next transaction may begin. Meanwhile the report says what for, and `progress` is called.
     pub async fn wait(
         &mut self,
         pool: &PgPool,
         record: Option<&Record>,
         cancel: &CancellationToken,
-        mut tell: impl FnMut(String),
+        report: &mut Report,
+        progress: &impl Fn(&Report),
     ) -> Result<(), Stop> {
         let begun = Instant::now();
         let mut settled: Option<(u64, Instant)> = None;
@@ -71,8 +72,14 @@ impl<'p> Pacer<'p> {
             if cancel.is_cancelled() {
                 return Err(Stop::Paused);
             }
-            let Some((pause, reason)) = reason else { return Ok(()) };
-            reason.into_iter().for_each(&mut tell);
+            let Some((pause, reason)) = reason else {
+                report.waiting = None;
+                return Ok(());
+            };
+            if reason.is_some() {
+                report.waiting = reason;
+                progress(report);
+            }
             // A wait can be long, and whoever wants a pause has it then.
             if begun.elapsed() > ASK_EVERY
                 && let Some(record) = record

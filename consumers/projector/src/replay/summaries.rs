@@ -36,13 +36,7 @@ impl Replay {
     ) -> Result<(), Stop> {
         let mut pacer = Pacer::new(&self.pace);
         for some in days.chunks(MOST_DAYS.min(self.rows_a_transaction)) {
-            pacer
-                .wait(&self.pool, record, cancel, |waiting| {
-                    report.waiting = Some(waiting);
-                    progress(report);
-                })
-                .await?;
-            report.waiting = None;
+            pacer.wait(&self.pool, record, cancel, report, progress).await?;
             let keys: BTreeSet<SummaryKey> = some.iter().map(|day| (day.account_id, day.date)).collect();
             let mut transaction = projections::begin(&self.pool).await?;
             let (summed, changes) = self.folds.resum(&mut transaction, &keys).await?;

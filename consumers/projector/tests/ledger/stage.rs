@@ -10,7 +10,7 @@ use projections::{AdAccounts, Folds};
 use projector::{Rebuild, Replay, fold_events};
 use testkit::history::{Answer, History, Random};
 use testkit::oracle::{self, Rule, Tables};
-use testkit::{Database, Nats, wait};
+use testkit::{Database, Nats};
 use tokio_util::sync::CancellationToken;
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -29,21 +29,9 @@ impl Stage {
         let history = History::random(&mut Random::new(seed));
         history.insert_tenants(&database.pool).await?;
         let stage = Stage { database, nats, history };
-        for answer in &stage.history.answers {
-            answer.publish(&stage.nats.wire).await?;
-        }
-        let cancel = CancellationToken::new();
-        let appending = raw::run(&stage.database.pool, &stage.nats.wire, BatchLimits::default(), &cancel);
-        let until_all = async {
-            let all = i64::try_from(stage.history.answers.len())?;
-            wait::until("raw has every event", DEADLINE, async || {
-                Ok(stage.count("select count(*) from meta_insights_raw").await? == all)
-            })
-            .await?;
-            cancel.cancel();
-            Ok::<_, anyhow::Error>(())
-        };
-        tokio::join!(appending, until_all).1?;
+        let (pool, wire) = (&stage.database.pool, &stage.nats.wire);
+        let append = async |cancel: &CancellationToken| raw::run(pool, wire, BatchLimits::default(), cancel).await;
+        testkit::record(pool, wire, &stage.history.answers, append).await?;
         stage.fold(stage.history.answers.iter().step_by(2)).await?;
         Ok(stage)
     }

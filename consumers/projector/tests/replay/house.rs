@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chrono::NaiveDate;
@@ -10,12 +9,10 @@ use logs::{Range, Source};
 use projections::{AdAccounts, Folds, Snapshot, Table};
 use projector::{Replay, Report, fold_events};
 use sqlx::{AssertSqlSafe, PgPool};
+use testkit::Database;
 use testkit::history::{Answer, DAYS, History, Random, first_day};
-use testkit::{Database, wait};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-const DEADLINE: Duration = Duration::from_secs(60);
 pub const MAX_EVENT_BYTES: u64 = 1 << 24;
 
 pub struct House {
@@ -98,24 +95,9 @@ pub fn of(report: &Report, table: Table) -> u64 {
 /// Appends answers to the raw log, by the consumer that does it always.
 pub async fn record(pool: &PgPool, answers: &[Answer]) -> Result<()> {
     let nats = testkit::nats().await?;
-    for answer in answers {
-        answer.publish(&nats.wire).await?;
-    }
-    let cancel = CancellationToken::new();
-    let appending = raw::run(pool, &nats.wire, jetstream::BatchLimits::default(), &cancel);
-    let until_it_is_there = async {
-        // A consumer that has not heard of a message yet is behind by none: the table is asked.
-        let ids: Vec<Uuid> = answers.iter().map(|answer| answer.event_id).collect();
-        wait::until("raw has the events", DEADLINE, async || {
-            let there = sqlx::query_scalar("select count(*) from meta_insights_raw where event_id = any($1)");
-            let there: i64 = there.bind(&ids).fetch_one(pool).await?;
-            Ok(there == i64::try_from(ids.len())?)
-        })
-        .await?;
-        cancel.cancel();
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::join!(appending, until_it_is_there).1
+    let append =
+        async |cancel: &CancellationToken| raw::run(pool, &nats.wire, jetstream::BatchLimits::default(), cancel).await;
+    testkit::record(pool, &nats.wire, answers, append).await
 }
 
 /// Folds an answer as live traffic does.
