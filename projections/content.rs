@@ -16,7 +16,7 @@ use crate::purchases::PurchaseRule;
 use crate::snapshot::{ContentHash, Rows, Sums, Unfoldable, encode};
 
 /// Data up to this size is read at once.
-const AT_ONCE_BYTES: u64 = 2 << 20;
+const AT_ONCE_BYTES: u64 = payload::KEPT_BYTES;
 /// Data that cannot be read in parts, because it does not end with its rows, is read at once up to this size.
 const NOT_IN_PARTS_BYTES: u64 = 64 << 20;
 
@@ -95,7 +95,7 @@ pub(crate) fn read(
 /// The hash of an event's content alone: nothing is made of its JSON.
 pub fn sha256(circumstances: &Circumstances, payload: &[u8], limit_bytes: u64) -> Result<ContentHash, EventError> {
     let &Circumstances { codec, upcaster, .. } = circumstances;
-    let whole = |limit_bytes| payload::decode(codec, payload, limit_bytes).map(|bytes| Sha256::digest(&bytes).into());
+    let whole = |limit_bytes| payload::decoded(codec, payload, limit_bytes, |bytes| Sha256::digest(bytes).into());
     if upcaster.is_none() {
         match whole(limit_bytes.min(AT_ONCE_BYTES)) {
             Err(PayloadError::TooLarge { .. }) if limit_bytes > AT_ONCE_BYTES => {}
@@ -122,12 +122,14 @@ fn at_once(
     rule: &PurchaseRule,
     limit_bytes: u64,
 ) -> Result<Content, Unfoldable> {
-    let bytes = payload::decode(codec, payload, limit_bytes).map_err(EventError::from)?;
-    let json = payload::text(&bytes);
-    let (data, rows) = data::read(json.as_bytes(), day, rule)?;
-    let head = Head::of(&data, rule);
-    let (rows, sums, superseded) = encode(&head.currency, rows, head.purchases_known)?;
-    Ok(Content { head, rows, sums, superseded, sha256: Sha256::digest(&bytes).into() })
+    let content = payload::decoded(codec, payload, limit_bytes, |bytes| {
+        let json = payload::text(bytes);
+        let (data, rows) = data::read(&json, day, rule)?;
+        let head = Head::of(&data, rule);
+        let (rows, sums, superseded) = encode(&head.currency, rows, head.purchases_known)?;
+        Ok(Content { head, rows, sums, superseded, sha256: Sha256::digest(bytes).into() })
+    });
+    content.map_err(EventError::from)?
 }
 
 /// Why a part is not read.
@@ -220,7 +222,7 @@ impl Large<'_> {
         let mut before = 0;
         while let Some(part) = parts.next_part()? {
             let json = payload::text(part);
-            let (data, rows) = data::read(json.as_bytes(), self.day, self.rule).map_err(|reason| match reason {
+            let (data, rows) = data::read(&json, self.day, self.rule).map_err(|reason| match reason {
                 Unfoldable::Row { number, reason } => Unfoldable::Row { number: before + number, reason },
                 other => other,
             })?;

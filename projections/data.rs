@@ -20,14 +20,14 @@ pub(crate) type Parsed<'a> = (Cow<'a, str>, Result<MetaRow<'a>, String>);
 
 /// Reads decompressed data, borrowing from it. The rows are beside the data, whose own list of them may be empty.
 pub(crate) fn read<'a>(
-    json: &'a [u8],
+    json: &'a str,
     day: &AccountDay,
     rule: &PurchaseRule,
 ) -> Result<(InsightsData<'a>, Vec<Parsed<'a>>), Unfoldable> {
     if let Some((data, rows)) = in_one_pass(json, day, rule) {
         return Ok((data, rows));
     }
-    let data = InsightsData::parse(json, day)?;
+    let data = InsightsData::parse(json.as_bytes(), day)?;
     let mut rows = Vec::with_capacity(data.rows.len());
     for (number, raw) in (1..).zip(&data.rows) {
         let refuse = |reason: String| Unfoldable::Row { number, reason };
@@ -40,11 +40,11 @@ pub(crate) fn read<'a>(
 }
 
 fn in_one_pass<'a>(
-    json: &'a [u8],
+    json: &'a str,
     day: &AccountDay,
     rule: &PurchaseRule,
 ) -> Option<(InsightsData<'a>, Vec<Parsed<'a>>)> {
-    let mut deserializer = serde_json::Deserializer::from_str(std::str::from_utf8(json).ok()?);
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     let (data, rows) = OfData(rule).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
     let found = AccountDay { account_id: data.account_id, ad_account_id: data.ad_account.id, date: data.date };
@@ -191,8 +191,8 @@ mod tests {
         let rule = PurchaseRule::default();
         for (json, one_pass, wanted) in cases {
             let json = data(&format!("[{json}]"));
-            assert_eq!(in_one_pass(json.as_bytes(), &DAY, &rule).is_some(), one_pass, "{json}");
-            let (data, rows) = read(json.as_bytes(), &DAY, &rule).expect("the data can be read");
+            assert_eq!(in_one_pass(&json, &DAY, &rule).is_some(), one_pass, "{json}");
+            let (data, rows) = read(&json, &DAY, &rule).expect("the data can be read");
             assert_eq!(data.control.map(|c| c.impressions), Some(3));
             let said = match &rows[0] {
                 (ad_id, Ok(MetaRow { purchases: p, .. })) => {
@@ -216,10 +216,10 @@ mod tests {
         ];
         let rule = PurchaseRule::default();
         for (json, day, reason) in cases {
-            let error = read(json.as_bytes(), &day, &rule).err().map(|e| e.to_string()).unwrap_or_default();
+            let error = read(&json, &day, &rule).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(reason), "{error:?}, not {reason}");
         }
         let without_control = whole.replace("\"control\"", "\"uncontrolled\"");
-        assert!(read(without_control.as_bytes(), &DAY, &rule).is_ok_and(|(data, _)| data.control.is_none()));
+        assert!(read(&without_control, &DAY, &rule).is_ok_and(|(data, _)| data.control.is_none()));
     }
 }

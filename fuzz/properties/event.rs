@@ -1,9 +1,10 @@
 //! What holds of any payload that comes under a subject of insights events, whoever published it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use events::payload::{self, Codec};
+use events::payload::{self, Codec, KEPT_BYTES};
 use events::subject::AccountDay;
 use events::{Circumstances, InsightsData, InsightsFetched, Parts, PartsError};
 use projections::Snapshot;
@@ -31,6 +32,9 @@ const TABS: usize = 12;
 pub fn check(input: &[u8]) -> bool {
     let (codec, payload) = split(input);
     let whole = payload::decode(codec, payload, LIMIT_BYTES);
+    let kept = payload::decoded(codec, payload, KEPT_BYTES, <[u8]>::to_vec).map_err(|error| error.to_string());
+    let fresh = payload::decode(codec, payload, KEPT_BYTES).map(Cow::into_owned).map_err(|error| error.to_string());
+    assert!(kept == fresh, "kept memory holds what fresh memory does");
     let parts = read_parts(codec, payload);
     match (&whole, parts) {
         (Ok(data), Ok(parts)) => {

@@ -5,6 +5,7 @@
 //! whatever the rung.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{Read, Write};
 use std::str::FromStr;
@@ -14,6 +15,9 @@ pub const PLAIN_BELOW_BYTES: usize = 1024;
 
 /// zstd's level: 7 to 11 times smaller on insights rows, for less time than the saved bytes cost.
 const ZSTD_LEVEL: i32 = 3;
+
+/// Data up to this size is decompressed into memory that its thread keeps; see [`decoded`].
+pub const KEPT_BYTES: u64 = 2 << 20;
 
 /// How a payload's bytes are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +148,53 @@ pub fn decode(codec: Codec, payload: &[u8], limit_bytes: u64) -> Result<Cow<'_, 
     }
 }
 
+thread_local! {
+    static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
+}
+
+/// What a thread keeps from one payload to the next.
+#[derive(Default)]
+struct Kept {
+    decompressor: zstd::bulk::Decompressor<'static>,
+    json: Vec<u8>,
+}
+
+impl Kept {
+    /// Decompresses a payload, if it can be and is no larger.
+    fn holds(&mut self, payload: &[u8], limit_bytes: u64) -> bool {
+        // The memory is touched only where something is written to it.
+        self.json.clear();
+        self.json.reserve_exact(KEPT_BYTES as usize);
+        let decompressed = self.decompressor.decompress_to_buffer(payload, &mut self.json);
+        // No bytes are no frame, and no error to this decompressor.
+        decompressed.is_ok() && !payload.is_empty() && self.json.len() as u64 <= limit_bytes
+    }
+}
+
+/// Decodes as [`decode`] does, and hands the data to `read`.
+///
+/// Data of up to [`KEPT_BYTES`] is decompressed at one go into memory that its thread keeps. A log is read event by
+/// event, and fresh memory for each costs more than the decompression: the kernel clears every page of it, and gets it
+/// back a moment later.
+pub fn decoded<T>(
+    codec: Codec,
+    payload: &[u8],
+    limit_bytes: u64,
+    read: impl FnOnce(&[u8]) -> T,
+) -> Result<T, PayloadError> {
+    if codec == Codec::Zstd && limit_bytes <= KEPT_BYTES {
+        let mut kept = KEPT.take().unwrap_or_default();
+        if kept.holds(payload, limit_bytes) {
+            let made = read(&kept.json);
+            KEPT.set(Some(kept));
+            return Ok(made);
+        }
+        // What is wrong with it is said below.
+        KEPT.set(Some(kept));
+    }
+    decode(codec, payload, limit_bytes).map(|data| read(&data))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +213,25 @@ mod tests {
             assert_eq!(encoded.codec == Codec::Plain, size < PLAIN_BELOW_BYTES);
             assert_eq!(encoded.uncompressed_bytes, size as u64);
             assert_eq!(decode(encoded.codec, &encoded.payload, 1 << 20).expect("decodes").as_ref(), data);
+            decoded(encoded.codec, &encoded.payload, 1 << 20, |again| assert_eq!(again, data)).expect("decodes");
+        }
+    }
+
+    /// Whatever came before, and whatever is wrong.
+    #[test]
+    fn kept_memory_changes_nothing() {
+        let data = vec![b'7'; 200_000];
+        let payload = encode(&data, 100).payload;
+        for (payload, limit_bytes, wanted) in [
+            (&payload[..], 200_000, None),
+            (&payload[..], 199_999, Some("payload is larger than 199999 bytes when decompressed")),
+            (&payload[..payload.len() / 2], KEPT_BYTES, Some("payload is not valid zstd")),
+            (b"", KEPT_BYTES, Some("payload is not valid zstd")),
+            (b"no frame", KEPT_BYTES, Some("payload is not valid zstd")),
+            (&payload[..], KEPT_BYTES, None),
+        ] {
+            let said = decoded(Codec::Zstd, payload, limit_bytes, |again| assert_eq!(again, data));
+            assert_eq!(said.err().map(|e| e.to_string()).as_deref(), wanted);
         }
     }
 

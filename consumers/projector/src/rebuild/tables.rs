@@ -59,9 +59,13 @@ pub(super) async fn prepare_undo(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select now()").fetch_one(pool).await
 }
 
-/// Lets the planner know how much there is beside.
+/// Lets the planner know how much there is beside, and of which keys: nothing else of it is asked for.
 pub(super) async fn analyze(beside: &Beside) -> Result<(), RebuildError> {
-    let each = projections::TABLES.map(|table| format!("analyze {SCHEMA}.{table};")).concat();
+    let of_a_day = OF_A_DAY.map(|(table, key)| {
+        let rest = if key == "date" { String::new() } else { format!(", {key}") };
+        format!("analyze {SCHEMA}.{table} (account_id, ad_account_id, date{rest});")
+    });
+    let each = of_a_day.concat();
     sqlx::raw_sql(AssertSqlSafe(each)).execute(beside.pool()).await?;
     Ok(())
 }
