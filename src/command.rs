@@ -13,6 +13,7 @@ pub mod keys;
 pub mod log;
 mod log_source;
 pub mod migrate;
+mod names;
 pub mod password;
 pub mod purchase_rule;
 pub mod rebuild;

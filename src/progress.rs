@@ -16,6 +16,8 @@ pub struct Progress {
     begun: Instant,
     /// Steps that were done before.
     before: Option<u64>,
+    /// Rows a second that are not passed.
+    most: Option<u64>,
 }
 
 impl Progress {
@@ -27,12 +29,17 @@ impl Progress {
             bar.set_prefix(what.to_owned());
             bar
         });
-        Progress { what: what.to_owned(), bar, said: None, begun: Instant::now(), before: None }
+        Progress { what: what.to_owned(), bar, said: None, begun: Instant::now(), before: None, most: None }
     }
 
     /// Steps that were done before this piece of work began: they say nothing about how fast it is.
     pub fn begins_after(&mut self, done: u64) {
         self.before = Some(done);
+    }
+
+    /// So many rows a second are not passed: what is done too soon is waited for.
+    pub fn at_most(&mut self, rows_a_second: Option<u64>) {
+        self.most = rows_a_second;
     }
 
     /// So far so many steps of so many.
@@ -58,7 +65,8 @@ impl Progress {
     /// The same, with the rate at which `rows` of all steps since the beginning were done, and the time that is left at
     /// it; or with what is waited for.
     pub fn at_rate(&mut self, done: u64, total: u64, rows: u64, waiting: Option<&str>) {
-        let elapsed = self.begun.elapsed();
+        let due = self.most.map_or(Duration::ZERO, |most| Duration::from_secs_f64(rows as f64 / most.max(1) as f64));
+        let elapsed = self.begun.elapsed().max(due);
         let rate = rows as f64 / elapsed.as_secs_f64().max(0.001);
         let message = match (waiting, time_left(elapsed, self.before.unwrap_or(0), done, total)) {
             (Some(waiting), _) => format!("{rows} rows, {waiting}"),

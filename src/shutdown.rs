@@ -99,6 +99,15 @@ pub async fn until_done<T>(cancel: &CancellationToken, work: impl Future<Output 
     }
 }
 
+/// Works until `work` is done, or until a signal breaks it off where it stands, which `left` says in words.
+pub async fn unless_signalled<T>(left: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        done = work => done,
+        signal = signals.next() => anyhow::bail!("ended by {signal}; {left}"),
+    }
+}
+
 /// SIGINT and SIGTERM.
 pub struct Signals {
     interrupt: tokio::signal::unix::Signal,

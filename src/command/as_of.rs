@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::in_order;
 use super::log_source::{LogChoice, with_log};
+use super::names::Names;
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output::{self, or_dash, thousands};
@@ -113,8 +114,9 @@ impl AsOf {
             .await
             .context("the past cannot be folded")?;
         drop(progress);
+        let names = Names::load(pool).await?;
         for (day, reason) in &past.unfoldable {
-            eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
+            eprintln!("An event of {} cannot be folded, as when it came: {reason}", names.day(day));
         }
         let rows = past.summary().await?;
         let Self { rule, since, until, .. } = *self;
@@ -122,13 +124,13 @@ impl AsOf {
         if self.json {
             output::json(&report)?;
         } else {
-            print(&report)?;
+            print(&report, &names)?;
         }
         Ok(Outcome::Done)
     }
 }
 
-fn print(report: &Report) -> Result<()> {
+fn print(report: &Report, names: &Names) -> Result<()> {
     let mut table = output::table(&[
         "tenant",
         "day",
@@ -151,7 +153,7 @@ fn print(report: &Report) -> Result<()> {
     let whole = |n: Option<i64>| or_dash(n.map(|n| thousands(&Decimal::from(n), 0)));
     for row in &report.rows {
         table.add_row([
-            row.account_id.to_string(),
+            names.tenant(row.account_id),
             row.date.to_string(),
             shown(&row.meta_spend, 2),
             whole(row.meta_impressions),

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::log_source::{LogChoice, with_log};
+use super::names::Names;
 use super::replay;
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
@@ -169,7 +170,12 @@ async fn refold(pool: &PgPool, integration: &Integration, from: Source, other: O
     if report.days_total == 0 {
         output::line("Every day is folded by this rule; there is nothing to do.")?;
     }
-    let outcome = if report.days_total == 0 { Outcome::Done } else { replay::tell(&report, both)? };
+    let outcome = if report.days_total == 0 {
+        Outcome::Done
+    } else {
+        let told = replay::Told { report: &report, totals: None, both, dry_run: false };
+        replay::tell(&told, &Names::load(pool).await?, false)?
+    };
     let unknown = sqlx::query!(
         r#"select count(*) as "days!", min(date) as first, max(date) as last from daily_meta_metrics
            where account_id = $1 and ad_account_id = $2 and not purchases_known"#,

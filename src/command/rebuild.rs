@@ -3,17 +3,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use events::subject::AccountDay;
 use logs::{Range, Source};
-use projector::{Applied, Loaded, Rebuild as Everything};
+use projections::SummaryKey;
+use projector::{Applied, Loaded, Rebuild as Everything, Rebuilt};
+use serde_json::{Value, json};
 use sqlx::PgPool;
-use verifier::{Difference, Finding, Report, Tables, Verifier};
+use verifier::{Finding, Report, Tables, Verifier};
 
 use super::log_source::{LogChoice, with_log};
-use super::replay::told::named;
+use super::names::Names;
+use super::verify::named;
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
 use crate::progress::Progress;
+use crate::shutdown;
 
 /// Ad accounts folded at once, unless somebody says otherwise.
 const WORKERS: u64 = 2;
@@ -46,21 +51,42 @@ pub struct Rebuild {
     /// Drop what rebuilds have left: the schemas `rebuild` and `rebuild_undo`
     #[arg(long)]
     drop: bool,
+    /// Print the result as JSON
+    #[arg(long, conflicts_with = "drop")]
+    json: bool,
+}
+
+/// What a rebuild came to, so far.
+struct Told {
+    json: bool,
+    names: Names,
+    /// It could read both logs.
+    both: bool,
+    document: Value,
 }
 
 impl Rebuild {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         if self.drop {
             let (pool, _servers) = boot.tables().await?;
-            projector::drop_schemas(&pool).await.context("the schemas cannot be dropped")?;
-            output::line("The schemas rebuild and rebuild_undo are gone.")?;
+            let dropped = projector::drop_schemas(&pool).await.context("the schemas cannot be dropped")?;
+            output::line(if dropped {
+                "The schemas rebuild and rebuild_undo are gone."
+            } else {
+                "There is nothing to drop: no rebuild has left anything."
+            })?;
             return Ok(Outcome::Done);
         }
-        with_log(boot, self.from, async |pool, from, other| self.rebuild(pool, from, other).await).await
+        with_log(boot, self.from, async |pool, from, other| {
+            let left = "what was applied is whole, and the next rebuild begins anew";
+            shutdown::unless_signalled(left, self.rebuild(pool, from, other)).await
+        })
+        .await
     }
 
     async fn rebuild(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
-        let both = other.is_some();
+        let document = json!({ "dry_run": self.dry_run });
+        let mut told = Told { json: self.json, names: Names::load(pool).await?, both: other.is_some(), document };
         let verifier = Verifier {
             pool: pool.clone(),
             from: from.clone(),
@@ -85,62 +111,137 @@ impl Rebuild {
             })
             .await?;
         drop(progress);
-        let mut caught_up = rebuilt.catch_up().await?;
-        say_loaded(&rebuilt.loaded, caught_up)?;
-        for round in 1..=VERIFIED_AT_MOST {
-            let (report, differing) = differing(&verifier).await?;
-            if differing.is_empty() {
-                output::line(&format!(
-                    "Verified by the second implementation: {} account-days, {} rows, none differ.",
-                    report.account_days, report.rows
-                ))?;
-                break;
-            }
-            // What live traffic has folded since is no mistake of the rebuild's.
-            caught_up = rebuilt.catch_up().await?;
-            if caught_up == 0 || round == VERIFIED_AT_MOST {
-                for sentence in &differing {
-                    output::line(&output::printable(sentence))?;
-                }
-                output::line("The rebuilt tables are not what the log says: nothing was applied.")?;
-                rebuilt.close().await;
-                return Ok(Outcome::Findings);
-            }
-        }
-        if self.dry_run {
+        let caught_up = rebuilt.catch_up().await?;
+        told.loaded(&rebuilt.loaded, caught_up)?;
+        let outcome = if !told.is_what_the_log_says(&verifier, &mut rebuilt).await? {
+            Outcome::Findings
+        } else if self.dry_run {
             let (days, summaries) = rebuilt.differing().await?;
-            rebuilt.close().await;
-            for day in &days {
-                output::line(&format!("{} differs", named(day)))?;
-            }
-            for (account_id, date) in &summaries {
-                output::line(&format!("{date} of tenant {account_id} differs in its summary alone"))?;
-            }
-            output::line(&format!(
-                "{} account-days differ, and {} summaries without them; nothing was applied.",
-                days.len(),
-                summaries.len()
-            ))?;
-            return Ok(Outcome::Done);
-        }
-        let progress = RefCell::new(Progress::new("days applied"));
-        let applied = rebuilt
-            .apply(|applied| progress.borrow_mut().at(applied.days as u64, applied.days_total as u64, ""))
-            .await?;
-        drop(progress);
+            told.would_apply(&days, &summaries)?;
+            Outcome::Done
+        } else {
+            let progress = RefCell::new(Progress::new("days applied"));
+            let applied = rebuilt
+                .apply(|applied| progress.borrow_mut().at(applied.days as u64, applied.days_total as u64, ""))
+                .await?;
+            drop(progress);
+            told.applied(&applied)?
+        };
         rebuilt.close().await;
-        say_applied(&applied, both)
+        if self.json {
+            output::json(&told.document)?;
+        }
+        Ok(outcome)
     }
 }
 
+impl Told {
+    fn line(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { output::line(text) }
+    }
+
+    fn loaded(&mut self, loaded: &Loaded, caught_up: usize) -> Result<()> {
+        for (day, reason) in &loaded.unfoldable {
+            eprintln!("An event of {} cannot be folded, as when it came: {reason}", self.names.day(day));
+        }
+        self.document["folded"] = json!({
+            "account_days": loaded.days_total, "events": loaded.events, "rows": loaded.rows, "caught_up": caught_up,
+        });
+        let unfoldable =
+            loaded.unfoldable.iter().map(|(day, reason)| json!({ "day": day_json(day), "reason": reason }));
+        self.document["unfoldable"] = unfoldable.collect();
+        self.line(&format!(
+            "Folded {} account-days into the schema rebuild: {} events, {} rows; {caught_up} caught up with live traffic.",
+            loaded.days_total, loaded.events, loaded.rows
+        ))
+    }
+
+    /// Whether the second implementation finds the rebuilt tables right; it is asked again while live traffic comes in
+    /// between.
+    async fn is_what_the_log_says(&mut self, verifier: &Verifier, rebuilt: &mut Rebuilt) -> Result<bool> {
+        for round in 1..=VERIFIED_AT_MOST {
+            let (report, differing) = differing(verifier, &self.names).await?;
+            self.document["verified"] = json!({
+                "account_days": report.account_days, "rows": report.rows, "differing": differing,
+            });
+            if differing.is_empty() {
+                self.line(&format!(
+                    "Verified by the second implementation: {} account-days, {} rows, none differ.",
+                    report.account_days, report.rows
+                ))?;
+                return Ok(true);
+            }
+            // What live traffic has folded since is no mistake of the rebuild's.
+            if rebuilt.catch_up().await? == 0 || round == VERIFIED_AT_MOST {
+                for sentence in &differing {
+                    self.line(&output::printable(sentence))?;
+                }
+                break;
+            }
+        }
+        self.line("The rebuilt tables are not what the log says: nothing was applied.")?;
+        Ok(false)
+    }
+
+    fn would_apply(&mut self, days: &[AccountDay], summaries: &[SummaryKey]) -> Result<()> {
+        for day in days {
+            self.line(&format!("{} differs", self.names.day(day)))?;
+        }
+        for (account_id, date) in summaries {
+            self.line(&format!("{date} of tenant {} differs in its summary alone", self.names.tenant(*account_id)))?;
+        }
+        self.document["differing_days"] = days.iter().map(day_json).collect();
+        self.document["differing_summaries"] =
+            summaries.iter().map(|(account_id, date)| json!({ "account_id": account_id, "date": date })).collect();
+        self.line(&format!(
+            "{} account-days differ, and {} summaries without them; nothing was applied.",
+            days.len(),
+            summaries.len()
+        ))
+    }
+
+    fn applied(&mut self, applied: &Applied) -> Result<Outcome> {
+        self.document["applied"] = json!({
+            "days": applied.days, "rows_written": applied.written, "rows_replaced": applied.replaced,
+            "summaries_replaced": applied.summaries,
+        });
+        let left = applied.left.iter().map(|(day, event_id)| json!({ "day": day_json(day), "event_id": event_id }));
+        self.document["left"] = left.collect();
+        self.document["busy"] = applied.busy.iter().map(day_json).collect();
+        self.line(&format!(
+            "{} account-days differed: {} rows written; {} rows and {} summaries replaced, which rebuild_undo keeps.",
+            applied.days, applied.written, applied.replaced, applied.summaries
+        ))?;
+        for (day, event_id) in &applied.left {
+            eprintln!(
+                "{} was left as it is: event {event_id} was folded once, and {} it in a form that can be folded{}",
+                self.names.day(day),
+                if self.both { "neither log holds" } else { "meta_insights_raw does not hold" },
+                if self.both { "" } else { "; the stream may: rebuild with --from stream" },
+            );
+        }
+        for day in &applied.busy {
+            eprintln!(
+                "{} was left as it is: it was changed again and again meanwhile; repeat the command",
+                self.names.day(day)
+            );
+        }
+        Ok(if applied.left.is_empty() && applied.busy.is_empty() { Outcome::Done } else { Outcome::Findings })
+    }
+}
+
+fn day_json(day: &AccountDay) -> Value {
+    json!({ "account_id": day.account_id, "ad_account_id": day.ad_account_id, "date": day.date })
+}
+
 /// What the second implementation says of the rebuilt tables: the first of what differs, in words.
-async fn differing(verifier: &Verifier) -> Result<(Report, Vec<String>)> {
+async fn differing(verifier: &Verifier, names: &Names) -> Result<(Report, Vec<String>)> {
     let progress = RefCell::new(Progress::new("account-days verified"));
     let mut sentences = Vec::new();
     let take = |finding| match finding {
-        Finding::Differs(Difference { ad_account_id, account_id, date, sentences: said, .. }) => {
-            let of = ad_account_id.unwrap_or(account_id);
-            sentences.extend(said.iter().map(|sentence| format!("{of}, {date}: {sentence}")).take(SHOWN));
+        Finding::Differs(difference) => {
+            let of = named(&difference, names);
+            sentences.extend(difference.sentences.iter().map(|sentence| format!("{of}: {sentence}")).take(SHOWN));
         }
         Finding::Refused(_) => {}
     };
@@ -148,33 +249,4 @@ async fn differing(verifier: &Verifier) -> Result<(Report, Vec<String>)> {
     let report = verifier.run(&Range::everything(), take, show).await.context("verifying broke off")?;
     sentences.truncate(SHOWN);
     Ok((report, sentences))
-}
-
-fn say_loaded(loaded: &Loaded, caught_up: usize) -> Result<()> {
-    for (day, reason) in &loaded.unfoldable {
-        eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
-    }
-    output::line(&format!(
-        "Folded {} account-days into the schema rebuild: {} events, {} rows; {caught_up} caught up with live traffic.",
-        loaded.days_total, loaded.events, loaded.rows
-    ))
-}
-
-fn say_applied(applied: &Applied, both: bool) -> Result<Outcome> {
-    output::line(&format!(
-        "{} account-days differed: {} rows written; {} rows and {} summaries replaced, which rebuild_undo keeps.",
-        applied.days, applied.written, applied.replaced, applied.summaries
-    ))?;
-    for (day, event_id) in &applied.left {
-        eprintln!(
-            "{} was left as it is: event {event_id} was folded once, and {} it in a form that can be folded{}",
-            day.subject(),
-            if both { "neither log holds" } else { "meta_insights_raw does not hold" },
-            if both { "" } else { "; the stream may: rebuild with --from stream" },
-        );
-    }
-    for day in &applied.busy {
-        eprintln!("{} was left as it is: it was changed again and again meanwhile; repeat the command", day.subject());
-    }
-    Ok(if applied.left.is_empty() && applied.busy.is_empty() { Outcome::Done } else { Outcome::Findings })
 }

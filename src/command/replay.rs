@@ -1,4 +1,4 @@
-pub(super) mod told;
+mod told;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use logs::{Range, Source};
 use projections::Table;
-use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report};
+use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report, Totals};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::log_source::{LogChoice, with_log};
+use super::names::Names;
 use super::{ad_account_named, in_order};
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output;
 use crate::progress::Progress;
-use crate::shutdown::{self, Signals};
+use crate::shutdown;
 
-pub(super) use told::tell;
-use told::{Told, print};
+pub(super) use told::{Told, tell};
 
 /// Rows after which a transaction is complete, unless somebody says otherwise.
 const ROWS_A_TRANSACTION: usize = 10_000;
@@ -61,8 +61,8 @@ pub struct Replay {
     /// Compare and report, and take everything back
     #[arg(long)]
     dry_run: bool,
-    /// Skip days whose events have the hashes that the tables know, without making their rows anew: damage to rows of
-    /// facts and sums stays there
+    /// Skip days whose events have the hashes that the tables know, without making their rows anew: damage to facts, to
+    /// sums, and to what observations say beside the hash stays there
     #[arg(long)]
     trust_hash: bool,
     /// Begin anew, where a replay of the same range would be gone on with
@@ -119,12 +119,18 @@ impl Replay {
             },
             ..refold(pool, from, other)
         };
-        let report = if self.dry_run { try_out(&replay, &range).await? } else { self.work(replay, &range).await? };
-        print(&Told { report: &report, both, dry_run: self.dry_run }, self.json)
+        let (report, totals) = if self.dry_run {
+            (try_out(&replay, &range).await?, None)
+        } else {
+            let (report, totals) = self.work(replay, &range).await?;
+            (report, Some(totals))
+        };
+        let told = Told { report: &report, totals: totals.as_ref(), both, dry_run: self.dry_run };
+        tell(&told, &Names::load(pool).await?, self.json)
     }
 
     /// Replays the range, or goes on with it, to its end.
-    async fn work(&self, replay: Refold, range: &Range) -> Result<Report> {
+    async fn work(&self, replay: Refold, range: &Range) -> Result<(Report, Totals)> {
         let asked = Asked {
             range: *range,
             source: if self.from == LogChoice::Raw { "raw" } else { "stream" },
@@ -137,14 +143,15 @@ impl Replay {
         let replay = Refold { end: record.end, ..replay };
         let progress = RefCell::new(Progress::new(PROGRESS));
         progress.borrow_mut().begins_after(record.days_done as u64);
+        progress.borrow_mut().at_most(self.rows_a_second);
         let cancel = CancellationToken::new();
         let work = replay.run_recorded(range, Some(&record), &cancel, |report| show(&progress, report));
         let ended = shutdown::until_done(&cancel, work).await;
         drop(progress);
         match ended? {
             Ok((report, Ended::Finished)) => {
-                record.finished().await?;
-                Ok(report)
+                let totals = record.finished().await?;
+                Ok((report, totals))
             }
             Ok((_, Ended::Paused)) => {
                 let (done, total) = record.stopped(false).await?;
@@ -173,11 +180,8 @@ impl Replay {
 /// Compares, and leaves nothing behind: there is nothing to go on with.
 async fn try_out(replay: &Refold, range: &Range) -> Result<Report> {
     let progress = RefCell::new(Progress::new("days compared"));
-    let mut signals = Signals::new()?;
-    tokio::select! {
-        report = replay.run(range, |report| show(&progress, report)) => Ok(report?),
-        signal = signals.next() => bail!("ended by {signal}; nothing was changed"),
-    }
+    let compare = async { Ok(replay.run(range, |report| show(&progress, report)).await?) };
+    shutdown::unless_signalled("nothing was changed", compare).await
 }
 
 fn say(begun: &Begun) {

@@ -1,6 +1,7 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use super::names::Names;
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
@@ -45,13 +46,14 @@ impl Replays {
             output::line("No replay yet: `adledger replay --since DATE --until DATE` folds a range again.")?;
             return Ok(Outcome::Done);
         }
+        let names = Names::load(&pool).await?;
         let mut table =
-            output::table(&["replay", "range", "of", "from", "state", "days", "changed", "rows/s", "started"]);
-        output::right(&mut table, [0, 5, 6, 7]);
+            output::table(&["replay", "range", "of", "from", "state", "days", "changed", "left", "rows/s", "started"]);
+        output::right(&mut table, [0, 5, 6, 7, 8]);
         for replay in &replays {
             let whose = match (replay.account_id, replay.ad_account_id) {
-                (_, Some(id)) => format!("ad account {id}"),
-                (Some(id), None) => format!("tenant {id}"),
+                (_, Some(id)) => names.ad_account(id),
+                (Some(id), None) => format!("tenant {}", names.tenant(id)),
                 (None, None) => "all".to_owned(),
             };
             let table_named = replay.table.as_ref().map(|table| format!(", {table}")).unwrap_or_default();
@@ -64,6 +66,7 @@ impl Replays {
                 replay.state.clone(),
                 format!("{}/{}", replay.days_done, replay.days_total),
                 replay.days_changed.to_string(),
+                replay.days_left.to_string(),
                 output::or_dash(replay.rows_a_second.map(|rate| format!("{rate:.0}"))),
                 output::time(replay.started_at),
             ]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use chrono::NaiveDate;
 use clap::Args;
+use events::subject::AccountDay;
 use logs::{Range, Source};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -12,6 +13,7 @@ use verifier::{Difference, Finding, Refused, Report, Tables, Verifier};
 
 use super::in_order;
 use super::log_source::{LogChoice, with_log};
+use super::names::Names;
 use crate::boot::Boot;
 use crate::exit::Outcome;
 use crate::output;
@@ -101,7 +103,7 @@ impl Verify {
             let document = Document { report: &report, differing: &found.differences, not_folded: &found.refused };
             output::json(&document)?;
         } else {
-            print(&report, &found)?;
+            print(&report, &found, &Names::load(pool).await?)?;
         }
         Ok(if report.differing_days == 0 { Outcome::Done } else { Outcome::Findings })
     }
@@ -117,18 +119,21 @@ impl Found {
     }
 }
 
-fn print(report: &Report, found: &Found) -> Result<()> {
+/// Whose day differs; a summary is of no ad account.
+pub(super) fn named(difference: &Difference, names: &Names) -> String {
+    let Difference { account_id, ad_account_id, date, .. } = *difference;
+    names.day(&AccountDay { account_id, ad_account_id: ad_account_id.unwrap_or_default(), date })
+}
+
+fn print(report: &Report, found: &Found, names: &Names) -> Result<()> {
     for difference in &found.differences {
-        let of = match difference.ad_account_id {
-            Some(id) => format!("ad account {id}"),
-            None => format!("account {}", difference.account_id),
-        };
+        let of = named(difference, names);
         for sentence in &difference.sentences {
-            output::line(&format!("{of}, {}: {}", difference.date, output::printable(sentence)))?;
+            output::line(&format!("{of}: {}", output::printable(sentence)))?;
         }
         let more = difference.differences.saturating_sub(difference.sentences.len() as u64);
         if more > 0 {
-            output::line(&format!("{of}, {}: … and {more} more", difference.date))?;
+            output::line(&format!("{of}: … and {more} more"))?;
         }
     }
     let more = report.differing_days.saturating_sub(found.differences.len() as u64);
@@ -138,9 +143,9 @@ fn print(report: &Report, found: &Found) -> Result<()> {
     for refused in &found.refused {
         let event = refused.event_id.map_or_else(|| "An event".to_owned(), |id| format!("Event {id}"));
         output::line(&format!(
-            "{event} of ad account {}, {} was not folded, as it should be: {}",
-            refused.ad_account_id,
+            "{event} of {}, {} was not folded, as it should be: {}",
             refused.date,
+            names.ad_account(refused.ad_account_id),
             output::printable(&refused.reason)
         ))?;
     }

@@ -92,6 +92,13 @@ async fn a_rebuild_mends_what_a_hand_has_damaged() -> Result<()> {
         looked.code == 0 && looked.stdout.contains("7 account-days differ, and 0 summaries without them; nothing"),
         "{looked:?}"
     );
+    let looked: Value = serde_json::from_str(&shop.done(&["rebuild", "--dry-run", "--json"]).await?.stdout)?;
+    ensure!(
+        looked["folded"]["account_days"] == 7
+            && looked["verified"]["differing"].as_array().is_some_and(Vec::is_empty)
+            && looked["differing_days"].as_array().is_some_and(|days| days.len() == 7),
+        "{looked}"
+    );
     ensure!(shop.check_sums(days_ago(7), days_ago(1)).await.is_err(), "the damage shows nowhere");
     for from in ["stream", "raw"] {
         let ran = shop.done(&["rebuild", "--from", from]).await?;

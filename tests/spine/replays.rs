@@ -81,6 +81,11 @@ async fn a_replay_that_is_killed_interrupted_or_paused_goes_on_where_it_was() ->
         let sentence = format!("after {done} of 7 days; --restart begins anew.");
         ensure!(ran.code == 0 && ran.stderr.contains("Going on with the replay begun at"), "{end:?}: {ran:?}");
         ensure!(ran.stderr.contains(&sentence), "{end:?}: {ran:?}");
+        let sentence = "With what was done before it was broken off: 7 days, 7 events, ";
+        ensure!(
+            ran.stdout.contains(sentence) && ran.stdout.contains("; 7 days changed, 0 left as they were."),
+            "{ran:?}"
+        );
         let over = newest(&shop).await?;
         ensure!(over["id"] == left["id"] && over["state"] == "finished" && over["days_done"] == 7, "{over}");
         ensure!(over["days_changed"] == 7, "each day was mended once: {over}");
@@ -96,6 +101,24 @@ async fn a_replay_that_is_killed_interrupted_or_paused_goes_on_where_it_was() ->
     let refused = shop.run(&["replays", "pause", "1"]).await?;
     ensure!(refused.code == 1 && refused.stderr.contains("no replay 1 is running"), "{refused:?}");
     ensure!(shop.graph.requests().is_empty(), "Meta was asked: {:?}", shop.graph.requests());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_before_it_was_broken_off_is_a_finding_of_the_whole() -> Result<()> {
+    let (shop, range) = opened().await?;
+    damage(
+        &shop,
+        "update observations set event_id = gen_random_uuid() where date = (select min(date) from observations)",
+    )
+    .await?;
+    let (_, left) = broken_off(&shop, &range, Some(Signal::SIGKILL)).await?;
+    ensure!(left["days_left"] == 1, "{left}");
+    let ran = replay(&shop, &range, &["--json"]).await?;
+    let document: Value = serde_json::from_str(&ran.stdout)?;
+    ensure!(ran.code == 3 && ran.stderr.contains("Going on with"), "{ran:?}");
+    ensure!(document["left"] == Value::Array(Vec::new()) && document["in_all"]["days_left"] == 1, "{document}");
+    ensure!(document["in_all"]["days_done"] == 7, "{document}");
     Ok(())
 }
 
@@ -120,7 +143,7 @@ async fn what_would_change_is_told_beforehand() -> Result<()> {
     let told = replay(&shop, &range, &["--dry-run"]).await?;
     ensure!(told.stdout.contains(&sentence("would change")), "{told:?}");
     for day in [days_ago(7), days_ago(6)] {
-        ensure!(told.stdout.contains(&format!("  {day} of ad account ")), "{told:?}");
+        ensure!(told.stdout.contains(&format!("  {day} of act_")), "{told:?}");
     }
     let trusting = replay(&shop, &range, &["--trust-hash"]).await?;
     ensure!(trusting.stdout.contains("7 days were skipped, because their hashes are known."), "{trusting:?}");

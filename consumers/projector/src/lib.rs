@@ -34,7 +34,7 @@ pub use check::{Check, Checked, Undecodable};
 pub use reading::ReadError;
 pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
 pub use replay::{
-    Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, list as replays,
+    Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, Totals, list as replays,
     pause as pause_replay,
 };
 pub use session::send_at_once;

@@ -270,10 +270,15 @@ impl Rebuilt {
     }
 }
 
-/// Drops what rebuilds have left: the schema `rebuild`, and the replaced rows.
-pub async fn drop_schemas(pool: &PgPool) -> Result<(), RebuildError> {
+/// Drops what rebuilds have left: the schema `rebuild`, and the replaced rows. Whether there was anything.
+pub async fn drop_schemas(pool: &PgPool) -> Result<bool, RebuildError> {
     let mut lock = lock(pool).await?;
+    let left = sqlx::query_scalar!(
+        r#"select exists (select from pg_namespace where nspname in ('rebuild', 'rebuild_undo')) as "left!""#
+    );
+    let left = left.fetch_one(&mut lock).await?;
     let sql = format!("drop schema if exists {SCHEMA} cascade; drop schema if exists {UNDO} cascade");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut lock).await?;
-    Ok(unlock(lock).await?)
+    unlock(lock).await?;
+    Ok(left)
 }

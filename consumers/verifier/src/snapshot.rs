@@ -62,29 +62,47 @@ struct Head {
     windows: Vec<String>,
 }
 
+/// Why an event counts for nothing, in words.
+#[derive(Debug, Clone)]
+pub enum Unusable {
+    /// Its data cannot be read: it came so, or was damaged since.
+    Illegible(String),
+    /// It must not be in the tables.
+    Refused(String),
+}
+
+impl Unusable {
+    pub fn reason(&self) -> &str {
+        match self {
+            Unusable::Illegible(reason) | Unusable::Refused(reason) => reason,
+        }
+    }
+}
+
 impl Snapshot {
-    /// Reads an event by the rule of its ad account, and its rows by ad; the reason if it must not be in the tables.
+    /// Reads an event by the rule of its ad account, and its rows by ad.
     /// `come_true`: it is in the tables, so that its time has come, whenever the stream stored this copy.
     pub fn read(
         logged: &Logged,
         ad_account: Option<&AdAccount>,
         come_true: bool,
         limit_bytes: u64,
-    ) -> Result<(Self, BTreeMap<String, Ad>), String> {
+    ) -> Result<(Self, BTreeMap<String, Ad>), Unusable> {
+        let refused = |reason| Err(Unusable::Refused(reason));
         let (fetched_at, stored_at) = (logged.circumstances.fetched_at, logged.stored_at);
         if fetched_at > stored_at + Duration::minutes(2) && !come_true {
-            return Err(format!("it is from the future: fetched at {fetched_at}, and stored at {stored_at}"));
+            return refused(format!("it is from the future: fetched at {fetched_at}, and stored at {stored_at}"));
         }
         let Some(AdAccount { currency, rule }) = ad_account else {
-            return Err(format!("ad account {} is not known", logged.day.ad_account_id));
+            return refused(format!("ad account {} is not known", logged.day.ad_account_id));
         };
-        let (head, rows, content) = data(logged, rule, limit_bytes)?;
+        let (head, rows, content) = data(logged, rule, limit_bytes).map_err(Unusable::Illegible)?;
         if head.currency != *currency {
-            return Err(format!("it is in {}, and the tenant's currency is {currency}", head.currency));
+            return refused(format!("it is in {}, and the tenant's currency is {currency}", head.currency));
         }
         let mut ads = BTreeMap::new();
         for (ad_id, ad) in rows {
-            let ad = ad.map_err(|reason| format!("ad {ad_id}: {reason}"))?;
+            let ad = ad.map_err(|reason| Unusable::Refused(format!("ad {ad_id}: {reason}")))?;
             ads.insert(ad_id, ad);
         }
         let (known, none) = (rule.is_known(&head.windows), ads.is_empty());

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::compare::{Compared, Comparison};
 use crate::day::{Day, Metrics, number, time};
 use crate::rule::{self, AdAccount};
-use crate::snapshot::{Snapshot, sum};
+use crate::snapshot::{Snapshot, Unusable, sum};
 use crate::tables::{FACTS, METRICS, Moment, OBSERVATIONS, Rows, SUMMARY, Values};
 use crate::{Difference, Refused, Verifier, VerifyError};
 
@@ -50,8 +50,8 @@ struct Reading<'a> {
     day: Day,
     read: HashSet<Uuid>,
     pending: HashMap<Uuid, String>,
-    /// Why events must not be in the tables.
-    refused: HashMap<Uuid, String>,
+    /// Why events count for nothing.
+    refused: HashMap<Uuid, Unusable>,
     illegible: Vec<String>,
 }
 
@@ -129,11 +129,15 @@ impl Verifier {
         let reading = self.read(day, &observed, ad_account).await?;
         let (lost, mut comparison) = (reading.unread(), Comparison::default());
         for event_id in &lost {
-            comparison.say(match (reading.refused.get(event_id), &self.other) {
-                (Some(reason), _) => format!("event {event_id} is in the tables, and must not be: {reason}"),
-                (None, Some(_)) => format!("event {event_id} is in the tables, and in neither log"),
-                (None, None) => format!("event {event_id} is in the tables, and not in the log"),
-            });
+            let why = match (reading.refused.get(event_id), &self.other) {
+                (Some(Unusable::Refused(reason)), _) => format!("must not be: {reason}"),
+                (Some(Unusable::Illegible(reason)), _) => format!(
+                    "cannot be read in the log any more: {reason}; `adledger audit --heal` mends what was damaged there"
+                ),
+                (None, Some(_)) => "in neither log".to_owned(),
+                (None, None) => "not in the log".to_owned(),
+            };
+            comparison.lacks(&event_id.to_string(), &why);
         }
         for (event_id, fetched_at) in reading.pending.iter().filter(|(event_id, _)| known.contains(*event_id)) {
             comparison.say(format!("event {event_id} of {fetched_at} is in the log, and not folded yet"));
@@ -141,7 +145,7 @@ impl Verifier {
         let Reading { day: by_the_log, read, pending, refused, illegible, .. } = reading;
         observed.retain(|event_id, _| !lost.iter().any(|lost| lost.to_string() == *event_id));
         let refused = refused.into_iter().filter(|(event_id, _)| !lost.contains(event_id));
-        let refused = refused.map(|(event_id, reason)| (Some(event_id), reason));
+        let refused = refused.map(|(event_id, unusable)| (Some(event_id), unusable.reason().to_owned()));
         let illegible = illegible.into_iter().map(|reason| (None, reason));
         verified.refused.extend(refused.chain(illegible).map(|(event_id, reason)| Refused::new(day, event_id, reason)));
         verified.account_days += 1;

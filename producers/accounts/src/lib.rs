@@ -28,7 +28,7 @@ pub use purchase_rule::{
     PurchaseRule, PurchaseRuleError, check_purchase_rule, is_attribution_window, purchase_rules, set_purchase_rule,
 };
 pub use rotate::{Rotated, rotate};
-pub use tenant::{Tenant, TenantError, check_currency, check_timezone, create_account, tenant};
+pub use tenant::{Names, Tenant, TenantError, check_currency, check_timezone, create_account, names, tenant};
 pub use token::{
     End, EndOf, Expiry, KeptToken, KnownToken, ReplaceError, Seal, THRESHOLDS_DAYS, TokenStanding, replace_token,
     token, token_standing,

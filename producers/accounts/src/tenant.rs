@@ -1,4 +1,4 @@
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// A tenant.
@@ -70,6 +70,24 @@ pub async fn create_account(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Who the ids of tenants and of ad accounts are.
+#[derive(Debug)]
+pub struct Names {
+    pub tenants: Vec<(Uuid, String)>,
+    /// Meta's ids, `act_…`.
+    pub ad_accounts: Vec<(Uuid, String)>,
+}
+
+/// Every tenant's name, and Meta's id of every ad account.
+pub async fn names(pool: &PgPool) -> sqlx::Result<Names> {
+    let tenants = sqlx::query!("select id, name from accounts").fetch_all(pool).await?;
+    let ad_accounts = sqlx::query!("select id, external_id from ad_accounts").fetch_all(pool).await?;
+    Ok(Names {
+        tenants: tenants.into_iter().map(|row| (row.id, row.name)).collect(),
+        ad_accounts: ad_accounts.into_iter().map(|row| (row.id, row.external_id)).collect(),
+    })
 }
 
 /// A tenant by its id.

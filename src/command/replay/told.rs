@@ -1,30 +1,32 @@
 //! What a replay has done, in words and as JSON.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use events::subject::AccountDay;
-use projector::Report;
+use projector::{Report, Totals};
 use serde_json::json;
 
+use crate::command::names::Names;
 use crate::exit::Outcome;
 use crate::output;
 
 pub struct Told<'r> {
     pub report: &'r Report,
+    /// What it came to with all that was done before it was broken off; a dry run has no record.
+    pub totals: Option<&'r Totals>,
     /// It could read both logs.
     pub both: bool,
     pub dry_run: bool,
 }
 
-/// Says what a replay has done. `both`: it could read both logs.
-pub fn tell(report: &Report, both: bool) -> Result<Outcome> {
-    print(&Told { report, both, dry_run: false }, false)
-}
-
 /// Says what a replay has done, or would do.
-pub fn print(told: &Told<'_>, json: bool) -> Result<Outcome> {
-    let Told { report, both, .. } = *told;
+pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
+    let Told { report, totals, both, .. } = *told;
+    let left: HashSet<AccountDay> = report.left.iter().map(|(day, _)| *day).collect();
     for (day, reason) in &report.unfoldable {
-        eprintln!("An event of {} cannot be folded, as when it came: {reason}", day.subject());
+        let verb = if left.contains(day) { "read" } else { "folded, as when it came" };
+        eprintln!("An event of {} cannot be {verb}: {reason}", names.day(day));
     }
     if json {
         output::json(&document(told))?;
@@ -35,22 +37,39 @@ pub fn print(told: &Told<'_>, json: bool) -> Result<Outcome> {
             output::line(&format!("{} {verb} skipped, because their hashes are known.", report.trusted))?;
         }
         for day in &report.first_changed {
-            output::line(&format!("  {}", named(day)))?;
+            output::line(&format!("  {}", names.day(day)))?;
         }
         if report.days_changed > report.first_changed.len() {
             output::line(&format!("  and {} more", report.days_changed - report.first_changed.len()))?;
         }
+        let own = (report.compared + report.trusted + report.left.len()) as u64;
+        // Of what was done before it was broken off, no more is known than this.
+        if let Some(all) = totals.filter(|all| all.days_done.unsigned_abs() > own) {
+            output::line(&format!(
+                "With what was done before it was broken off: {} days, {} events, {} rows compared; {} days changed, {} left \
+                 as they were.",
+                all.days_done, all.events, all.rows_compared, all.days_changed, all.days_left,
+            ))?;
+        }
     }
     if let Some((day, event_id)) = report.left.first() {
         eprintln!(
-            "{} days were left as they are, {} first: event {event_id} was folded once, and {} it{}",
+            "{} days were left as they are, {} first: event {event_id} was folded once, and {}",
             report.left.len(),
-            day.subject(),
-            if both { "neither log holds" } else { "meta_insights_raw does not hold" },
-            if both { "" } else { "; the stream may: replay with --from stream" },
+            names.day(day),
+            match (report.unfoldable.iter().any(|(of, _)| of == day), both) {
+                (true, true) => "cannot be read any more; `adledger audit --heal` mends what was damaged",
+                (true, false) =>
+                    "cannot be read in meta_insights_raw any more; `adledger audit --heal` mends what was damaged there",
+                (false, true) => "neither log holds it",
+                (false, false) => "meta_insights_raw does not hold it; the stream may: replay with --from stream",
+            },
         );
     }
-    Ok(if report.unfoldable.is_empty() && report.left.is_empty() { Outcome::Done } else { Outcome::Findings })
+    let found = !report.unfoldable.is_empty()
+        || !report.left.is_empty()
+        || totals.is_some_and(|all| all.days_left > 0 || all.unfoldable > 0);
+    Ok(if found { Outcome::Findings } else { Outcome::Done })
 }
 
 fn sentence(told: &Told<'_>) -> String {
@@ -80,18 +99,8 @@ fn sentence(told: &Told<'_>) -> String {
     )
 }
 
-/// A summary is of no ad account.
-pub fn named(day: &AccountDay) -> String {
-    let AccountDay { account_id, ad_account_id, date } = day;
-    if ad_account_id.is_nil() {
-        format!("{date} of tenant {account_id}")
-    } else {
-        format!("{date} of ad account {ad_account_id}, tenant {account_id}")
-    }
-}
-
 fn document(told: &Told<'_>) -> serde_json::Value {
-    let Told { report, dry_run, .. } = *told;
+    let Told { report, totals, dry_run, .. } = *told;
     let day = |day: &AccountDay| {
         let ad_account_id = (!day.ad_account_id.is_nil()).then_some(day.ad_account_id);
         json!({ "account_id": day.account_id, "ad_account_id": ad_account_id, "date": day.date })
@@ -112,5 +121,7 @@ fn document(told: &Told<'_>) -> serde_json::Value {
             .collect::<Vec<_>>(),
         "left": report.left.iter().map(|(of, event_id)| json!({ "day": day(of), "event_id": event_id }))
             .collect::<Vec<_>>(),
+        // With what was done before it was broken off.
+        "in_all": totals,
     })
 }

@@ -54,6 +54,13 @@ impl Batch {
         self.days.len() + self.left.len() + self.trusted
     }
 
+    /// Events of which no copy could be folded, with the reason.
+    fn never_folded(&self) -> impl Iterator<Item = (AccountDay, String)> {
+        let folded: HashSet<Uuid> = self.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
+        let never = self.unfoldable.iter().filter(move |(_, id, _)| id.is_none_or(|id| !folded.contains(&id)));
+        never.map(|(day, _, reason)| (*day, reason.clone()))
+    }
+
     fn ad_accounts(&self) -> Vec<Uuid> {
         let ids: BTreeSet<Uuid> = self.days.iter().map(|day| day.ad_account_id).collect();
         ids.into_iter().collect()
@@ -197,10 +204,8 @@ impl Replay {
         report.differing.add(mended.differing);
         report.changed(mended.changed);
         report.summaries.extend(mended.summaries);
+        report.unfoldable.extend(batch.never_folded());
         report.left.append(&mut batch.left);
-        let folded: HashSet<Uuid> = batch.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
-        batch.unfoldable.retain(|(_, event_id, _)| event_id.is_none_or(|id| !folded.contains(&id)));
-        report.unfoldable.extend(batch.unfoldable.into_iter().map(|(day, _, reason)| (day, reason)));
         Ok(paused)
     }
 
@@ -234,6 +239,8 @@ impl Replay {
                 payload_bytes: batch.payload_bytes,
                 rows: mended.rows,
                 days_changed: mended.changed.len(),
+                left: batch.left.clone(),
+                unfoldable: batch.never_folded().collect(),
                 ..Report::default()
             };
             paused = record.advance(&mut transaction, through, &done).await?;

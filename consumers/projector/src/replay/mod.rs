@@ -38,7 +38,7 @@ use uuid::Uuid;
 use batch::Batch;
 use pace::Pacer;
 pub use pace::{Lag, Pace};
-pub use record::{Asked, Begun, Listed, Record, RecordError, list, pause};
+pub use record::{Asked, Begun, Listed, Record, RecordError, Totals, list, pause};
 pub use report::Report;
 
 /// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
@@ -174,7 +174,7 @@ impl Replay {
             None => {}
         }
         if range.ad_account_id.is_none() && self.only.is_none_or(|table| table == Table::DailySummary) {
-            self.empty_baseless_summaries(range, &visited, &mut report).await?;
+            self.empty_baseless_summaries(range, &visited, record, &mut report).await?;
         }
         Ok((report, Ended::Finished))
     }

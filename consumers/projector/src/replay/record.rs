@@ -164,7 +164,8 @@ impl Record {
             "update replays
              set done_account_id = $3, done_ad_account_id = $4, done_date = $5, days_done = days_done + $6,
                  events = events + $7, payload_bytes = payload_bytes + $8, rows_compared = rows_compared + $9,
-                 days_changed = days_changed + $10, updated_at = now()
+                 days_changed = days_changed + $10, days_left = days_left + $11, unfoldable = unfoldable + $12,
+                 updated_at = now()
              where id = $1 and taken_up_at = $2
              returning pause_wanted",
             self.id,
@@ -177,10 +178,25 @@ impl Record {
             count(done.payload_bytes),
             count(done.rows),
             count(done.days_changed as u64),
+            count(done.left.len() as u64),
+            count(done.unfoldable.len() as u64),
         )
         .fetch_optional(conn)
         .await?
         .ok_or(ReplayError::TakenOver)
+    }
+
+    /// Adds tenants' days that changed after the last day was done.
+    pub(super) async fn adds_changed(&self, conn: &mut PgConnection, days: usize) -> sqlx::Result<()> {
+        sqlx::query!(
+            "update replays set days_changed = days_changed + $3, updated_at = now() where id = $1 and taken_up_at = $2",
+            self.id,
+            self.taken_up_at,
+            i64::try_from(days).unwrap_or(i64::MAX),
+        )
+        .execute(conn)
+        .await
+        .map(drop)
     }
 
     pub(super) async fn pause_is_wanted(&self, pool: &PgPool) -> sqlx::Result<bool> {
@@ -188,17 +204,21 @@ impl Record {
         Ok(wanted.fetch_optional(pool).await?.unwrap_or(false))
     }
 
-    /// Writes down that it is through. Others that were begun before and are nobody's now have nothing left to do.
-    pub async fn finished(mut self) -> sqlx::Result<()> {
+    /// Writes down that it is through, and returns what it came to. Others that were begun before and are nobody's now
+    /// have nothing left to do.
+    pub async fn finished(mut self) -> Result<Totals, ReplayError> {
         let mut transaction = self.lock.begin().await?;
-        sqlx::query!(
+        let totals = sqlx::query_as!(
+            Totals,
             "update replays set state = 'finished', pause_wanted = false, updated_at = now(), finished_at = now()
-             where id = $1 and taken_up_at = $2",
+             where id = $1 and taken_up_at = $2
+             returning days_done, events, payload_bytes, rows_compared, days_changed, days_left, unfoldable",
             self.id,
             self.taken_up_at
         )
-        .execute(&mut *transaction)
-        .await?;
+        .fetch_optional(&mut *transaction)
+        .await?
+        .ok_or(ReplayError::TakenOver)?;
         sqlx::query!(
             "update replays other set state = 'given up', updated_at = now()
              from replays this
@@ -213,7 +233,8 @@ impl Record {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        self.lock.close().await
+        self.lock.close().await?;
+        Ok(totals)
     }
 
     /// Writes down that it stopped on purpose, or for a `failure`. How many days are done, of how many.
@@ -230,6 +251,20 @@ impl Record {
         self.lock.close().await?;
         Ok(done.map_or((0, 0), |row| (row.days_done, row.days_total)))
     }
+}
+
+/// What a replay came to, through all processes that worked on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub days_done: i64,
+    pub events: i64,
+    pub payload_bytes: i64,
+    pub rows_compared: i64,
+    pub days_changed: i64,
+    /// Days that were left as they are, because an event of theirs could not be read.
+    pub days_left: i64,
+    /// Events that cannot be folded.
+    pub unfoldable: i64,
 }
 
 /// What is read of a row when it is taken up.
@@ -301,6 +336,8 @@ pub struct Listed {
     pub days_done: i64,
     pub days_total: i64,
     pub days_changed: i64,
+    pub days_left: i64,
+    pub unfoldable: i64,
     pub events: i64,
     pub payload_bytes: i64,
     pub rows_compared: i64,
@@ -320,7 +357,7 @@ pub async fn list(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<Listed>> {
                   case when state = 'running' and not replay_works(id) then 'broken off'
                        when state = 'running' and pause_wanted then 'pausing'
                        else state end as "state!",
-                  days_done, days_total, days_changed, events, payload_bytes, rows_compared,
+                  days_done, days_total, days_changed, days_left, unfoldable, events, payload_bytes, rows_compared,
                   (rows_compared - rows_before)::float8
                       / nullif(extract(epoch from updated_at - taken_up_at)::float8, 0) as rows_a_second,
                   started_at, updated_at, finished_at

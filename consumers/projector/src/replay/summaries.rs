@@ -71,12 +71,16 @@ impl Replay {
         &self,
         range: &Range,
         visited: &BTreeSet<SummaryKey>,
+        record: Option<&Record>,
         report: &mut Report,
     ) -> Result<(), ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
         let Range { account_id, since, until, .. } = *range;
         let changes = self.folds.empty_baseless_summaries(&mut transaction, account_id, since, until).await?;
         announce_changes(&mut transaction, &changes, self.cause).await?;
+        if let Some(record) = record {
+            record.adds_changed(&mut transaction, changes.len()).await?;
+        }
         let mut emptied: BTreeSet<SummaryKey> = changes.iter().map(|change| (change.account_id, change.date)).collect();
         if self.dry_run {
             transaction.rollback().await?;
