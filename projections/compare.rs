@@ -87,7 +87,7 @@ impl Folds {
     ) -> sqlx::Result<Mended> {
         let told = Told::new(days, snapshots);
         let compares = |table| only.is_none_or(|only| only == table);
-        let before = Kept::read(conn, days, true).await?;
+        let before = heads(conn, days, true).await?;
         let mut mended = Mended::default();
         if compares(Table::Observations) {
             let differing = observations::differing(conn, days, snapshots).await?;
@@ -109,12 +109,14 @@ impl Folds {
         self.write(conn, &told, &staged, only, &mended.changed).await?;
 
         // What folded days say was summed with them; here are the others, and damage to the summaries themselves.
-        let heads = Kept::read(conn, days, false).await?.other_metrics(&before);
+        let heads = other(&before, &heads(conn, days, false).await?);
         mended.differing.daily_meta_metrics = heads.len() as u64;
         mended.changed.extend(heads);
         let touched = days.iter().filter(|day| only.is_none() || mended.changed.contains(day));
-        (_, mended.changes) = self.resum(conn, &touched.map(|day| (day.account_id, day.date)).collect()).await?;
-        mended.summaries = Kept::read(conn, days, false).await?.other_summaries(&before);
+        let keys = touched.map(|day| (day.account_id, day.date)).collect();
+        // Where an account-day changed here, nobody else saw the sum that it makes now: it is summed under the lock.
+        let again = mended.changed.iter().map(|day| (day.account_id, day.date)).collect();
+        (mended.summaries, mended.changes) = self.resum(conn, &keys, again).await?;
         for key in &mended.summaries {
             let of_key = |day: &AccountDay| (day.account_id, day.date) == *key;
             if !mended.changed.iter().any(of_key) {
@@ -124,16 +126,19 @@ impl Folds {
         Ok(mended)
     }
 
-    /// Sums those of these tenants' days anew that are not what their ad accounts say; which they are, and what changed.
+    /// Sums those of these tenants' days anew that are not what their ad accounts say, and those of `again`; which were
+    /// not, and what changed.
     pub async fn resum(
         &self,
         conn: &mut PgConnection,
         keys: &BTreeSet<SummaryKey>,
+        mut again: BTreeSet<SummaryKey>,
     ) -> sqlx::Result<(BTreeSet<SummaryKey>, Vec<SummaryChange>)> {
         let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
         let rows = sqlx::query_file!("compare/summaries.sql", &account_ids, &dates).fetch_all(&mut *conn).await?;
         let differing: BTreeSet<SummaryKey> = rows.into_iter().map(|r| (r.account_id, r.date)).collect();
-        let changes = self.sum_up(conn, &differing).await?;
+        again.extend(&differing);
+        let changes = self.sum_up(conn, &again).await?;
         Ok((differing, changes))
     }
 
@@ -226,49 +231,19 @@ impl<'s> Told<'s> {
     }
 }
 
-/// The rows of sums of some days as text, in which every column stands.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Kept {
-    metrics: HashMap<AccountDay, String>,
-    summaries: HashMap<SummaryKey, String>,
+/// The heads of some days as text, in which every column stands; `before` anything is written, heads that are there only
+/// because their days were locked are none.
+async fn heads(conn: &mut PgConnection, days: &Days, before: bool) -> sqlx::Result<HashMap<AccountDay, String>> {
+    let rows = sqlx::query_file!("compare/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before);
+    let rows = rows.fetch_all(conn).await?;
+    let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
+    Ok(rows.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.text)).collect())
 }
 
-impl Kept {
-    /// `before` anything is written: then heads that are there only because their days were locked are none.
-    async fn read(conn: &mut PgConnection, days: &Days, before: bool) -> sqlx::Result<Self> {
-        let metrics =
-            sqlx::query_file!("compare/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before,)
-                .fetch_all(&mut *conn)
-                .await?;
-        let summaries = sqlx::query!(
-            r#"select distinct s.account_id, s.date, s::text as "text!"
-               from unnest($1::uuid[], $2::date[]) as day (account_id, date)
-               join daily_summary s using (account_id, date)"#,
-            &days.account_ids,
-            &days.dates,
-        )
-        .fetch_all(conn)
-        .await?;
-        let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
-        Ok(Kept {
-            metrics: metrics.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.text)).collect(),
-            summaries: summaries.into_iter().map(|r| ((r.account_id, r.date), r.text)).collect(),
-        })
-    }
-
-    fn other_metrics(&self, before: &Kept) -> BTreeSet<AccountDay> {
-        other(&before.metrics, &self.metrics)
-    }
-
-    fn other_summaries(&self, before: &Kept) -> BTreeSet<SummaryKey> {
-        other(&before.summaries, &self.summaries)
-    }
-}
-
-/// Keys whose row is another one, or is only on one side.
-fn other<K: Copy + Ord + std::hash::Hash>(before: &HashMap<K, String>, after: &HashMap<K, String>) -> BTreeSet<K> {
-    let keys = before.keys().chain(after.keys());
-    keys.filter(|key| before.get(key) != after.get(key)).copied().collect()
+/// Days whose row is another one, or is only on one side.
+fn other(before: &HashMap<AccountDay, String>, after: &HashMap<AccountDay, String>) -> BTreeSet<AccountDay> {
+    let days = before.keys().chain(after.keys());
+    days.filter(|day| before.get(day) != after.get(day)).copied().collect()
 }
 
 /// The tenants' days of a range of which an ad account's day is folded, in their order.

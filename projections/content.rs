@@ -44,15 +44,19 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn of(data: &InsightsData<'_>, rule: &PurchaseRule) -> Self {
-        Head {
+    fn of(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<Self, Unfoldable> {
+        let words = data.request.effective_status.iter().chain([&data.request.attribution_windows]).flatten();
+        if let Some(word) = words.into_iter().find(|word| word.contains('\0')) {
+            return Err(Unfoldable::Request(word.to_string()));
+        }
+        Ok(Head {
             currency: data.ad_account.currency.to_string(),
             timezone_name: data.ad_account.timezone_name.to_string(),
             control: data.control.clone(),
             status_filter: data.request.effective_status.as_ref().map(|all| all.join(",")),
             attribution_windows: data.request.attribution_windows.join(","),
             purchases_known: rule.is_answered_by(&data.request.attribution_windows),
-        }
+        })
     }
 }
 
@@ -125,7 +129,7 @@ fn at_once(
     let content = payload::decoded(codec, payload, limit_bytes, |bytes| {
         let json = payload::text(bytes);
         let (data, rows) = data::read(&json, day, rule)?;
-        let head = Head::of(&data, rule);
+        let head = Head::of(&data, rule)?;
         let (rows, sums, superseded) = encode(&head.currency, rows, head.purchases_known)?;
         Ok(Content { head, rows, sums, superseded, sha256: Sha256::digest(bytes).into() })
     });
@@ -171,7 +175,7 @@ impl Large<'_> {
         let mut content: Option<Content> = None;
         let sha256 = self.each(|before, data, rows| {
             let rows = (before..).zip(rows).filter(|(number, _)| !replaced.contains(number)).map(|(_, row)| row);
-            let head = Head::of(&data, self.rule);
+            let head = Head::of(&data, self.rule)?;
             let encoded = encode(&head.currency, rows.collect(), head.purchases_known);
             let (rows, sums, superseded) = encoded.map_err(|reason| match reason {
                 Unfoldable::Row { number, reason } => Unfoldable::Row { number: before + number, reason },

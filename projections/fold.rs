@@ -97,7 +97,10 @@ impl Folds {
             })
             .map(|(day, _)| *day)
             .collect();
-        let had_rows: BTreeSet<AccountDay> = changed.iter().copied().filter(|day| heads.contains_key(day)).collect();
+        // A head that somebody removed says nothing of the rows that the day's other events brought.
+        let observed = |day: &AccountDay| timelines.get(day).is_some_and(|all| all.events().count() > new[day].len());
+        let had_rows = |day: &AccountDay| heads.contains_key(day) || observed(day);
+        let had_rows: BTreeSet<AccountDay> = changed.iter().copied().filter(had_rows).collect();
         // Rows that stand in the way of a late snapshot are looked at one by one; the newest snapshot wins over all.
         let late = |day: &AccountDay| {
             timelines.get(day).is_some_and(|timeline| {

@@ -36,6 +36,8 @@ pub enum Unfoldable {
     Future { fetched_at: DateTime<Utc>, stored_at: DateTime<Utc> },
     #[error("time zone {0:?} is not known")]
     Timezone(String),
+    #[error("the request's {0:?} holds a character that PostgreSQL's text does not take")]
+    Request(String),
     #[error("control total: {0}")]
     Control(String),
     /// Counted from 1.

@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod disconnect;
 pub mod doctor;
+mod findings;
 pub mod keys;
 pub mod log;
 mod log_source;

@@ -1,6 +1,6 @@
 -- Days of tenants whose summary is not what daily_summary/recompute.sql would make of it. Nobody changes an ad
 -- account's day without summing its tenant's anew in the same transaction: a summary that is right here was right
--- before, and nothing has to be locked to say so.
+-- before, and nothing has to be locked to say so. Whoever changed a day himself sums it, whatever this says.
 with summed as (
     select account_id, date, count(m.ad_account_id) as ad_accounts, sum(spend) as spend,
            sum(impressions)::bigint as impressions, sum(clicks)::bigint as clicks,

@@ -125,8 +125,8 @@ pub(crate) async fn without_ad_accounts(
     let rows = sqlx::query!(
         "select s.account_id, s.date from daily_summary s
          where ($1::uuid is null or s.account_id = $1) and s.date between $2 and $3
-           and (s.meta_spend, s.meta_impressions, s.meta_clicks, s.meta_purchases, s.meta_purchase_value) is distinct from
-               (null::numeric, null::bigint, null::bigint, null::numeric, null::numeric)
+           and num_nonnulls(s.meta_spend, s.meta_impressions, s.meta_clicks, s.meta_purchases, s.meta_purchase_value,
+                            s.meta_roas) > 0
            and not exists (select from daily_meta_metrics m where m.account_id = s.account_id and m.date = s.date)",
         account_id,
         since,

@@ -3,14 +3,14 @@ use std::cell::RefCell;
 use anyhow::{Context, Result};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
-use logs::{Range, Source};
+use logs::{Logs, Range};
 use projector::{AsOf as Past, Rule, SummaryDay};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::in_order;
+use super::{findings, in_order};
 use super::log_source::{LogChoice, with_log};
 use super::names::Names;
 use crate::boot::Boot;
@@ -87,10 +87,10 @@ struct Report {
 impl AsOf {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         in_order(self.since, self.until)?;
-        with_log(boot, self.from, async |pool, from, other| self.show(pool, from, other).await).await
+        with_log(boot, self.from, async |pool, logs| self.show(pool, logs).await).await
     }
 
-    async fn show(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+    async fn show(&self, pool: &PgPool, logs: Logs) -> Result<Outcome> {
         // An answer's time is PostgreSQL's.
         let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
         let at = match self.time {
@@ -107,7 +107,7 @@ impl AsOf {
             ByRule::Then => Rule::Then,
         };
         let session = (*pool.connect_options()).clone();
-        let past = Past { at, rule, range, from, other, session, max_event_bytes: projector::MAX_EVENT_BYTES };
+        let past = Past { at, rule, range, logs, session, max_event_bytes: projector::MAX_EVENT_BYTES };
         let progress = RefCell::new(Progress::new("days folded"));
         let mut past = past
             .fold(|done, all| progress.borrow_mut().at(done as u64, all as u64, ""))
@@ -115,9 +115,7 @@ impl AsOf {
             .context("the past cannot be folded")?;
         drop(progress);
         let names = Names::load(pool).await?;
-        for (day, reason) in &past.unfoldable {
-            eprintln!("An event of {} cannot be folded, as when it came: {reason}", names.day(day));
-        }
+        findings::say_not_folded(&past.not_folded, &names);
         let rows = past.summary().await?;
         let Self { rule, since, until, .. } = *self;
         let report = Report { as_of: at.unwrap_or(now), rule, since, until, events: past.events, rows };

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
-use logs::Source;
+use logs::{Logs, Source};
 use sqlx::PgPool;
 
 use crate::boot::Boot;
@@ -16,18 +16,20 @@ pub(super) enum LogChoice {
     Raw,
 }
 
-/// Starts what reading this log takes, and ends it after `work`, which is given the log to read and the one that can
-/// help out.
+/// Starts what reading this log takes, and ends it after `work`.
 pub(super) async fn with_log(
     boot: &Boot,
     from: LogChoice,
-    work: impl AsyncFnOnce(&PgPool, Source, Option<Source>) -> Result<Outcome>,
+    work: impl AsyncFnOnce(&PgPool, Logs) -> Result<Outcome>,
 ) -> Result<Outcome> {
     match from {
         LogChoice::Stream => {
             let servers = boot.servers().await?;
             let outcome = match Source::stream(&servers.wire).await {
-                Ok(from) => work(&servers.pool, from, Some(Source::Raw(servers.pool.clone()))).await,
+                Ok(first) => {
+                    let other = Some(Source::Raw(servers.pool.clone()));
+                    work(&servers.pool, Logs { first, other }).await
+                }
                 Err(error) => Err(error.into()),
             };
             servers.close().await;
@@ -36,7 +38,7 @@ pub(super) async fn with_log(
         // Works where the stream is gone: that is what the second log is for.
         LogChoice::Raw => {
             let (pool, embedded) = boot.tables().await?;
-            let outcome = work(&pool, Source::Raw(pool.clone()), None).await;
+            let outcome = work(&pool, Source::Raw(pool.clone()).into()).await;
             pool.close().await;
             if let Some(embedded) = embedded {
                 embedded.stop().await;

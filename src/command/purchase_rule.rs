@@ -4,7 +4,7 @@ use accounts::Integration;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use logs::Source;
+use logs::Logs;
 use projections::purchases;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -112,16 +112,16 @@ impl PurchaseRule {
                         asked.join(",")
                     );
                 }
-                with_log(boot, from, async |pool, from, other| {
+                with_log(boot, from, async |pool, logs| {
                     let integration = known(pool, integration).await?;
                     set(pool, &integration, action_types, window).await?;
-                    refold(pool, &integration, from, other).await
+                    refold(pool, &integration, logs).await
                 })
                 .await
             }
             Action::Refold { integration, from } => {
-                with_log(boot, from, async |pool, from, other| {
-                    refold(pool, &known(pool, integration).await?, from, other).await
+                with_log(boot, from, async |pool, logs| {
+                    refold(pool, &known(pool, integration).await?, logs).await
                 })
                 .await
             }
@@ -159,9 +159,9 @@ async fn set(pool: &PgPool, integration: &Integration, action_types: Vec<String>
 
 /// Folds what an older rule was used for again. Days that come to it meanwhile are none: new events are folded by the
 /// newest.
-async fn refold(pool: &PgPool, integration: &Integration, from: Source, other: Option<Source>) -> Result<Outcome> {
-    let both = other.is_some();
-    let replay = replay::refold(pool, from, other);
+async fn refold(pool: &PgPool, integration: &Integration, logs: Logs) -> Result<Outcome> {
+    let both = logs.other.is_some();
+    let replay = replay::refold(pool, logs);
     let progress = RefCell::new(Progress::new(replay::PROGRESS));
     let report = replay
         .run_behind(integration.account_id, integration.ad_account_id, |report| replay::show(&progress, report))

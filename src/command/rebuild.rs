@@ -4,13 +4,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use events::subject::AccountDay;
-use logs::{Range, Source};
+use logs::{Logs, Range};
 use projections::SummaryKey;
 use projector::{Applied, Loaded, Rebuild as Everything, Rebuilt};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use verifier::{Finding, Report, Tables, Verifier};
 
+use super::findings;
 use super::log_source::{LogChoice, with_log};
 use super::names::Names;
 use super::verify::named;
@@ -77,28 +78,28 @@ impl Rebuild {
             })?;
             return Ok(Outcome::Done);
         }
-        with_log(boot, self.from, async |pool, from, other| {
+        with_log(boot, self.from, async |pool, logs| {
             let left = "what was applied is whole, and the next rebuild begins anew";
-            shutdown::unless_signalled(left, self.rebuild(pool, from, other)).await
+            shutdown::unless_signalled(left, self.rebuild(pool, logs)).await
         })
         .await
     }
 
-    async fn rebuild(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+    async fn rebuild(&self, pool: &PgPool, logs: Logs) -> Result<Outcome> {
         let document = json!({ "dry_run": self.dry_run });
-        let mut told = Told { json: self.json, names: Names::load(pool).await?, both: other.is_some(), document };
+        let mut told = Told { json: self.json, names: Names::load(pool).await?, both: logs.other.is_some(), document };
         let verifier = Verifier {
             pool: pool.clone(),
-            from: from.clone(),
-            other: other.clone(),
+            logs: logs.clone(),
             tables: Tables::Rebuild,
+            // What is in the log now is folded beside; what comes later, live traffic folds first.
+            end: Some(logs.first.end(&Range::everything()).await?),
             max_event_bytes: projector::MAX_EVENT_BYTES,
             patience: PATIENCE,
         };
         let everything = Everything {
             pool: pool.clone(),
-            from,
-            other,
+            logs,
             workers: usize::try_from(self.workers)?,
             rows_a_transaction: ROWS_A_TRANSACTION,
             max_event_bytes: projector::MAX_EVENT_BYTES,
@@ -141,15 +142,11 @@ impl Told {
     }
 
     fn loaded(&mut self, loaded: &Loaded, caught_up: usize) -> Result<()> {
-        for (day, reason) in &loaded.unfoldable {
-            eprintln!("An event of {} cannot be folded, as when it came: {reason}", self.names.day(day));
-        }
+        findings::say_not_folded(&loaded.not_folded, &self.names);
         self.document["folded"] = json!({
             "account_days": loaded.days_total, "events": loaded.events, "rows": loaded.rows, "caught_up": caught_up,
         });
-        let unfoldable =
-            loaded.unfoldable.iter().map(|(day, reason)| json!({ "day": day_json(day), "reason": reason }));
-        self.document["unfoldable"] = unfoldable.collect();
+        self.document["unfoldable"] = findings::not_folded_json(&loaded.not_folded);
         self.line(&format!(
             "Folded {} account-days into the schema rebuild: {} events, {} rows; {caught_up} caught up with live traffic.",
             loaded.days_total, loaded.events, loaded.rows
@@ -190,7 +187,7 @@ impl Told {
         for (account_id, date) in summaries {
             self.line(&format!("{date} of tenant {} differs in its summary alone", self.names.tenant(*account_id)))?;
         }
-        self.document["differing_days"] = days.iter().map(day_json).collect();
+        self.document["differing_days"] = days.iter().map(findings::day_json).collect();
         self.document["differing_summaries"] =
             summaries.iter().map(|(account_id, date)| json!({ "account_id": account_id, "date": date })).collect();
         self.line(&format!(
@@ -205,9 +202,9 @@ impl Told {
             "days": applied.days, "rows_written": applied.written, "rows_replaced": applied.replaced,
             "summaries_replaced": applied.summaries,
         });
-        let left = applied.left.iter().map(|(day, event_id)| json!({ "day": day_json(day), "event_id": event_id }));
+        let left = applied.left.iter().map(|(day, event_id)| json!({ "day": findings::day_json(day), "event_id": event_id }));
         self.document["left"] = left.collect();
-        self.document["busy"] = applied.busy.iter().map(day_json).collect();
+        self.document["busy"] = applied.busy.iter().map(findings::day_json).collect();
         self.line(&format!(
             "{} account-days differed: {} rows written; {} rows and {} summaries replaced, which rebuild_undo keeps.",
             applied.days, applied.written, applied.replaced, applied.summaries
@@ -228,10 +225,6 @@ impl Told {
         }
         Ok(if applied.left.is_empty() && applied.busy.is_empty() { Outcome::Done } else { Outcome::Findings })
     }
-}
-
-fn day_json(day: &AccountDay) -> Value {
-    json!({ "account_id": day.account_id, "ad_account_id": day.ad_account_id, "date": day.date })
 }
 
 /// What the second implementation says of the rebuilt tables: the first of what differs, in words.

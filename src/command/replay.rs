@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use chrono::NaiveDate;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use logs::{Range, Source};
+use logs::{Logs, Range};
 use projections::Table;
 use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report, Totals};
 use sqlx::PgPool;
@@ -27,6 +27,9 @@ pub(super) use told::{Told, tell};
 
 /// Rows after which a transaction is complete, unless somebody says otherwise.
 const ROWS_A_TRANSACTION: usize = 10_000;
+
+/// How far live traffic may be behind, unless somebody says otherwise.
+const MAX_LAG_SECONDS: u64 = 30;
 
 /// How long the record of a replay that failed may take to be written.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
@@ -74,10 +77,10 @@ pub struct Replay {
     /// Work on so many rows a second at most
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     rows_a_second: Option<u64>,
-    /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. Only with the
-    /// stream
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    max_lag: u64,
+    /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. 30, unless said
+    /// otherwise; from raw nobody asks the stream
+    #[arg(long, value_name = "SECONDS")]
+    max_lag: Option<u64>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -91,6 +94,9 @@ fn table_named() -> impl TypedValueParser<Value = Table> {
 impl Replay {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         in_order(self.since, self.until)?;
+        if self.from == LogChoice::Raw && self.max_lag.is_some_and(|seconds| seconds > 0) {
+            return Err(usage("--max-lag asks the stream, and --from raw goes without it: --rows-a-second bounds it there"));
+        }
         let log = match self.table {
             Some(Table::DailySummary) if self.trust_hash => {
                 return Err(usage("--trust-hash skips days of the log, and daily_summary is summed without it"));
@@ -99,14 +105,15 @@ impl Replay {
             Some(Table::DailySummary) => LogChoice::Raw,
             _ => self.from,
         };
-        with_log(boot, log, async |pool, from, other| self.fold(pool, from, other).await).await
+        with_log(boot, log, async |pool, logs| self.fold(pool, logs).await).await
     }
 
-    async fn fold(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+    async fn fold(&self, pool: &PgPool, logs: Logs) -> Result<Outcome> {
         let range = self.range(pool).await?;
-        let both = other.is_some();
-        let wire = from.wire().filter(|_| self.max_lag > 0).cloned();
-        let end = if self.table == Some(Table::DailySummary) { None } else { Some(from.end(&range).await?) };
+        let both = logs.other.is_some();
+        let max_lag = self.max_lag.unwrap_or(MAX_LAG_SECONDS);
+        let wire = logs.first.wire().filter(|_| max_lag > 0).cloned();
+        let end = if self.table == Some(Table::DailySummary) { None } else { Some(logs.first.end(&range).await?) };
         let replay = Refold {
             rows_a_transaction: usize::try_from(self.rows_a_transaction)?,
             dry_run: self.dry_run,
@@ -115,9 +122,9 @@ impl Replay {
             end,
             pace: Pace {
                 rows_a_second: self.rows_a_second,
-                lag: wire.map(|wire| Lag { wire, most: Duration::from_secs(self.max_lag) }),
+                lag: wire.map(|wire| Lag { wire, most: Duration::from_secs(max_lag) }),
             },
-            ..refold(pool, from, other)
+            ..refold(pool, logs)
         };
         let (report, totals) = if self.dry_run {
             (try_out(&replay, &range).await?, None)
@@ -203,8 +210,8 @@ fn say(begun: &Begun) {
 }
 
 /// A replay with the usual bounds.
-pub(super) fn refold(pool: &PgPool, from: Source, other: Option<Source>) -> Refold {
-    Refold { other, rows_a_transaction: ROWS_A_TRANSACTION, ..Refold::new(pool.clone(), from) }
+pub(super) fn refold(pool: &PgPool, logs: Logs) -> Refold {
+    Refold { rows_a_transaction: ROWS_A_TRANSACTION, ..Refold::new(pool.clone(), logs) }
 }
 
 /// What the progress of a replay is called.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use chrono::NaiveDate;
 use clap::Args;
 use events::subject::AccountDay;
-use logs::{Range, Source};
+use logs::{Logs, Range};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -71,10 +71,10 @@ impl Verify {
         if let (Some(since), Some(until)) = (self.since, self.until) {
             in_order(since, until)?;
         }
-        with_log(boot, self.from, async |pool, from, other| self.compare(pool, from, other).await).await
+        with_log(boot, self.from, async |pool, logs| self.compare(pool, logs).await).await
     }
 
-    async fn compare(&self, pool: &PgPool, from: Source, other: Option<Source>) -> Result<Outcome> {
+    async fn compare(&self, pool: &PgPool, logs: Logs) -> Result<Outcome> {
         if let Some(id) = self.account {
             accounts::tenant(pool, id).await?;
         }
@@ -83,9 +83,9 @@ impl Verify {
         let range = Range { account_id: self.account, since, until, ..all };
         let verifier = Verifier {
             pool: pool.clone(),
-            from,
-            other,
+            logs,
             tables: Tables::Live,
+            end: None,
             max_event_bytes: projector::MAX_EVENT_BYTES,
             patience: PATIENCE,
         };

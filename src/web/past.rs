@@ -64,9 +64,9 @@ impl Past {
         let session = connect::access::session_of_tenant(self.owner.clone(), account_id)
             .options([("statement_timeout", STATEMENT_WITHIN)]);
         let reading = PgPoolOptions::new().max_connections(READERS).connect_lazy_with(session.clone());
-        let (from, max_event_bytes) = (Source::Raw(reading.clone()), projector::MAX_EVENT_BYTES);
-        let (at, rule, other) = (Some(at), Rule::Today, None);
-        let folded = AsOf { at, rule, range, from, other, session, max_event_bytes }.fold(|_, _| {}).await;
+        let (logs, max_event_bytes) = (Source::Raw(reading.clone()).into(), projector::MAX_EVENT_BYTES);
+        let (at, rule) = (Some(at), Rule::Today);
+        let folded = AsOf { at, rule, range, logs, session, max_event_bytes }.fold(|_, _| {}).await;
         reading.close().await;
         let failed = |error: anyhow::Error| PastError::Failed(format!("{error:#}"));
         let mut past = folded.map_err(|error| match error {

@@ -4,6 +4,7 @@
 //! What must not live here: what an event's numbers mean (that is `projections`, and the verifier's own view), how raw
 //! is written or compared with the stream (`raw`), or anything that writes.
 
+mod both;
 mod source;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use events::{Circumstances, EventError, open_insights};
 use jetstream::Message;
 use uuid::Uuid;
 
+pub use both::Logs;
 pub use source::Source;
 
 /// Which days to read; both ends are included.
@@ -69,6 +71,15 @@ impl Logged {
             payload: message.payload.clone(),
         })
     }
+}
+
+/// An event of which a log holds no more than that it was there.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unreadable {
+    /// `None`: not even that can be read.
+    pub event_id: Option<Uuid>,
+    pub reason: EventError,
 }
 
 /// Why a log cannot be read now; never one of its events.

@@ -10,16 +10,15 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use events::subject::AccountDay;
 use futures_util::TryStreamExt;
-use logs::{Range, Source};
+use logs::{Logs, Range};
 use projections::{AdAccounts, Folds, shadow_for_session};
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::batch::{Class, class};
-use crate::reading::{Days, LOOKED_FOR, PATIENCE, ReadError, Reader, Wanted, came_true};
-use crate::rebuild::refused_of;
+use crate::failure::{Class, NotFolded, class, refused_of};
+use crate::reading::{DayBatch, LOOKED_FOR, PATIENCE, ReadError, Reader, Wanted, came_true};
 use crate::session;
 
 /// Rows after which a transaction is complete: memory is a few times these.
@@ -40,9 +39,7 @@ pub struct AsOf {
     pub at: Option<DateTime<Utc>>,
     pub rule: Rule,
     pub range: Range,
-    pub from: Source,
-    /// The other log: asked for events that `from` does not hold.
-    pub other: Option<Source>,
+    pub logs: Logs,
     /// How the session begins that folds; whoever it connects as, it sees no more than that.
     pub session: PgConnectOptions,
     pub max_event_bytes: u64,
@@ -65,8 +62,7 @@ pub enum AsOfError {
 pub struct Past {
     session: PgConnection,
     pub events: u64,
-    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
-    pub unfoldable: Vec<(AccountDay, String)>,
+    pub not_folded: Vec<NotFolded>,
 }
 
 /// A tenant's day as it was known: the columns of `daily_summary` that the fold owns. Decimals are PostgreSQL's own texts.
@@ -95,32 +91,33 @@ impl AsOf {
         let ad_accounts = Arc::new(AdAccounts::load_ruled_until(&mut session, None, ruled_until).await?);
         let at = self.at;
         let reader = Reader {
-            from: self.from.clone(),
+            logs: self.logs.clone(),
+            end: None,
             ad_accounts,
             wanted: Arc::new(move |logged| at.is_none_or(|at| logged.circumstances.fetched_at <= at)),
             came_true,
             max_event_bytes: self.max_event_bytes,
         };
-        let mut past = Past { session, events: 0, unfoldable: Vec::new() };
-        let days = self.from.days(&self.range).await.map_err(ReadError::from)?;
+        let mut past = Past { session, events: 0, not_folded: Vec::new() };
+        let days = self.logs.days(&self.range).await.map_err(ReadError::from)?;
         past.take_all(&reader, days, &progress).await?;
-        if let Some(raw @ Source::Raw(_)) = &self.other {
-            let only_there = past.not_folded(self, "meta_insights_raw").await?;
-            past.take_events(&Reader { from: raw.clone(), ..reader.clone() }, only_there).await?;
-        }
-        let mut looked = 0;
-        loop {
-            let missing = past.not_folded(self, "observations").await?;
+        // What comes from now on is known later than this past.
+        let mut missing = past.observed_since(self).await?;
+        for looked in 0.. {
             if missing.is_empty() {
-                return Ok(past);
+                break;
             }
             if looked == LOOKED_FOR {
                 return Err(AsOfError::Incomplete(missing.len()));
             }
-            looked += 1;
-            past.take_events(&reader, missing).await?;
-            tokio::time::sleep(PATIENCE).await;
+            if looked > 0 {
+                tokio::time::sleep(PATIENCE).await;
+            }
+            past.take_events(&reader, missing.clone()).await?;
+            let still: HashSet<_> = past.observed_since(self).await?.into_iter().collect();
+            missing.retain(|event| still.contains(event));
         }
+        Ok(past)
     }
 }
 
@@ -154,7 +151,7 @@ impl Past {
         self.take_all(&Reader { wanted, ..reader.clone() }, days, &|_, _| {}).await
     }
 
-    async fn take(&mut self, mut reader: Reader, mut batch: Days) -> Result<(), AsOfError> {
+    async fn take(&mut self, mut reader: Reader, mut batch: DayBatch) -> Result<(), AsOfError> {
         loop {
             let mut transaction = self.session.begin().await?;
             // A plan that was made while a table was empty reads all of it when it has grown.
@@ -164,10 +161,10 @@ impl Past {
                 Ok(folded) => {
                     transaction.commit().await?;
                     self.events += folded.events;
-                    for unfoldable in batch.unfoldable {
-                        // Asked for again from the other log, an event is refused again.
-                        if !self.unfoldable.contains(&unfoldable) {
-                            self.unfoldable.push(unfoldable);
+                    for event in batch.not_folded {
+                        // Asked for again, an event is refused again.
+                        if !self.not_folded.contains(&event) {
+                            self.not_folded.push(event);
                         }
                     }
                     return Ok(());
@@ -185,22 +182,20 @@ impl Past {
             if refused.is_empty() {
                 return Err(error.into());
             }
-            batch = reader.again(&batch.days, refused).await?;
+            batch = reader.again(&batch.days, refused).await.map_err(ReadError::from)?;
         }
     }
 
-    /// Events of the range that were known at the time, that a table outside knows, and that are not folded here.
-    async fn not_folded(&mut self, as_of: &AsOf, table: &'static str) -> sqlx::Result<Vec<(AccountDay, Uuid)>> {
-        let sql = format!(
-            "select account_id, ad_account_id, date, event_id from public.{table} o
+    /// Events of the range that were known at the time, that live traffic has folded, and that are not folded here.
+    async fn observed_since(&mut self, as_of: &AsOf) -> sqlx::Result<Vec<(AccountDay, Uuid)>> {
+        let sql = "select account_id, ad_account_id, date, event_id from public.observations o
              where ($1::uuid is null or account_id = $1) and ($2::uuid is null or ad_account_id = $2)
                and date between $3 and $4 and ($5::timestamptz is null or fetched_at <= $5)
                and not exists (select from pg_temp.observations p
                                where (p.account_id, p.ad_account_id, p.date, p.event_id)
-                                   = (o.account_id, o.ad_account_id, o.date, o.event_id))"
-        );
+                                   = (o.account_id, o.ad_account_id, o.date, o.event_id))";
         let Range { account_id, ad_account_id, since, until } = as_of.range;
-        let rows: Vec<(Uuid, Uuid, NaiveDate, Uuid)> = sqlx::query_as(AssertSqlSafe(sql))
+        let rows: Vec<(Uuid, Uuid, NaiveDate, Uuid)> = sqlx::query_as(sql)
             .bind(account_id)
             .bind(ad_account_id)
             .bind(since)

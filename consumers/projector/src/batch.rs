@@ -14,10 +14,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::failure::{Class, TRIES, class, refusal};
 use crate::{Projector, Step, announce_changes};
-
-/// How often a transaction that lost a deadlock or a serialization race is tried before the batch waits its turn.
-pub(crate) const TRIES: usize = 10;
 
 /// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
 const ROWS_A_TRANSACTION: usize = 20_000;
@@ -167,7 +165,7 @@ pub fn fold_events(
             match class(&error) {
                 Class::Race if tries < TRIES => {}
                 Class::Data if snapshots.len() == 1 => {
-                    return Ok((Folded::default(), vec![(0, format!("PostgreSQL refuses it: {error}"))]));
+                    return Ok((Folded::default(), vec![(0, refusal(&error))]));
                 }
                 Class::Data => break,
                 _ => return Err(error.into()),
@@ -208,22 +206,4 @@ async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> Resu
     announce_changes(&mut transaction, &folded.changes, Cause::Live).await?;
     transaction.commit().await?;
     Ok((folded, refused))
-}
-
-pub(crate) enum Class {
-    /// Another transaction was in the way; the same again may work at once.
-    Race,
-    /// The data will be refused again.
-    Data,
-    /// The database is not there, or not well.
-    Infrastructure,
-}
-
-/// What kind of failure an error of the database's is, by its SQLSTATE.
-pub(crate) fn class(error: &sqlx::Error) -> Class {
-    match error.as_database_error().and_then(|e| e.code()).as_deref() {
-        Some("40001" | "40P01") => Class::Race,
-        _ if raw::refuses_data(error) => Class::Data,
-        _ => Class::Infrastructure,
-    }
 }

@@ -15,6 +15,7 @@ mod announce;
 mod as_of;
 mod batch;
 mod check;
+mod failure;
 mod reading;
 mod rebuild;
 mod replay;
@@ -31,6 +32,7 @@ pub use announce::announce_changes;
 pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
 pub use batch::{FoldError, Refused, decode, fold_events};
 pub use check::{Check, Checked, Undecodable};
+pub use failure::NotFolded;
 pub use reading::ReadError;
 pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
 pub use replay::{

@@ -1,4 +1,4 @@
-//! A day of a log, decoded for the folds: what a rebuild and the past are made of.
+//! A day of the logs, decoded for the folds: what a replay, a rebuild and the past are made of.
 //!
 //! Days are read by tasks of their own, so that decoding and writing overlap, and handed on as transactions' worth.
 
@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use events::subject::AccountDay;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use logs::{LogError, Logged, Range, Source};
+use logs::{End, LogError, Logged, Logs, Range, Unreadable};
 use projections::{AdAccounts, Snapshot, snapshot};
 use sqlx::PgExecutor;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::batch::admit;
+use crate::failure::NotFolded;
 
 /// Days that are read at once: decoding them costs the processor as much as PostgreSQL spends on their rows.
 const READERS: usize = 2;
@@ -29,18 +30,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Days with all their snapshots, of which each holds only the rows that no newer one of its day has.
 #[derive(Debug, Default)]
-pub(crate) struct Days {
+pub(crate) struct DayBatch {
     pub days: Vec<AccountDay>,
     pub snapshots: Vec<Snapshot>,
-    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
-    pub unfoldable: Vec<(AccountDay, String)>,
+    /// Bytes of payload, as they travelled.
+    pub payload_bytes: u64,
+    pub not_folded: Vec<NotFolded>,
 }
 
-impl Days {
-    fn append(&mut self, mut other: Days) {
+impl DayBatch {
+    fn append(&mut self, mut other: DayBatch) {
         self.days.append(&mut other.days);
         self.snapshots.append(&mut other.snapshots);
-        self.unfoldable.append(&mut other.unfoldable);
+        self.payload_bytes += other.payload_bytes;
+        self.not_folded.append(&mut other.not_folded);
     }
 
     pub fn rows(&self) -> usize {
@@ -54,7 +57,9 @@ pub(crate) type Wanted = dyn Fn(&Logged) -> bool + Send + Sync;
 /// How days are read.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub from: Source,
+    pub logs: Logs,
+    /// Where the first log ends for whoever reads: what came later is live traffic's.
+    pub end: Option<End>,
     pub ad_accounts: Arc<AdAccounts>,
     pub wanted: Arc<Wanted>,
     pub came_true: Arc<HashSet<Uuid>>,
@@ -89,28 +94,43 @@ pub enum ReadError {
 
 impl Reader {
     /// Reads a day.
-    pub async fn day(&self, day: AccountDay) -> Result<Days, ReadError> {
-        let mut read = Days { days: vec![day], ..Days::default() };
+    pub async fn day(&self, day: AccountDay) -> Result<DayBatch, LogError> {
+        let mut read = DayBatch { days: vec![day], ..DayBatch::default() };
         let mut taken = HashSet::new();
         // An event may be there twice, and only its later copy be one that can be folded.
         let mut refused: HashMap<Uuid, String> = HashMap::new();
-        let take = |logged: Result<Logged, events::EventError>| match logged {
-            Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => {}
+        let take = |logged: Result<Logged, Unreadable>| match logged {
+            Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => true,
             Ok(logged) => {
                 let event_id = logged.circumstances.event_id;
+                read.payload_bytes += logged.payload.len() as u64;
                 match self.admit(logged) {
                     Ok(snapshot) => {
                         taken.insert(event_id);
                         refused.remove(&event_id);
                         snapshot::push_trimmed(&mut read.snapshots, snapshot);
+                        true
                     }
-                    Err(reason) => drop(refused.insert(event_id, reason)),
+                    Err(reason) => {
+                        refused.insert(event_id, reason);
+                        false
+                    }
                 }
             }
-            Err(reason) => read.unfoldable.push((day, reason.to_string())),
+            Err(Unreadable { event_id: Some(event_id), reason }) => {
+                if !taken.contains(&event_id) {
+                    refused.insert(event_id, reason.to_string());
+                }
+                false
+            }
+            Err(Unreadable { event_id: None, reason }) => {
+                read.not_folded.push(NotFolded { day, event_id: None, reason: reason.to_string() });
+                false
+            }
         };
-        self.from.each_event(day, take).await?;
-        read.unfoldable.extend(refused.into_values().map(|reason| (day, reason)));
+        self.logs.each_event(day, self.end, take).await?;
+        let refused = refused.into_iter();
+        read.not_folded.extend(refused.map(|(id, reason)| NotFolded { day, event_id: Some(id), reason }));
         Ok(read)
     }
 
@@ -121,21 +141,17 @@ impl Reader {
     }
 
     /// Reads these days again, without the events that were refused.
-    pub async fn again(
-        &mut self,
-        days: &[AccountDay],
-        refused: Vec<(AccountDay, Uuid, String)>,
-    ) -> Result<Days, ReadError> {
+    pub async fn again(&mut self, days: &[AccountDay], refused: Vec<NotFolded>) -> Result<DayBatch, LogError> {
         if !refused.is_empty() {
-            let ids: HashSet<Uuid> = refused.iter().map(|(_, id, _)| *id).collect();
+            let ids: HashSet<Uuid> = refused.iter().filter_map(|event| event.event_id).collect();
             let wanted = self.wanted.clone();
             self.wanted = Arc::new(move |logged| wanted(logged) && !ids.contains(&logged.circumstances.event_id));
         }
-        let mut again = Days::default();
+        let mut again = DayBatch::default();
         for day in days {
             again.append(self.day(*day).await?);
         }
-        again.unfoldable.extend(refused.into_iter().map(|(day, _, reason)| (day, reason)));
+        again.not_folded.extend(refused);
         Ok(again)
     }
 
@@ -144,11 +160,11 @@ impl Reader {
         &self,
         days: Vec<AccountDay>,
         rows_a_transaction: usize,
-    ) -> impl Stream<Item = Result<Days, ReadError>> + Send + use<> {
+    ) -> impl Stream<Item = Result<DayBatch, ReadError>> + Send + use<> {
         let reader = self.clone();
         let reads = stream::iter(days).map(move |day| reader.spawn(day)).buffered(READERS);
         stream::try_unfold(reads, move |mut reads| async move {
-            let mut batch = Days::default();
+            let mut batch = DayBatch::default();
             while let Some(read) = reads.try_next().await? {
                 batch.append(read);
                 if batch.rows() >= rows_a_transaction || batch.days.len() >= DAYS_A_TRANSACTION {
@@ -160,9 +176,9 @@ impl Reader {
     }
 
     /// Reads a day in a task of its own, which is broken off when the future is dropped.
-    fn spawn(&self, day: AccountDay) -> impl Future<Output = Result<Days, ReadError>> + Send + use<> {
+    fn spawn(&self, day: AccountDay) -> impl Future<Output = Result<DayBatch, ReadError>> + Send + use<> {
         let reader = self.clone();
-        let task = AbortOnDropHandle::new(tokio::spawn(async move { reader.day(day).await }));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { Ok(reader.day(day).await?) }));
         async { task.await.unwrap_or_else(|broken| Err(ReadError::BrokenOff(broken))) }
     }
 }

@@ -18,21 +18,20 @@ mod beside;
 mod tables;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use events::subject::AccountDay;
 use futures_util::{TryStreamExt, stream};
-use logs::{LogError, Range, Source};
+use logs::{LogError, Logs, Range};
 use projections::{AdAccounts, SummaryKey};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use apply::Applied;
 use beside::Beside;
-pub(crate) use beside::refused_of;
 
-use crate::batch::TRIES;
+use crate::failure::{NotFolded, TRIES};
 use crate::reading::{LOOKED_FOR, PATIENCE, ReadError, Reader, came_true};
 use crate::session;
 
@@ -44,9 +43,7 @@ const UNDO: &str = "rebuild_undo";
 #[derive(Clone)]
 pub struct Rebuild {
     pub pool: PgPool,
-    pub from: Source,
-    /// The other log, asked only for events that live traffic has folded and `from` does not hold.
-    pub other: Option<Source>,
+    pub logs: Logs,
     /// Ad accounts that are folded at once.
     pub workers: usize,
     /// Rows after which a transaction is complete: memory is a few times these for each worker.
@@ -86,8 +83,7 @@ pub struct Loaded {
     pub days: usize,
     pub events: u64,
     pub rows: u64,
-    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
-    pub unfoldable: Vec<(AccountDay, String)>,
+    pub not_folded: Vec<NotFolded>,
 }
 
 /// Everything folded, and not applied yet. No other rebuild begins while it is there.
@@ -130,19 +126,11 @@ impl Rebuild {
     pub async fn load(&self, progress: impl Fn(&Loaded)) -> Result<Rebuilt, RebuildError> {
         let mut lock = lock(&self.pool).await?;
         let beside = Beside::new(&mut lock, &self.pool.connect_options(), self.workers).await?;
-        let days = self.from.days(&Range::everything()).await?;
+        let days = self.logs.days(&Range::everything()).await?;
         let loaded = Loaded { days_total: days.len(), ..Loaded::default() };
         let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, lock, lost: HashSet::new(), loaded };
         let came_true = came_true(&self.pool, &Range::everything()).await?;
-        rebuilt.fold(days.clone(), &self.from, None, came_true.clone(), &progress).await?;
-        // Old days may have left the stream for good, and are in the raw log alone.
-        if let Some(raw @ Source::Raw(_)) = &self.other {
-            let only_there = tables::in_raw_alone(&rebuilt.beside).await?;
-            let of_raw: HashSet<AccountDay> = only_there.iter().map(|(day, _)| *day).collect();
-            rebuilt.loaded.days_total += of_raw.difference(&days).count();
-            let ids = Arc::new(only_there.into_iter().map(|(_, id)| id).collect());
-            rebuilt.fold(of_raw, raw, Some(ids), came_true, &progress).await?;
-        }
+        rebuilt.fold(days, None, came_true, &progress).await?;
         tables::analyze(&rebuilt.beside).await?;
         let keys = tables::keys_beside(&rebuilt.beside).await?;
         rebuilt.beside.sum_up(&keys).await?;
@@ -155,14 +143,13 @@ impl Rebuilt {
     /// account-days that were.
     pub async fn catch_up(&mut self) -> Result<usize, RebuildError> {
         let mut caught_up: HashSet<AccountDay> = HashSet::new();
-        let mut looked = 0;
+        let mut looked: HashMap<(AccountDay, Uuid), u32> = HashMap::new();
         for _ in 0..TRIES {
             let outdated: HashSet<AccountDay> = tables::by_an_older_rule(&self.beside).await?.into_iter().collect();
             if !outdated.is_empty() {
                 tables::forget(&self.beside, &projections::Days::new(outdated.iter().copied())).await?;
                 let came_true = came_true(&self.rebuild.pool, &Range::everything()).await?;
-                let from = self.rebuild.from.clone();
-                self.fold(outdated.clone(), &from, None, came_true, &|_| {}).await?;
+                self.fold(outdated.clone(), None, came_true, &|_| {}).await?;
             }
             let mut missing = tables::observed_since(&self.beside).await?;
             missing.retain(|event| !self.lost.contains(event));
@@ -173,13 +160,15 @@ impl Rebuilt {
             self.fold_observed(&missing).await?;
             let still: HashSet<_> = tables::observed_since(&self.beside).await?.into_iter().collect();
             missing.retain(|event| still.contains(event));
-            if !missing.is_empty() {
-                looked += 1;
-                if looked == LOOKED_FOR {
-                    self.lost.extend(missing);
-                } else {
-                    tokio::time::sleep(PATIENCE).await;
+            for &event in &missing {
+                let times = looked.entry(event).or_default();
+                *times += 1;
+                if *times == LOOKED_FOR {
+                    self.lost.insert(event);
                 }
+            }
+            if !missing.is_empty() {
+                tokio::time::sleep(PATIENCE).await;
             }
         }
         let keys: BTreeSet<SummaryKey> = caught_up.iter().map(|day| (day.account_id, day.date)).collect();
@@ -187,32 +176,21 @@ impl Rebuilt {
         Ok(caught_up.len())
     }
 
-    /// Folds events that live traffic has folded, from whichever log has them.
+    /// Folds events that live traffic has folded.
     async fn fold_observed(&mut self, events: &[(AccountDay, Uuid)]) -> Result<(), RebuildError> {
         if events.is_empty() {
             return Ok(());
         }
         let days: HashSet<AccountDay> = events.iter().map(|(day, _)| *day).collect();
         let ids: Arc<HashSet<Uuid>> = Arc::new(events.iter().map(|(_, id)| *id).collect());
-        let from = self.rebuild.from.clone();
-        self.fold(days.clone(), &from, Some(ids.clone()), ids.clone(), &|_| {}).await?;
-        let Some(other) = self.rebuild.other.clone() else { return Ok(()) };
-        match self.fold(days, &other, Some(ids.clone()), ids, &|_| {}).await {
-            // The other log is a second chance only; what it cannot say stays missing.
-            Err(RebuildError::Read(error)) => {
-                tracing::warn!(%error, source = other.name(), "cannot ask the other log");
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        self.fold(days, Some(ids.clone()), ids, &|_| {}).await
     }
 
-    /// Folds days of a log beside the live tables, in parallel by ad account: all their events, or only some. Those of
+    /// Folds days of the logs beside the live tables, in parallel by ad account: all their events, or only some. Those of
     /// `came_true` were events of the future once.
     async fn fold(
         &mut self,
         days: HashSet<AccountDay>,
-        from: &Source,
         only: Option<Arc<HashSet<Uuid>>>,
         came_true: Arc<HashSet<Uuid>>,
         progress: &impl Fn(&Loaded),
@@ -222,7 +200,8 @@ impl Rebuilt {
             by_ad_account.entry(day.ad_account_id).or_default().insert(day);
         }
         let reader = Reader {
-            from: from.clone(),
+            logs: self.rebuild.logs.clone(),
+            end: None,
             ad_accounts: Arc::new(AdAccounts::load(&self.rebuild.pool, None).await?),
             wanted: Arc::new(move |logged| {
                 only.as_ref().is_none_or(|ids| ids.contains(&logged.circumstances.event_id))
@@ -241,9 +220,9 @@ impl Rebuilt {
                     loaded.days += batch.days.len();
                     loaded.events += folded.events;
                     loaded.rows += folded.rows;
-                    for unfoldable in batch.unfoldable {
-                        if !loaded.unfoldable.contains(&unfoldable) {
-                            loaded.unfoldable.push(unfoldable);
+                    for event in batch.not_folded {
+                        if !loaded.not_folded.contains(&event) {
+                            loaded.not_folded.push(event);
                         }
                     }
                     progress(&loaded);

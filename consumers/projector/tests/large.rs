@@ -135,8 +135,8 @@ async fn a_day_beside_its_message_is_folded_and_replayed_from_either_log() -> Re
             };
             let range = Range { account_id: None, ad_account_id: None, since: DATE, until: DATE };
             let report = replay.run(&range, |_| {}).await?;
-            assert!(report.unfoldable.is_empty() && report.left.is_empty(), "{report:?}");
-            check(replay.from.name(), &database.pool).await?;
+            assert!(report.not_folded.is_empty() && report.left.is_empty(), "{report:?}");
+            check(replay.logs.first.name(), &database.pool).await?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use jetstream::{BatchLimits, META_INSIGHTS};
-use logs::{Range, Source};
+use logs::{Logs, Range, Source};
 use projections::{Folds, Mutant};
 use projector::{Projector, Replay};
 use testkit::history::{DAYS, History, Random, first_day};
@@ -159,17 +159,13 @@ fn rules(random: &mut Random, history: &History) -> Vec<(Uuid, Uuid, Rule)> {
     rules
 }
 
-async fn replay(database: &Database, nats: &Nats, folds: Folds, from: Source) -> Result<Replay> {
-    Ok(Replay {
-        folds,
-        other: Some(match from {
-            Source::Stream(_) => Source::Raw(database.pool.clone()),
-            Source::Raw(_) => Source::stream(&nats.wire).await?,
-        }),
-        rows_a_transaction: 5,
-        max_event_bytes: MAX_EVENT_BYTES,
-        ..Replay::new(database.pool.clone(), from)
-    })
+async fn replay(database: &Database, nats: &Nats, folds: Folds, first: Source) -> Result<Replay> {
+    let other = Some(match first {
+        Source::Stream(_) => Source::Raw(database.pool.clone()),
+        Source::Raw(_) => Source::stream(&nats.wire).await?,
+    });
+    let replay = Replay::new(database.pool.clone(), Logs { first, other });
+    Ok(Replay { folds, rows_a_transaction: 5, max_event_bytes: MAX_EVENT_BYTES, ..replay })
 }
 
 fn snapshot(answer: &testkit::history::Answer) -> Result<projections::Snapshot> {
@@ -319,7 +315,7 @@ async fn a_replay_restores_damaged_tables_from_either_log() -> Result<()> {
             sqlx::raw_sql(damage).execute(&database.pool).await?;
             let name = from.name();
             let report = replay(&database, &nats, folds, from).await?.run(&range, |_| {}).await?;
-            assert!(report.left.is_empty() && report.unfoldable.is_empty(), "{report:?}");
+            assert!(report.left.is_empty() && report.not_folded.is_empty(), "{report:?}");
             if let Some(difference) = wanted.difference(&oracle::read(&database.pool).await?) {
                 bail!("from {name} after {damage}:\n{difference}");
             }

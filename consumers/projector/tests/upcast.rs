@@ -176,7 +176,7 @@ async fn a_log_of_two_versions_folds_as_one_of_the_first_alone() -> Result<()> {
         let until = first_day() + chrono::Duration::days(9);
         let range = Range { account_id: None, ad_account_id: None, since: first_day(), until };
         let report = replay.run(&range, |_| {}).await?;
-        ensure!(report.unfoldable.is_empty() && report.left.is_empty(), "{name}: {report:?}");
+        ensure!(report.not_folded.is_empty() && report.left.is_empty(), "{name}: {report:?}");
         ensure!(rows(&of_both.pool).await? == wanted, "a replay of both versions from {name} differs");
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The second log: appends every insights event to `meta_insights_raw`, its bytes as they travelled, and reads it back.
 //!
-//! Here live the consumer that writes the log ([`run`]), the reader that a replay uses ([`days`], [`events_of_day`]),
+//! Here live the consumer that writes the log ([`run`]), the reader that a replay uses ([`days`], [`entries_of_day`]),
 //! the comparison of the two logs ([`audit`]), and what may leave the stream because this one has it ([`Trim`]). What
 //! must not live here: what a row means. An event that no fold can use is appended like any other, as long as its
 //! envelope says which event of which day it is.
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use append::refuses_data;
 use append::{Appended, append_each};
-pub use read::{Origin, Range, Recorded, days, entries_of_day, events_of_day, newest_stored_at, origins_of_day};
+pub use read::{Origin, Range, Recorded, days, entries_of_day, newest_stored_at, origins_of_day};
 pub use trim::{Trim, TrimError, Trimmed};
 
 /// The durable consumer of this room.

@@ -1,7 +1,5 @@
 //! Rows by the log against rows in the tables: both sides are hashed, counted and summed, and what differs is said.
 
-use std::collections::HashSet;
-
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -79,8 +77,6 @@ pub struct Comparison {
     in_the_tables: Growing,
     sentences: Vec<String>,
     differences: u64,
-    /// Events that the tables have and the log does not give.
-    lacking: HashSet<String>,
 }
 
 /// A table that is being compared: the rows that it was not found to have yet.
@@ -95,12 +91,6 @@ impl Comparison {
     pub fn open(&mut self, table: &'static Table, wanted: Rows) -> Open<'_> {
         wanted.iter().for_each(|(key, values)| self.by_the_log.add(table, key, values));
         Open { comparison: self, table, missing: wanted }
-    }
-
-    /// Notes an event that the tables have and the log does not give: its rows are not to be blamed one by one.
-    pub fn lacks(&mut self, event_id: &str, why: &str) {
-        self.say(format!("event {event_id} is in the tables, and {why}"));
-        self.lacking.insert(event_id.to_owned());
     }
 
     /// Notes something that differs.
@@ -123,13 +113,7 @@ impl Open<'_> {
         let table = self.table;
         self.comparison.in_the_tables.add(table, key, values);
         let Some(wanted) = self.missing.remove(key) else {
-            let place = table.columns.iter().position(|column| *column == "event_id");
-            let event_id = place.and_then(|place| values.get(place)?.as_deref());
-            let whose = match event_id.filter(|event_id| self.comparison.lacking.contains(*event_id)) {
-                Some(event_id) => format!("a row of event {event_id}"),
-                None => "a row that nobody sent".to_owned(),
-            };
-            return self.comparison.say(format!("{}, {}: {whose}", table.name, named(table, key)));
+            return self.comparison.say(format!("{}, {}: a row that nobody sent", table.name, named(table, key)));
         };
         let differing: Vec<String> = table
             .columns

@@ -24,7 +24,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use logs::{LogError, Range, Source};
+use logs::{End, LogError, Logs, Range};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -48,10 +48,10 @@ const ROUNDS: u32 = 3;
 #[derive(Clone)]
 pub struct Verifier {
     pub pool: PgPool,
-    pub from: Source,
-    /// The other log, asked only for events that the tables hold and `from` does not.
-    pub other: Option<Source>,
+    pub logs: Logs,
     pub tables: Tables,
+    /// Events that the first log took after this end, and the tables have not, are on their way.
+    pub end: Option<End>,
     /// Decompressed size up to which an event is read.
     pub max_event_bytes: u64,
     /// How long what is on its way gets to arrive.
@@ -130,7 +130,7 @@ impl Refused {
 }
 
 impl Verifier {
-    /// Verifies every account-day of the range that the log or a table speaks of. `take` is given what there is to tell, and
+    /// Verifies every account-day of the range that a log or a table speaks of. `take` is given what there is to tell, and
     /// `progress` is called after each tenant's day.
     pub async fn run(
         &self,
@@ -186,7 +186,7 @@ impl Verifier {
         if whole {
             units.extend(moment.summaries(range).await?.into_iter().map(|(id, date)| ((date, id), BTreeSet::new())));
         }
-        for day in self.from.days(range).await?.into_iter().chain(moment.days(range).await?) {
+        for day in self.logs.days(range).await?.into_iter().chain(moment.days(range).await?) {
             units.entry((day.date, day.account_id)).or_default().insert(day.ad_account_id);
         }
         let unit = |((date, account_id), ad_accounts)| TenantDay { account_id, date, ad_accounts, whole };

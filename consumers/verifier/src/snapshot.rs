@@ -180,6 +180,10 @@ fn part_of(logged: &Logged, rule: &Rule, json: &str, rows: &mut Rows) -> Result<
             Some((spend, total.impressions))
         }
     };
+    let words = data.request.effective_status.iter().chain([&data.request.attribution_windows]).flatten();
+    if let Some(word) = words.into_iter().find(|word| word.contains('\0')) {
+        return Err(format!("the request's {word:?} holds a character that PostgreSQL's text does not take"));
+    }
     let head = Head {
         currency: data.ad_account.currency.to_string(),
         zone: zone.parse().map_err(|_| format!("time zone {zone} is not known"))?,

@@ -250,8 +250,10 @@ impl Moment {
                    trim_scale(meta_spend)::text, meta_impressions::text, meta_clicks::text, trim_scale(meta_purchases)::text,
                    trim_scale(meta_purchase_value)::text, trim_scale(meta_roas)::text,
                    to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-               ] as "values!: Values", (shopify_orders is not null or shopify_revenue is not null) as "others!"
-               from daily_summary where account_id = $1 and date = $2"#,
+               ] as "values!: Values", jsonb_strip_nulls(to_jsonb(s) - array[
+                   'account_id', 'date', 'updated_at', 'meta_spend', 'meta_impressions', 'meta_clicks', 'meta_purchases',
+                   'meta_purchase_value', 'meta_roas']) <> '{}' as "others!"
+               from daily_summary s where account_id = $1 and date = $2"#,
             account_id,
             date,
         )

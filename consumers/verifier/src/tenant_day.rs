@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use events::subject::AccountDay;
-use logs::{Logged, Range, Source};
+use logs::{Logged, Range, Unreadable};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub struct Verified {
     pub pending: HashSet<Uuid>,
     /// Events that the tables have and no log.
     pub lost: HashSet<Uuid>,
+    /// An account-day could not be compared, so that nothing is known of the tenant's either.
+    pub unproven: bool,
 }
 
 /// The events of a day, as a log has them.
@@ -56,31 +58,42 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn take(&mut self, logged: Result<Logged, events::EventError>) {
+    /// Takes an event of a log; whether it is of use.
+    fn take(&mut self, logged: Result<Logged, Unreadable>) -> bool {
         let logged = match logged {
             Ok(logged) => logged,
-            Err(reason) => return self.illegible.push(reason.to_string()),
+            Err(Unreadable { event_id: Some(event_id), reason }) => {
+                if !self.read.contains(&event_id) && !self.pending.contains_key(&event_id) {
+                    self.refused.insert(event_id, Unusable::Illegible(reason.to_string()));
+                }
+                return false;
+            }
+            Err(Unreadable { event_id: None, reason }) => {
+                self.illegible.push(reason.to_string());
+                return false;
+            }
         };
         let event_id = logged.circumstances.event_id;
         if self.read.contains(&event_id) {
-            return;
+            return true;
         }
         let is_observed = self.observed.contains_key(&event_id.to_string());
         match Snapshot::read(&logged, self.ad_account, is_observed, self.limit_bytes) {
             Ok((snapshot, ads)) if is_observed => {
                 self.day.push(snapshot, ads);
                 self.read.insert(event_id);
-                self.refused.remove(&event_id);
             }
             Ok((snapshot, _)) => {
                 self.pending.insert(event_id, time(snapshot.version.fetched_at));
-                self.refused.remove(&event_id);
             }
             Err(_) if self.pending.contains_key(&event_id) => {}
             Err(reason) => {
                 self.refused.insert(event_id, reason);
+                return false;
             }
         }
+        self.refused.remove(&event_id);
+        true
     }
 
     /// Observed events that were not read.
@@ -110,7 +123,7 @@ impl Verifier {
             let metrics = self.account_day(&mut moment, day, ad_accounts.get(&ad_account_id), known, &mut verified);
             all.extend(metrics.await?);
         }
-        if unit.whole {
+        if unit.whole && !verified.unproven {
             self.summary(&mut moment, unit, &all, &mut verified).await?;
         }
         Ok(verified)
@@ -124,12 +137,12 @@ impl Verifier {
         known: &HashSet<Uuid>,
         verified: &mut Verified,
     ) -> Result<Option<Metrics>, VerifyError> {
-        let mut observed = moment.observations(&day).await?;
+        let observed = moment.observations(&day).await?;
         // The log is read after the moment of the tables, so whatever they hold it has.
         let reading = self.read(day, &observed, ad_account).await?;
         let (lost, mut comparison) = (reading.unread(), Comparison::default());
         for event_id in &lost {
-            let why = match (reading.refused.get(event_id), &self.other) {
+            let why = match (reading.refused.get(event_id), &self.logs.other) {
                 (Some(Unusable::Refused(reason)), _) => format!("must not be: {reason}"),
                 (Some(Unusable::Illegible(reason)), _) => format!(
                     "cannot be read in the log any more: {reason}; `adledger audit --heal` mends what was damaged there"
@@ -137,13 +150,13 @@ impl Verifier {
                 (None, Some(_)) => "in neither log".to_owned(),
                 (None, None) => "not in the log".to_owned(),
             };
-            comparison.lacks(&event_id.to_string(), &why);
+            comparison.say(format!("event {event_id} is in the tables, and {why}; the day was not compared"));
         }
         for (event_id, fetched_at) in reading.pending.iter().filter(|(event_id, _)| known.contains(*event_id)) {
             comparison.say(format!("event {event_id} of {fetched_at} is in the log, and not folded yet"));
         }
+        let lacks = !lost.is_empty();
         let Reading { day: by_the_log, read, pending, refused, illegible, .. } = reading;
-        observed.retain(|event_id, _| !lost.iter().any(|lost| lost.to_string() == *event_id));
         let refused = refused.into_iter().filter(|(event_id, _)| !lost.contains(event_id));
         let refused = refused.map(|(event_id, unusable)| (Some(event_id), unusable.reason().to_owned()));
         let illegible = illegible.into_iter().map(|reason| (None, reason));
@@ -153,6 +166,12 @@ impl Verifier {
         verified.pending.extend(pending.into_keys());
         verified.lost.extend(lost);
 
+        if lacks {
+            // Every number of the day would differ, and none of them be wrong.
+            verified.unproven = true;
+            verified.note(Some(day.ad_account_id), day.account_id, day.date, comparison.finish());
+            return Ok(None);
+        }
         let first = AdAccount::unknown();
         let rule = &ad_account.unwrap_or(&first).rule;
         compare_observations(&mut comparison, by_the_log.observations(rule), observed);
@@ -179,7 +198,7 @@ impl Verifier {
         Ok(metrics)
     }
 
-    /// Reads a day's events; those that the tables have and this log has not, from the other one.
+    /// Reads a day's events.
     async fn read<'a>(
         &self,
         day: AccountDay,
@@ -196,16 +215,15 @@ impl Verifier {
             refused: HashMap::new(),
             illegible: Vec::new(),
         };
-        self.from.each_event(day, |logged| reading.take(logged)).await?;
-        let unread = reading.unread();
-        if let (false, Some(other)) = (unread.is_empty(), &self.other) {
-            let wanted = |logged: &Logged| unread.contains(&logged.circumstances.event_id);
-            let take = |logged: Result<Logged, _>| {
-                if logged.as_ref().is_ok_and(wanted) {
-                    reading.take(logged);
-                }
+        self.logs.each_event(day, None, |logged| reading.take(logged)).await?;
+        if self.end.is_some() && !reading.pending.is_empty() {
+            let mut due: HashSet<Uuid> = HashSet::new();
+            let take = |logged: Result<Logged, Unreadable>| {
+                due.extend(logged.ok().map(|logged| logged.circumstances.event_id));
+                true
             };
-            Source::each_event(other, day, take).await?;
+            self.logs.each_event(day, self.end, take).await?;
+            reading.pending.retain(|event_id, _| due.contains(event_id));
         }
         Ok(reading)
     }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use events::subject::AccountDay;
 use projector::{Report, Totals};
 use serde_json::json;
+use uuid::Uuid;
 
+use crate::command::findings;
 use crate::command::names::Names;
 use crate::exit::Outcome;
 use crate::output;
@@ -23,10 +24,13 @@ pub struct Told<'r> {
 /// Says what a replay has done, or would do.
 pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
     let Told { report, totals, both, .. } = *told;
-    let left: HashSet<AccountDay> = report.left.iter().map(|(day, _)| *day).collect();
-    for (day, reason) in &report.unfoldable {
-        let verb = if left.contains(day) { "read" } else { "folded, as when it came" };
-        eprintln!("An event of {} cannot be {verb}: {reason}", names.day(day));
+    let left: HashSet<Uuid> = report.left.iter().map(|(_, event_id)| *event_id).collect();
+    for event in &report.not_folded {
+        if event.event_id.is_some_and(|id| left.contains(&id)) {
+            eprintln!("{} cannot be read: {}", findings::event_named(event, names), event.reason);
+        } else {
+            findings::say_not_folded(std::slice::from_ref(event), names);
+        }
     }
     if json {
         output::json(&document(told))?;
@@ -47,8 +51,8 @@ pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
         if let Some(all) = totals.filter(|all| all.days_done.unsigned_abs() > own) {
             output::line(&format!(
                 "With what was done before it was broken off: {} days, {} events, {} rows compared; {} days changed, {} left \
-                 as they were.",
-                all.days_done, all.events, all.rows_compared, all.days_changed, all.days_left,
+                 as they were, {} events not folded.",
+                all.days_done, all.events, all.rows_compared, all.days_changed, all.days_left, all.unfoldable,
             ))?;
         }
     }
@@ -57,7 +61,7 @@ pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
             "{} days were left as they are, {} first: event {event_id} was folded once, and {}",
             report.left.len(),
             names.day(day),
-            match (report.unfoldable.iter().any(|(of, _)| of == day), both) {
+            match (report.not_folded.iter().any(|event| event.event_id == Some(*event_id)), both) {
                 (true, true) => "cannot be read any more; `adledger audit --heal` mends what was damaged",
                 (true, false) =>
                     "cannot be read in meta_insights_raw any more; `adledger audit --heal` mends what was damaged there",
@@ -66,7 +70,7 @@ pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
             },
         );
     }
-    let found = !report.unfoldable.is_empty()
+    let found = !report.not_folded.is_empty()
         || !report.left.is_empty()
         || totals.is_some_and(|all| all.days_left > 0 || all.unfoldable > 0);
     Ok(if found { Outcome::Findings } else { Outcome::Done })
@@ -101,10 +105,6 @@ fn sentence(told: &Told<'_>) -> String {
 
 fn document(told: &Told<'_>) -> serde_json::Value {
     let Told { report, totals, dry_run, .. } = *told;
-    let day = |day: &AccountDay| {
-        let ad_account_id = (!day.ad_account_id.is_nil()).then_some(day.ad_account_id);
-        json!({ "account_id": day.account_id, "ad_account_id": ad_account_id, "date": day.date })
-    };
     let changed: serde_json::Map<_, _> =
         report.changes().into_iter().map(|(table, rows)| (table.name().to_owned(), rows.into())).collect();
     json!({
@@ -116,10 +116,9 @@ fn document(told: &Told<'_>) -> serde_json::Value {
         "rows_compared": report.rows,
         "rows_changed": changed,
         "days_changed": report.days_changed,
-        "first_days_changed": report.first_changed.iter().map(day).collect::<Vec<_>>(),
-        "unfoldable": report.unfoldable.iter().map(|(of, reason)| json!({ "day": day(of), "reason": reason }))
-            .collect::<Vec<_>>(),
-        "left": report.left.iter().map(|(of, event_id)| json!({ "day": day(of), "event_id": event_id }))
+        "first_days_changed": report.first_changed.iter().map(findings::day_json).collect::<Vec<_>>(),
+        "unfoldable": findings::not_folded_json(&report.not_folded),
+        "left": report.left.iter().map(|(of, event_id)| json!({ "day": findings::day_json(of), "event_id": event_id }))
             .collect::<Vec<_>>(),
         // With what was done before it was broken off.
         "in_all": totals,

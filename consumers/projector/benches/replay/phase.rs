@@ -127,15 +127,14 @@ fn folds_of(pool: &PgPool) -> Replay {
 pub async fn replay(pool: &PgPool) -> Result<usize> {
     let range = Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() };
     let report = folds_of(pool).run(&range, |_| {}).await?;
-    ensure!(report.left.is_empty() && report.unfoldable.is_empty() && report.rows == rows(), "{report:?}");
+    ensure!(report.left.is_empty() && report.not_folded.is_empty() && report.rows == rows(), "{report:?}");
     Ok(report.days_changed)
 }
 
 async fn rebuild(pool: &PgPool) -> Result<()> {
     let rebuild = projector::Rebuild {
         pool: pool.clone(),
-        from: Source::Raw(pool.clone()),
-        other: None,
+        logs: Source::Raw(pool.clone()).into(),
         workers: 2,
         rows_a_transaction: ROWS_A_TRANSACTION,
         max_event_bytes: MAX_EVENT_BYTES,
@@ -153,8 +152,7 @@ async fn as_of(pool: &PgPool) -> Result<()> {
         at: None,
         rule: projector::Rule::Today,
         range: Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() },
-        from: Source::Raw(pool.clone()),
-        other: None,
+        logs: Source::Raw(pool.clone()).into(),
         session: (*pool.connect_options()).clone(),
         max_event_bytes: MAX_EVENT_BYTES,
     };
@@ -181,8 +179,8 @@ async fn live(pool: &PgPool) -> Result<()> {
     days.sort();
     let (mut batch, mut rows) = (Vec::new(), 0);
     for (at, day) in days.iter().enumerate() {
-        let mut events = std::pin::pin!(raw::events_of_day(pool, *day));
-        while let Some(recorded) = events.try_next().await? {
+        let mut events = std::pin::pin!(raw::entries_of_day(pool, *day));
+        while let Some((_, recorded)) = events.try_next().await? {
             let snapshot = decode(*day, recorded?, &ad_accounts)?;
             rows += snapshot.rows.len();
             batch.push(snapshot);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::tables;
 use super::{RebuildError, Rebuilt};
-use crate::batch::{Class, TRIES, class};
+use crate::failure::{Class, TRIES, class};
 
 /// Account-days that are applied in one transaction: live traffic on them waits for it.
 const DAYS_A_TRANSACTION: usize = 20;

@@ -8,15 +8,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use events::subject::AccountDay;
-use projections::{AdAccounts, Folded, Folds, Snapshot, SummaryKey};
+use projections::{AdAccounts, Folded, Folds, SummaryKey};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::{RebuildError, SCHEMA};
-use crate::batch::{Class, TRIES, class};
-use crate::reading::{Days, Reader};
+use crate::failure::{Class, TRIES, class, refused_of};
+use crate::reading::{DayBatch, Reader};
 use crate::session;
 
 /// Connections whose search path finds the rebuilt tables before the live ones.
@@ -78,7 +77,7 @@ impl Beside {
 
     /// Folds a batch in one transaction, without the summaries. It is read again where a purchase rule was changed since, or
     /// where PostgreSQL refuses an event's numbers: live traffic has parked that one, and its day is made of the others.
-    pub async fn fold(&self, reader: &Reader, mut batch: Days) -> Result<(Days, Folded), RebuildError> {
+    pub async fn fold(&self, reader: &Reader, mut batch: DayBatch) -> Result<(DayBatch, Folded), RebuildError> {
         let mut reader = reader.clone();
         for _ in 0..TRIES {
             let mut transaction = self.begin().await?;
@@ -124,25 +123,4 @@ impl Beside {
         }
         Ok(())
     }
-}
-
-/// Which of these events PostgreSQL refuses, each tried after those before it that it took. The caller takes all of it
-/// back: what a refused event held back of older ones is read again without it.
-pub(crate) async fn refused_of(
-    conn: &mut PgConnection,
-    snapshots: &[Snapshot],
-) -> sqlx::Result<Vec<(AccountDay, Uuid, String)>> {
-    let mut refused = Vec::new();
-    for snapshot in snapshots {
-        let mut savepoint = conn.begin().await?;
-        match Folds::default().fold_days(&mut savepoint, &[snapshot]).await {
-            Ok(_) => savepoint.commit().await?,
-            Err(error) if matches!(class(&error), Class::Data) => {
-                savepoint.rollback().await?;
-                refused.push((snapshot.day, snapshot.version.event_id, format!("PostgreSQL refuses it: {error}")));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(refused)
 }

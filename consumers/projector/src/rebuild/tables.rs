@@ -124,17 +124,8 @@ pub(super) async fn differing_summaries(beside: &Beside) -> Result<Vec<SummaryKe
 
 /// Events that live traffic has folded and that are not beside yet.
 pub(super) async fn observed_since(beside: &Beside) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
-    not_beside(beside, "public.observations").await
-}
-
-/// Events that are in the raw log and were not read from the stream.
-pub(super) async fn in_raw_alone(beside: &Beside) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
-    not_beside(beside, "public.meta_insights_raw").await
-}
-
-async fn not_beside(beside: &Beside, table: &str) -> Result<Vec<(AccountDay, Uuid)>, RebuildError> {
     let sql = format!(
-        "select account_id, ad_account_id, date, event_id from {table} o
+        "select account_id, ad_account_id, date, event_id from public.observations o
          where not exists (select from {SCHEMA}.observations r
                            where (r.account_id, r.ad_account_id, r.date, r.event_id)
                                = (o.account_id, o.ad_account_id, o.date, o.event_id))"

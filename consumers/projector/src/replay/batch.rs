@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use events::subject::AccountDay;
-use logs::{End, LogError, Logged, Source};
 use projections::{AdAccounts, Days, Mended, Snapshot};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::{Record, Replay, ReplayError, Report};
 use crate::announce_changes;
-use crate::batch::{Class, TRIES, admit, class};
+use crate::failure::{Class, NotFolded, TRIES, class, refused_of};
+use crate::reading::{DayBatch, LOOKED_FOR, PATIENCE, Reader, Wanted};
 
 /// Days after which a transaction is complete, however few their rows: each is locked.
 pub(super) const MOST_DAYS: usize = 100;
@@ -22,7 +22,9 @@ pub(super) struct Batch {
     days: BTreeSet<AccountDay>,
     snapshots: Vec<Snapshot>,
     payload_bytes: u64,
-    unfoldable: Vec<(AccountDay, Option<Uuid>, String)>,
+    not_folded: Vec<NotFolded>,
+    /// Events that PostgreSQL refuses: they are read over.
+    refused: HashSet<Uuid>,
     /// Days taken out of the batch for good: they stay as they are.
     left: Vec<(AccountDay, Uuid)>,
     /// Days whose hashes are known.
@@ -36,9 +38,19 @@ impl Batch {
         self.days.append(&mut other.days);
         self.snapshots.append(&mut other.snapshots);
         self.payload_bytes += other.payload_bytes;
-        self.unfoldable.append(&mut other.unfoldable);
+        self.not_folded.append(&mut other.not_folded);
         self.trusted += other.trusted;
         self.through = other.through.or(self.through);
+    }
+
+    fn take(&mut self, mut read: DayBatch) {
+        self.days.extend(read.days);
+        self.snapshots.append(&mut read.snapshots);
+        self.payload_bytes += read.payload_bytes;
+        // Looked for once more, an event is refused once more.
+        let again: HashSet<Uuid> = read.not_folded.iter().filter_map(|event| event.event_id).collect();
+        self.not_folded.retain(|event| event.event_id.is_none_or(|id| !again.contains(&id)));
+        self.not_folded.append(&mut read.not_folded);
     }
 
     /// Whether the transaction is complete before this day comes. What is of one tenant's date stays together, up to
@@ -55,10 +67,14 @@ impl Batch {
     }
 
     /// Events of which no copy could be folded, with the reason.
-    fn never_folded(&self) -> impl Iterator<Item = (AccountDay, String)> {
+    fn never_folded(&self) -> impl Iterator<Item = NotFolded> {
         let folded: HashSet<Uuid> = self.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
-        let never = self.unfoldable.iter().filter(move |(_, id, _)| id.is_none_or(|id| !folded.contains(&id)));
-        never.map(|(day, _, reason)| (*day, reason.clone()))
+        let never = self.not_folded.iter().filter(move |event| event.event_id.is_none_or(|id| !folded.contains(&id)));
+        never.cloned()
+    }
+
+    fn is_unreadable(&self, event_id: &Uuid) -> bool {
+        self.not_folded.iter().any(|event| event.event_id == Some(*event_id))
     }
 
     fn ad_accounts(&self) -> Vec<Uuid> {
@@ -81,84 +97,23 @@ impl Replay {
                 batch.trusted = 1;
             } else {
                 batch.payload_bytes = 0;
-                replay.read(&ad_accounts, day, &mut batch).await?;
+                batch.take(replay.reader(ad_accounts).day(day).await?);
             }
             Ok(batch)
         }));
         async { task.await.unwrap_or_else(|broken| Err(ReplayError::Reading(broken))) }
     }
 
-    /// Reads a day's events into the batch, keeping no row that a newer snapshot of the day replaces. Old days may have
-    /// left the stream, wholly or in part: what the raw log alone holds of them is read there.
-    async fn read(&self, ad_accounts: &AdAccounts, day: AccountDay, batch: &mut Batch) -> Result<(), ReplayError> {
-        batch.days.insert(day);
-        let mut seen = HashSet::new();
-        let read = self.read_from(
+    /// Reads the logs up to where the first of them ended when the replay began.
+    fn reader(&self, ad_accounts: Arc<AdAccounts>) -> Reader {
+        Reader {
+            logs: self.logs.clone(),
+            end: self.end,
             ad_accounts,
-            (&self.from, self.end),
-            day,
-            batch,
-            |id| {
-                seen.insert(id);
-                true
-            },
-            |logged| logged,
-        );
-        read.await?;
-        let Some(other @ Source::Raw(pool)) = &self.other else { return Ok(()) };
-        let origins = raw::origins_of_day(pool, day).await.map_err(LogError::from)?;
-        let is_after = |origin: &raw::Origin| {
-            matches!(self.end, Some(End::Stream { incarnation, sequence })
-                if origin.incarnation == incarnation && u64::try_from(origin.sequence).is_ok_and(|at| at > sequence))
-        };
-        let only_there: HashSet<Uuid> = origins
-            .iter()
-            .filter(|origin| !is_after(origin) && !seen.contains(&origin.event_id))
-            .map(|origin| origin.event_id)
-            .collect();
-        if only_there.is_empty() {
-            return Ok(());
+            wanted: Arc::new(|_| true),
+            came_true: Arc::default(),
+            max_event_bytes: self.max_event_bytes,
         }
-        self.read_from(ad_accounts, (other, None), day, batch, |id| only_there.contains(&id), |logged| logged).await
-    }
-
-    async fn read_from(
-        &self,
-        ad_accounts: &AdAccounts,
-        (source, end): (&Source, Option<End>),
-        day: AccountDay,
-        batch: &mut Batch,
-        mut wanted: impl FnMut(Uuid) -> bool,
-        amend: impl Fn(Logged) -> Logged,
-    ) -> Result<(), ReplayError> {
-        let mut snapshots = Vec::new();
-        let mut unfoldable = Vec::new();
-        let mut taken = HashSet::new();
-        let mut payload_bytes = 0;
-        source
-            .each_event_until(day, end, |parts| match parts {
-                Ok(parts) if taken.contains(&parts.circumstances.event_id) || !wanted(parts.circumstances.event_id) => {
-                }
-                Ok(parts) => {
-                    let parts = amend(parts);
-                    payload_bytes += parts.payload.len() as u64;
-                    let event_id = Some(parts.circumstances.event_id);
-                    match admit(&parts, ad_accounts, self.max_event_bytes) {
-                        // An event may be there twice, and only its later copy be one that can be folded.
-                        Ok(snapshot) => {
-                            taken.insert(snapshot.version.event_id);
-                            projections::snapshot::push_trimmed(&mut snapshots, snapshot);
-                        }
-                        Err(reason) => unfoldable.push((day, event_id, reason)),
-                    }
-                }
-                Err(reason) => unfoldable.push((day, None, reason.to_string())),
-            })
-            .await?;
-        batch.payload_bytes += payload_bytes;
-        batch.snapshots.append(&mut snapshots);
-        batch.unfoldable.append(&mut unfoldable);
-        Ok(())
     }
 
     /// Makes the tables right for a batch, in one transaction with the record of it. Whether a pause is wanted.
@@ -168,29 +123,27 @@ impl Replay {
         record: Option<&Record>,
         report: &mut Report,
     ) -> Result<bool, ReplayError> {
-        let mut unfoldable = batch.unfoldable.len();
-        let mut tries = 0;
+        let (mut tries, mut looked) = (0, 1);
         let (mended, paused) = loop {
-            match self.fold_once(&mut batch, record).await {
-                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
-                    tries += 1;
-                    // What the lost attempt found is found again.
-                    batch.unfoldable.truncate(unfoldable);
+            match self.fold_once(&mut batch, looked == LOOKED_FOR, record).await {
+                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => tries += 1,
+                Err(ReplayError::NotThere) => {
+                    looked += 1;
+                    tokio::time::sleep(PATIENCE).await;
+                }
+                // Live traffic has parked what PostgreSQL refuses: the days are made of the others.
+                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Data) => {
+                    let mut trial = projections::begin(&self.pool).await?;
+                    let refused = refused_of(&mut trial, &batch.snapshots).await?;
+                    trial.rollback().await?;
+                    if refused.is_empty() {
+                        return Err(error.into());
+                    }
+                    self.read_again(&mut batch, refused).await?;
                 }
                 Err(ReplayError::RuleChanged) if tries < TRIES => {
                     tries += 1;
-                    let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
-                    let mut again = Batch {
-                        left: std::mem::take(&mut batch.left),
-                        trusted: batch.trusted,
-                        through: batch.through,
-                        ..Batch::default()
-                    };
-                    for &day in &batch.days {
-                        self.read(&ad_accounts, day, &mut again).await?;
-                    }
-                    batch = again;
-                    unfoldable = batch.unfoldable.len();
+                    self.read_again(&mut batch, Vec::new()).await?;
                 }
                 outcome => break outcome?,
             }
@@ -204,14 +157,43 @@ impl Replay {
         report.differing.add(mended.differing);
         report.changed(mended.changed);
         report.summaries.extend(mended.summaries);
-        report.unfoldable.extend(batch.never_folded());
+        report.not_folded.extend(batch.never_folded());
         report.left.append(&mut batch.left);
         Ok(paused)
     }
 
-    async fn fold_once(&self, batch: &mut Batch, record: Option<&Record>) -> Result<(Mended, bool), ReplayError> {
+    /// Reads the days of a batch again, by the rules of now and without the events that are refused.
+    async fn read_again(&self, batch: &mut Batch, refused: Vec<NotFolded>) -> Result<(), ReplayError> {
+        let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
+        batch.refused.extend(refused.iter().filter_map(|event| event.event_id));
+        let known = batch.not_folded.drain(..).filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
+        let not_folded = known.chain(refused).collect();
+        let mut again = Batch {
+            not_folded,
+            refused: std::mem::take(&mut batch.refused),
+            left: std::mem::take(&mut batch.left),
+            trusted: batch.trusted,
+            through: batch.through,
+            ..Batch::default()
+        };
+        let without = again.refused.clone();
+        let wanted: Arc<Wanted> = Arc::new(move |logged| !without.contains(&logged.circumstances.event_id));
+        let reader = Reader { wanted, ..self.reader(Arc::new(ad_accounts)) };
+        for &day in &batch.days {
+            again.take(reader.day(day).await?);
+        }
+        *batch = again;
+        Ok(())
+    }
+
+    async fn fold_once(
+        &self,
+        batch: &mut Batch,
+        last_look: bool,
+        record: Option<&Record>,
+    ) -> Result<(Mended, bool), ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
-        let ad_accounts = AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?;
+        let ad_accounts = Arc::new(AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?);
         if !batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
             return Err(ReplayError::RuleChanged);
         }
@@ -219,6 +201,10 @@ impl Replay {
         for (day, missing) in missing(&observed, &batch.snapshots) {
             let found = self.read_missing(&ad_accounts, day, &missing, batch).await?;
             if let Some(lost) = missing.difference(&found).next() {
+                // The raw log may be a moment behind the projector; what is there and cannot be read stays so.
+                if !last_look && !missing.difference(&found).any(|id| batch.is_unreadable(id)) {
+                    return Err(ReplayError::NotThere);
+                }
                 batch.left.push((day, *lost));
                 batch.days.remove(&day);
                 batch.snapshots.retain(|snapshot| snapshot.day != day);
@@ -240,7 +226,7 @@ impl Replay {
                 rows: mended.rows,
                 days_changed: mended.changed.len(),
                 left: batch.left.clone(),
-                unfoldable: batch.never_folded().collect(),
+                not_folded: batch.never_folded().collect(),
                 ..Report::default()
             };
             paused = record.advance(&mut transaction, through, &done).await?;
@@ -253,33 +239,23 @@ impl Replay {
         Ok((mended, paused))
     }
 
-    /// Looks for observed events that were not read: first where the others came from (they may have come since),
-    /// then in the other log. Returns those found.
+    /// Looks for observed events that were not read: they may have come since, or their time has. Returns those found.
     async fn read_missing(
         &self,
-        ad_accounts: &AdAccounts,
+        ad_accounts: &Arc<AdAccounts>,
         day: AccountDay,
         missing: &HashSet<Uuid>,
         batch: &mut Batch,
     ) -> Result<HashSet<Uuid>, ReplayError> {
-        let mut found = HashSet::new();
-        for source in std::iter::once(&self.from).chain(&self.other) {
-            let before = batch.snapshots.len();
-            let wanted = |id| missing.contains(&id) && !found.contains(&id);
-            match self.read_from(ad_accounts, (source, None), day, batch, wanted, Logged::no_longer_early).await {
-                Ok(()) => {}
-                // The other log is a second chance only; what it cannot say is reported as missing.
-                Err(error) if source.name() != self.from.name() => {
-                    tracing::warn!(%error, source = source.name(), "cannot ask the other log");
-                }
-                Err(error) => return Err(error),
-            }
-            let ids: Vec<Uuid> = batch.snapshots[before..].iter().map(|s| s.version.event_id).collect();
-            found.extend(ids);
-            if found.len() == missing.len() {
-                break;
-            }
-        }
+        let ids = Arc::new(missing.clone());
+        let came_true = ids.clone();
+        let wanted: Arc<Wanted> = Arc::new(move |logged| ids.contains(&logged.circumstances.event_id));
+        let reader = Reader { end: None, wanted, came_true, ..self.reader(ad_accounts.clone()) };
+        let mut read = reader.day(day).await?;
+        // What has no id was said when the day was read.
+        read.not_folded.retain(|event| event.event_id.is_some());
+        let found = read.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
+        batch.take(read);
         Ok(found)
     }
 }

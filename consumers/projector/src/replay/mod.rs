@@ -28,7 +28,7 @@ use chrono::NaiveDate;
 use events::Cause;
 use events::subject::AccountDay;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use logs::{End, LogError, Range, Source};
+use logs::{End, LogError, Logs, Range};
 use projections::{AdAccounts, Folds, SummaryKey, Table};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -52,9 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Replay {
     pub pool: PgPool,
     pub folds: Folds,
-    pub from: Source,
-    /// The other log, asked only for events that live traffic has folded and `from` does not hold.
-    pub other: Option<Source>,
+    pub logs: Logs,
     /// Rows after which a transaction is complete: memory is about three times these, and the days being read.
     pub rows_a_transaction: usize,
     pub max_event_bytes: u64,
@@ -64,7 +62,7 @@ pub struct Replay {
     pub only: Option<Table>,
     /// Skip days whose observations have the content that the log has, without making their rows anew.
     pub trust_hash: bool,
-    /// Where the log that is read ends for this replay: what comes later is live traffic's.
+    /// Where the first log ends for this replay: what comes later is live traffic's.
     pub end: Option<End>,
     pub pace: Pace,
     /// What is told to those who listen for changes.
@@ -83,6 +81,8 @@ pub enum ReplayError {
     RuleChanged,
     #[error("reading the log broke off")]
     Reading(#[source] tokio::task::JoinError),
+    #[error("an event that was folded is not in the log yet")]
+    NotThere,
     #[error("the replay lost its lock on the database, and another process goes on with it")]
     TakenOver,
 }
@@ -116,12 +116,11 @@ impl<E: Into<ReplayError>> From<E> for Stop {
 
 impl Replay {
     /// A replay of all tables at full speed, with 10,000 rows a transaction.
-    pub fn new(pool: PgPool, from: Source) -> Self {
+    pub fn new(pool: PgPool, logs: impl Into<Logs>) -> Self {
         Replay {
             pool,
             folds: Folds::default(),
-            from,
-            other: None,
+            logs: logs.into(),
             rows_a_transaction: 10_000,
             max_event_bytes: crate::MAX_EVENT_BYTES,
             dry_run: false,
@@ -197,13 +196,9 @@ impl Replay {
         }
     }
 
-    /// The days that the log or a table knows something of.
+    /// The days that a log or a table knows something of.
     async fn days(&self, range: &Range) -> Result<BTreeSet<AccountDay>, ReplayError> {
-        let mut days: BTreeSet<AccountDay> = self.from.days(range).await?.into_iter().collect();
-        // Old days may have left the stream for good, and are in the raw log alone.
-        if let Some(raw @ Source::Raw(_)) = &self.other {
-            days.extend(raw.days(range).await?);
-        }
+        let mut days: BTreeSet<AccountDay> = self.logs.days(range).await?.into_iter().collect();
         let mut connection = self.pool.acquire().await?;
         let Range { account_id, ad_account_id, since, until } = *range;
         days.extend(

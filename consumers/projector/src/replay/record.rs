@@ -179,7 +179,7 @@ impl Record {
             count(done.rows),
             count(done.days_changed as u64),
             count(done.left.len() as u64),
-            count(done.unfoldable.len() as u64),
+            count(done.not_folded.len() as u64),
         )
         .fetch_optional(conn)
         .await?

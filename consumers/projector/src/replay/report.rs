@@ -6,6 +6,8 @@ use events::subject::AccountDay;
 use projections::{Differences, SummaryKey, Table};
 use uuid::Uuid;
 
+use crate::NotFolded;
+
 /// How many days of which something changes are named.
 const NAMED: usize = 20;
 
@@ -31,8 +33,7 @@ pub struct Report {
     pub differing: Differences,
     /// Days of tenants whose summary is another now.
     pub summaries: BTreeSet<SummaryKey>,
-    /// Events that cannot be folded, as live traffic could not: `(day, reason)`.
-    pub unfoldable: Vec<(AccountDay, String)>,
+    pub not_folded: Vec<NotFolded>,
     /// Days left as they were: an observation's event is in neither log.
     pub left: Vec<(AccountDay, Uuid)>,
     /// Why the next transaction waits.

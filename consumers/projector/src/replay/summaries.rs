@@ -39,7 +39,7 @@ impl Replay {
             pacer.wait(&self.pool, record, cancel, report, progress).await?;
             let keys: BTreeSet<SummaryKey> = some.iter().map(|day| (day.account_id, day.date)).collect();
             let mut transaction = projections::begin(&self.pool).await?;
-            let (summed, changes) = self.folds.resum(&mut transaction, &keys).await?;
+            let (summed, changes) = self.folds.resum(&mut transaction, &keys, BTreeSet::new()).await?;
             announce_changes(&mut transaction, &changes, self.cause).await?;
             let (rows, days_changed) = (some.len() as u64, summed.len());
             let mut paused = false;

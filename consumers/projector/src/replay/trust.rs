@@ -21,7 +21,8 @@ impl Replay {
     ) -> Result<bool, ReplayError> {
         let mut logged: BTreeMap<Uuid, Vec<u8>> = BTreeMap::new();
         let mut readable = true;
-        self.from
+        self.logs
+            .first
             .each_event_until(day, self.end, |event| {
                 let Ok(event) = event else { return readable = false };
                 *payload_bytes += event.payload.len() as u64;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use logs::{Range, Source};
+use logs::{Logs, Range, Source};
 use projector::{AsOf, Rule};
 use sqlx::PgPool;
 use testkit::history::{DAYS, first_day};
@@ -24,8 +24,9 @@ fn whole() -> Range {
     Range { account_id: None, ad_account_id: None, since: first_day(), until }
 }
 
-async fn rebuild(stage: &Stage, from: Source) -> Result<()> {
-    let rebuild = projector::Rebuild { from, ..stage.rebuild().await? };
+async fn rebuild(stage: &Stage, first: Source) -> Result<()> {
+    let rebuild = stage.rebuild().await?;
+    let rebuild = projector::Rebuild { logs: Logs { first, ..rebuild.logs }, ..rebuild };
     let mut rebuilt = rebuild.load(|_| {}).await?;
     let applied = rebuilt.apply(|_| {}).await?;
     rebuilt.close().await;
@@ -37,8 +38,8 @@ async fn rebuild(stage: &Stage, from: Source) -> Result<()> {
 async fn check_past_of_now(stage: &Stage) -> Result<()> {
     for (at, from) in [(Some(stage.now().await?), stage.stream().await?), (None, stage.raw())] {
         let session = (*stage.database.pool.connect_options()).clone();
-        let (range, rule, other) = (whole(), Rule::Today, None);
-        let as_of = AsOf { at, rule, range, from, other, session, max_event_bytes: MAX_EVENT_BYTES };
+        let (range, rule, logs) = (whole(), Rule::Today, from.into());
+        let as_of = AsOf { at, rule, range, logs, session, max_event_bytes: MAX_EVENT_BYTES };
         let mut past = as_of.fold(|_, _| {}).await?;
         let difference = stage.wanted().difference(&oracle::read_from(past.session()).await?);
         ensure!(difference.is_none(), "{}", difference.unwrap_or_default());

@@ -12,7 +12,7 @@ async fn past(stage: &Stage, from: Source, at: DateTime<Utc>, rule: Rule, accoun
     let until = first_day() + Duration::days(DAYS as i64 - 1);
     let range = Range { account_id, ad_account_id: None, since: first_day(), until };
     let session = (*stage.database.pool.connect_options()).clone();
-    let as_of = AsOf { at: Some(at), rule, range, from, other: None, session, max_event_bytes: MAX_EVENT_BYTES };
+    let as_of = AsOf { at: Some(at), rule, range, logs: from.into(), session, max_event_bytes: MAX_EVENT_BYTES };
     Ok(as_of.fold(|_, _| {}).await?)
 }
 

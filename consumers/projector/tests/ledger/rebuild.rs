@@ -34,7 +34,7 @@ async fn what_differs_is_replaced_and_kept_and_nothing_else_is_touched() -> Resu
     for damage in DAMAGES {
         stage.sql(damage).await?;
         let mut rebuilt = stage.rebuild().await?.load(|_| {}).await?;
-        ensure!(rebuilt.loaded.unfoldable.is_empty(), "{:?}", rebuilt.loaded);
+        ensure!(rebuilt.loaded.not_folded.is_empty(), "{:?}", rebuilt.loaded);
         let applied = rebuilt.apply(|_| {}).await?;
         ensure!(applied.left.is_empty() && applied.busy.is_empty(), "{applied:?}");
         rebuilt.close().await;
@@ -103,7 +103,7 @@ async fn what_live_traffic_folds_meanwhile_is_kept() -> Result<()> {
         stage.sql(forget).await?;
         stage.sql("update fact_meta_daily set clicks = 0").await?;
         let mut rebuild = stage.rebuild().await?;
-        (rebuild.from, rebuild.other) = (stage.raw(), None);
+        rebuild.logs = stage.raw().into();
         let mut rebuilt = rebuild.load(|_| {}).await?;
         stage.sql("insert into meta_insights_raw select * from of_later").await?;
         let rule = stage.set_rule(2).await?;
@@ -130,7 +130,7 @@ async fn a_day_whose_event_is_in_no_log_is_left_and_said() -> Result<()> {
     stage.sql("update fact_meta_daily set clicks = clicks + 1").await?;
     let before = oracle::read(&stage.database.pool).await?;
     let mut rebuild = stage.rebuild().await?;
-    (rebuild.from, rebuild.other) = (Source::Raw(stage.database.pool.clone()), None);
+    rebuild.logs = Source::Raw(stage.database.pool.clone()).into();
     let mut rebuilt = rebuild.load(|_| {}).await?;
     rebuilt.catch_up().await?;
     let applied = rebuilt.apply(|_| {}).await?;

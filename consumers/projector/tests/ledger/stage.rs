@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use jetstream::BatchLimits;
-use logs::{Logged, Source};
+use logs::{Logged, Logs, Source};
 use projections::{AdAccounts, Folds};
 use projector::{Rebuild, Replay, fold_events};
 use testkit::history::{Answer, History, Random};
@@ -77,8 +77,7 @@ impl Stage {
     pub async fn rebuild(&self) -> Result<Rebuild> {
         Ok(Rebuild {
             pool: self.database.pool.clone(),
-            from: self.stream().await?,
-            other: Some(self.raw()),
+            logs: Logs { first: self.stream().await?, other: Some(self.raw()) },
             workers: 3,
             rows_a_transaction: 5,
             max_event_bytes: MAX_EVENT_BYTES,
@@ -86,18 +85,13 @@ impl Stage {
     }
 
     /// A replay of a few rows a transaction, which may ask the other log.
-    pub async fn replay(&self, from: Source) -> Result<Replay> {
-        let other = match from {
+    pub async fn replay(&self, first: Source) -> Result<Replay> {
+        let other = match first {
             Source::Stream(_) => self.raw(),
             Source::Raw(_) => self.stream().await?,
         };
-        let pool = self.database.pool.clone();
-        Ok(Replay {
-            other: Some(other),
-            rows_a_transaction: 5,
-            max_event_bytes: MAX_EVENT_BYTES,
-            ..Replay::new(pool, from)
-        })
+        let (pool, logs) = (self.database.pool.clone(), Logs { first, other: Some(other) });
+        Ok(Replay { rows_a_transaction: 5, max_event_bytes: MAX_EVENT_BYTES, ..Replay::new(pool, logs) })
     }
 
     pub async fn sql(&self, statements: &'static str) -> Result<()> {

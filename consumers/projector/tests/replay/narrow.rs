@@ -82,8 +82,8 @@ async fn a_summary_is_summed_without_a_log() -> Result<()> {
     house.sql(DAMAGES[3].1).await?;
     let elsewhere = testkit::database().await?.pool;
     elsewhere.close().await;
-    let from = Source::Raw(elsewhere);
-    let replay = Replay { only: Some(Table::DailySummary), from, ..house.replay() };
+    let logs = Source::Raw(elsewhere).into();
+    let replay = Replay { only: Some(Table::DailySummary), logs, ..house.replay() };
     let report = replay.run(&everything(), |_| {}).await?;
     ensure!(of(&report, Table::DailySummary) == right["daily_summary"].len() as u64, "{report:?}");
     assert_eq!(house.rows().await?, right);
@@ -94,7 +94,7 @@ async fn a_summary_is_summed_without_a_log() -> Result<()> {
 async fn what_comes_after_the_end_is_live_traffics() -> Result<()> {
     let house = House::open(7).await?;
     let first = house.history.answers.first().context("an answer")?.clone();
-    let end = house.replay().from.end(&everything()).await?;
+    let end = house.replay().logs.first.end(&everything()).await?;
     let mut later = first.clone();
     later.event_id = uuid::Uuid::from_u128(0xe4d);
     later.fetched_at += chrono::Duration::days(30);

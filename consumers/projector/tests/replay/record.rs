@@ -42,7 +42,7 @@ async fn a_paused_or_killed_replay_goes_on_where_it_was() -> Result<()> {
     let right = house.rows().await?;
     house.sql("update fact_meta_daily set spend = spend + 1").await?;
     let days: usize = usize::try_from(house.sql("select from daily_meta_metrics").await?)?;
-    let end = Some(house.replay().from.end(&everything()).await?);
+    let end = Some(house.replay().logs.first.end(&everything()).await?);
 
     let begun = Record::begin(house.pool(), &asked(), end, false).await?;
     ensure!(!begun.goes_on && begun.beside.is_none() && begun.record.days_done == 0, "{begun:?}");
@@ -94,7 +94,7 @@ async fn a_paused_or_killed_replay_goes_on_where_it_was() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_at_once_do_not_share_a_record() -> Result<()> {
     let house = House::open(7).await?;
-    let end = Some(house.replay().from.end(&everything()).await?);
+    let end = Some(house.replay().logs.first.end(&everything()).await?);
     let first = Record::begin(house.pool(), &asked(), end, false).await?;
     let second = Record::begin(house.pool(), &asked(), end, false).await?;
     ensure!(!second.goes_on && second.beside == Some(first.record.id), "{second:?}");

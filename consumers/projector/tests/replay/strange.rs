@@ -74,7 +74,7 @@ async fn what_is_strange_is_compared_as_it_was_written() -> Result<()> {
     nats.wire.publish(&event.day.subject(), &event.attributes()?, event.payload.clone().into()).await?;
     let log = logs::Source::stream(&nats.wire).await?;
     let mut logged = Vec::new();
-    log.each_event(event.day, |event| logged.push(event)).await?;
+    log.each_event_until(event.day, None, |event| logged.push(event)).await?;
     let logged = logged.pop().expect("it was published")?;
     let snapshot = Snapshot::decode(
         &logged.circumstances,
@@ -86,8 +86,8 @@ async fn what_is_strange_is_compared_as_it_was_written() -> Result<()> {
     )?;
     let (folded, refused) = fold_events(&database.pool, &Folds::default(), vec![snapshot]).await?;
     ensure!(folded.rows == 150 && refused.is_empty(), "{refused:?}");
-    let replay = projector::Replay { from: log, ..replay(&database.pool) };
+    let replay = projector::Replay { logs: log.into(), ..replay(&database.pool) };
     let report = replay.run(&everything(), |_| {}).await?;
-    ensure!(report.rows == 150 && report.days_changed == 0 && report.unfoldable.is_empty(), "{report:?}");
+    ensure!(report.rows == 150 && report.days_changed == 0 && report.not_folded.is_empty(), "{report:?}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use events::InsightsFetched;
 use jetstream::{BatchLimits, META_INSIGHTS};
-use logs::{Range, Source};
+use logs::{Logs, Range, Source};
 use projections::Folds;
 use projector::Projector;
 use testkit::{Database, Nats, wait};
@@ -96,15 +96,15 @@ impl Stage {
 
     pub async fn stream(&self) -> Result<Verifier> {
         let pool = self.database.pool.clone();
-        let (from, other) = (Source::stream(&self.nats.wire).await?, Some(Source::Raw(pool.clone())));
+        let logs = Logs { first: Source::stream(&self.nats.wire).await?, other: Some(Source::Raw(pool.clone())) };
         let patience = Duration::from_millis(1);
         let max_event_bytes = projector::MAX_EVENT_BYTES;
-        Ok(Verifier { pool, from, other, tables: Tables::Live, max_event_bytes, patience })
+        Ok(Verifier { pool, logs, tables: Tables::Live, end: None, max_event_bytes, patience })
     }
 
     pub async fn raw(&self) -> Result<Verifier> {
         let verifier = self.stream().await?;
-        Ok(Verifier { from: Source::Raw(self.database.pool.clone()), other: None, ..verifier })
+        Ok(Verifier { logs: Source::Raw(self.database.pool.clone()).into(), ..verifier })
     }
 
     pub async fn sql(&self, statement: &str) -> Result<()> {
