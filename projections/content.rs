@@ -334,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn what_postgresql_cannot_keep_of_the_request_is_refused() {
+        let json = data(&[row(1, 1)], "");
+        let json = String::from_utf8(json).expect("is text");
+        for (was, is) in [
+            ("[\"ACTIVE\"]", "[\"A\\u0000\"]"),
+            ("\"attribution_windows\":[]", "\"attribution_windows\":[\"A\\u0000\"]"),
+        ] {
+            let json = json.replace(was, is);
+            let of = circumstances(Codec::Plain, None);
+            let reason = said(read(&of, json.as_bytes(), &DAY, &PurchaseRule::default(), 1 << 20));
+            assert_eq!(reason, "the request's \"A\\0\" holds a character that PostgreSQL's text does not take");
+        }
+    }
+
+    #[test]
     fn what_is_too_large_is_refused() {
         let json = data(&(0..400).map(|ad| row(ad, ad)).collect::<Vec<_>>(), "");
         for limit_bytes in [1000, AT_ONCE_BYTES, json.len() as u64 - 1] {

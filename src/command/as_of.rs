@@ -10,9 +10,9 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{findings, in_order};
 use super::log_source::{LogChoice, with_log};
 use super::names::Names;
+use super::{findings, in_order};
 use crate::boot::Boot;
 use crate::exit::{Outcome, usage};
 use crate::output::{self, or_dash, thousands};

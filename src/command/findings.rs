@@ -22,9 +22,8 @@ pub fn say_not_folded(events: &[NotFolded], names: &Names) {
 }
 
 pub fn not_folded_json(events: &[NotFolded]) -> Value {
-    let one = |event: &NotFolded| {
-        json!({ "day": day_json(&event.day), "event_id": event.event_id, "reason": event.reason })
-    };
+    let one =
+        |event: &NotFolded| json!({ "day": day_json(&event.day), "event_id": event.event_id, "reason": event.reason });
     events.iter().map(one).collect()
 }
 

@@ -120,10 +120,8 @@ impl PurchaseRule {
                 .await
             }
             Action::Refold { integration, from } => {
-                with_log(boot, from, async |pool, logs| {
-                    refold(pool, &known(pool, integration).await?, logs).await
-                })
-                .await
+                with_log(boot, from, async |pool, logs| refold(pool, &known(pool, integration).await?, logs).await)
+                    .await
             }
         }
     }

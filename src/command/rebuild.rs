@@ -202,7 +202,8 @@ impl Told {
             "days": applied.days, "rows_written": applied.written, "rows_replaced": applied.replaced,
             "summaries_replaced": applied.summaries,
         });
-        let left = applied.left.iter().map(|(day, event_id)| json!({ "day": findings::day_json(day), "event_id": event_id }));
+        let left =
+            applied.left.iter().map(|(day, event_id)| json!({ "day": findings::day_json(day), "event_id": event_id }));
         self.document["left"] = left.collect();
         self.document["busy"] = applied.busy.iter().map(findings::day_json).collect();
         self.line(&format!(

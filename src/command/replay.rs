@@ -95,7 +95,9 @@ impl Replay {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         in_order(self.since, self.until)?;
         if self.from == LogChoice::Raw && self.max_lag.is_some_and(|seconds| seconds > 0) {
-            return Err(usage("--max-lag asks the stream, and --from raw goes without it: --rows-a-second bounds it there"));
+            return Err(usage(
+                "--max-lag asks the stream, and --from raw goes without it: --rows-a-second bounds it there",
+            ));
         }
         let log = match self.table {
             Some(Table::DailySummary) if self.trust_hash => {

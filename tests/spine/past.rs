@@ -1,9 +1,13 @@
 //! The past from outside: what was known at a time, by the command and over HTTP, and a rebuild of damaged tables.
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::service;
+use anyhow::{Context, Result, ensure};
+use jetstream::META_INSIGHTS;
+use serde_json::Value;
+use testkit::wait;
+
+use crate::service::{self, DEADLINE};
 use crate::shop::{AD_ACCOUNT, Shop, days_ago};
 
 fn range() -> (String, String) {
@@ -118,4 +122,55 @@ async fn a_rebuild_mends_what_a_hand_has_damaged() -> Result<()> {
         .await?;
     assert_eq!(left, 0);
     Ok(())
+}
+
+/// Publishes the same answers under new ids, one after the other, until it is dropped.
+async fn traffic(shop: &Shop) -> Result<()> {
+    let log = shop.nats.wire.log(META_INSIGHTS).await?;
+    for sequence in (1..=7).cycle() {
+        let message = log.at(sequence).await?.context("a message of the first fetch")?;
+        let id = uuid::Uuid::now_v7().to_string();
+        let own = message.header_pairs().into_iter().filter(|(name, _)| !name.to_lowercase().starts_with("nats-"));
+        let headers: Vec<_> =
+            own.map(|(name, value)| if name == "ce-id" { (name, id.clone()) } else { (name, value) }).collect();
+        shop.nats.publish_foreign(&message.subject, &headers, &message.payload).await?;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_live_traffic_a_rebuild_is_applied_and_the_past_of_now_is_told() -> Result<()> {
+    let shop = Shop::open().await?;
+    ensure!(shop.sync("meta_7d_fill").await?.code == 0);
+    sqlx::raw_sql("update fact_meta_daily set spend = spend + 1").execute(&shop.database.pool).await?;
+    let mut raw = service::Service::start(shop.command(&["serve", "--role", "raw"]))?;
+    let mut project = service::Service::start(shop.command(&["serve", "--role", "project"]))?;
+    let observed = async || {
+        let count = sqlx::query_scalar("select count(*) from observations").fetch_one(&shop.database.pool).await?;
+        Ok::<i64, anyhow::Error>(count)
+    };
+    let work = async {
+        wait::until("live traffic is folded", DEADLINE, async || Ok(observed().await? > 10)).await?;
+        let before = observed().await?;
+        for from in ["stream", "raw"] {
+            let ran = shop.run(&["rebuild", "--from", from]).await?;
+            ensure!(ran.code == 0 && ran.stdout.contains("none differ."), "{from}: {ran:?}");
+            ensure!(from == "raw" || ran.stdout.contains("7 account-days differed"), "{ran:?}");
+        }
+        shop.check_sums(days_ago(7), days_ago(1)).await?;
+        for _ in 0..3 {
+            ensure!(as_of(&shop, "now", &[]).await?.len() == 7);
+        }
+        ensure!(observed().await? > before + 10, "there was no traffic");
+        Ok(())
+    };
+    tokio::select! {
+        ended = traffic(&shop) => ended?,
+        done = work => done?,
+    }
+    let ran = shop.run(&["verify"]).await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    raw.end().await?;
+    project.end().await
 }

@@ -120,7 +120,8 @@ impl Source {
     ) -> Result<(), LogError> {
         match self {
             Source::Stream(_) => {
-                let is_after = |logged: &Logged| matches!(end, Some(End::Raw { stored_at }) if logged.stored_at > stored_at);
+                let is_after =
+                    |logged: &Logged| matches!(end, Some(End::Raw { stored_at }) if logged.stored_at > stored_at);
                 let each = |logged: Result<Logged, Unreadable>| {
                     let is_before = !logged.as_ref().is_ok_and(is_after);
                     if is_before && id_of(&logged).is_some_and(|id| !but.contains(&id)) {

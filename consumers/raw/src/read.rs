@@ -80,7 +80,8 @@ pub fn entries_of_day(
     .map_ok(|row| {
         let recorded = open(&row.headers).and_then(|circumstances| {
             if Sha256::digest(&row.payload)[..] != row.payload_sha256[..] {
-                let reason = "its payload in meta_insights_raw is damaged: it has another sha256 than when it came".to_owned();
+                let reason =
+                    "its payload in meta_insights_raw is damaged: it has another sha256 than when it came".to_owned();
                 return Err(PayloadError::Lost { reason }.into());
             }
             Ok(Recorded { circumstances, stored_at: row.stored_at, payload: row.payload.into() })

@@ -126,7 +126,9 @@ impl Replay {
         let (mut tries, mut looked) = (0, 1);
         let (mended, paused) = loop {
             match self.fold_once(&mut batch, looked == LOOKED_FOR, record).await {
-                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => tries += 1,
+                Err(ReplayError::Database(error)) if matches!(class(&error), Class::Race) && tries < TRIES => {
+                    tries += 1
+                }
                 Err(ReplayError::NotThere) => {
                     looked += 1;
                     tokio::time::sleep(PATIENCE).await;
@@ -166,7 +168,8 @@ impl Replay {
     async fn read_again(&self, batch: &mut Batch, refused: Vec<NotFolded>) -> Result<(), ReplayError> {
         let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
         batch.refused.extend(refused.iter().filter_map(|event| event.event_id));
-        let known = batch.not_folded.drain(..).filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
+        let known =
+            batch.not_folded.drain(..).filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
         let not_folded = known.chain(refused).collect();
         let mut again = Batch {
             not_folded,

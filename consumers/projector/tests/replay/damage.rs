@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use projections::Table;
 use testkit::history::first_day;
 
-use crate::house::{House, Rows, between, everything, last_day, of};
+use crate::house::{House, Rows, between, everything, fold, last_day, of, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_live_traffic_wrote_is_right_to_the_byte_and_not_written_again() -> Result<()> {
@@ -184,5 +184,24 @@ async fn a_range_has_two_sides() -> Result<()> {
     }
     house.replay().run(&everything(), |_| {}).await?;
     assert_eq!(house.rows().await?, right);
+    Ok(())
+}
+
+/// The head is gone, and the rows that it stood for are there: a newer answer replaces them as if it were there too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_traffic_goes_on_where_a_head_was_removed() -> Result<()> {
+    let house = House::open(3).await?;
+    let answer = house.history.answers.iter().find(|answer| !answer.ads.is_empty()).context("an answer with ads")?;
+    let newest = house.history.answers.iter().map(|answer| answer.fetched_at).max().context("an answer")?;
+    let mut newer = answer.clone();
+    (newer.event_id, newer.fetched_at) = (uuid::Uuid::from_u128(1 << 100), newest + chrono::Duration::days(1));
+    newer.control = None;
+    record(house.pool(), std::slice::from_ref(&newer)).await?;
+    ensure!(house.sql("delete from daily_meta_metrics").await? > 0);
+    fold(house.pool(), &newer).await?;
+    let right = house.rows().await?["fact_meta_daily"].clone();
+    let report = house.replay().run(&everything(), |_| {}).await?;
+    ensure!(report.left.is_empty() && of(&report, Table::FactMetaDaily) == 0, "{report:?}");
+    assert_eq!(house.rows().await?["fact_meta_daily"], right);
     Ok(())
 }
