@@ -1,17 +1,15 @@
-//! One transaction's worth of folding, for live traffic and for replays alike.
+//! One transaction's worth of folding: what new snapshots make of the tables.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use chrono::NaiveDate;
 use events::subject::AccountDay;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use crate::compare::SummaryKey;
 use crate::daily_meta_metrics::Head;
 use crate::daily_summary::SummaryChange;
 use crate::fact_meta_daily::Staged;
-use crate::keys::Days;
+use crate::keys::{Days, SummaryKey};
 use crate::purchases::PurchaseRule;
 use crate::timeline::Timeline;
 use crate::{Mutant, Snapshot, daily_meta_metrics, daily_summary, fact_meta_daily, observations};
@@ -143,51 +141,6 @@ impl Folds {
         days: &BTreeSet<SummaryKey>,
     ) -> sqlx::Result<Vec<SummaryChange>> {
         if days.is_empty() { Ok(Vec::new()) } else { daily_summary::recompute(conn, days).await }
-    }
-
-    /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on
-    /// these days waits and then goes on from the replay's result.
-    ///
-    /// Returns the events that had been observed: the caller must hold them all, or give the days up.
-    pub async fn lock_for_replay(
-        &self,
-        conn: &mut PgConnection,
-        days: &Days,
-    ) -> sqlx::Result<HashMap<AccountDay, Vec<Uuid>>> {
-        daily_meta_metrics::lock(conn, days).await?;
-        let observed = observations::of_days(conn, days).await?;
-        Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
-    }
-
-    /// Leaves locked days as they were before they were locked.
-    pub async fn leave(&self, conn: &mut PgConnection, days: &Days) -> sqlx::Result<()> {
-        daily_meta_metrics::remove_placeholders(conn, days).await
-    }
-
-    /// Empties locked days and folds `snapshots`, all there are of them, into all tables but `daily_summary`.
-    pub(crate) async fn refold(
-        &self,
-        conn: &mut PgConnection,
-        days: &Days,
-        snapshots: &[&Snapshot],
-    ) -> sqlx::Result<()> {
-        fact_meta_daily::delete(conn, days).await?;
-        observations::delete(conn, days).await?;
-        daily_meta_metrics::delete(conn, days).await?;
-        self.fold_days(conn, snapshots).await.map(drop)
-    }
-
-    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Returns
-    /// what changed by it.
-    pub async fn empty_baseless_summaries(
-        &self,
-        conn: &mut PgConnection,
-        account_id: Option<Uuid>,
-        since: NaiveDate,
-        until: NaiveDate,
-    ) -> sqlx::Result<Vec<SummaryChange>> {
-        let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
-        self.sum_up(conn, &keys).await
     }
 
     async fn summarise(

@@ -6,6 +6,9 @@ use chrono::NaiveDate;
 use events::subject::AccountDay;
 use uuid::Uuid;
 
+/// A tenant's day.
+pub type SummaryKey = (Uuid, NaiveDate);
+
 /// Account-days in key order, as arrays of equal length. The order is that of every lock: two transactions that lock
 /// the same days meet at the first of them.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 //!
 //! One folder a table, read in the order in which a transaction writes them: `observations` (one row an event),
 //! `fact_meta_daily` (the newest row of each ad), [`daily_meta_metrics`] (an ad account's day, and its head),
-//! `daily_summary` (a tenant's day). [`snapshot`] decodes an event into what they need, `timeline` says which of a
-//! day's snapshots counts for what. [`purchases`] is the rule by which purchases are read, and [`AdAccounts`] holds the
+//! `daily_summary` (a tenant's day). `decode` makes of an event what they need, `timeline` says which of a day's
+//! snapshots counts for what, `fold` writes what new ones bring, and `mend` what is not what all of them say. [`purchases`] is the rule by which purchases are read, and [`AdAccounts`] holds the
 //! newest one of each ad account.
 //!
 //! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven
@@ -20,31 +20,28 @@
 //! repeated.
 
 mod ad_accounts;
-mod compare;
-mod content;
 pub mod daily_meta_metrics;
 mod daily_summary;
-mod data;
+mod decode;
 mod fact_meta_daily;
 mod fold;
 mod keys;
+mod mend;
 mod mutant;
 mod observations;
 pub mod purchases;
-mod row;
 mod shapes;
-pub mod snapshot;
 mod timeline;
 
 pub use ad_accounts::{AdAccounts, Refusal};
-pub use compare::{Differences, Mended, SummaryKey, Table, summary_keys};
-pub use content::sha256 as content_sha256;
 pub use daily_summary::SummaryChange;
+pub use decode::content_sha256;
+pub use decode::snapshot::{self, Snapshot, Unfoldable};
 pub use fold::{Folded, Folds, begin};
-pub use keys::Days;
+pub use keys::{Days, SummaryKey};
+pub use mend::{Differences, Mended, summary_keys};
 pub use mutant::Mutant;
-pub use shapes::{TABLES, recreate_schema, shadow_for_session};
-pub use snapshot::{Snapshot, Unfoldable};
+pub use shapes::{TABLES, Table, recreate_schema, shadow_for_session};
 
 /// Version of the fold, written on each row it makes. Raise it when equal events would give other rows: heads with an
 /// older version then show which days a replay still has to fold again.

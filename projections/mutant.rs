@@ -1,3 +1,5 @@
+//! Faults that a test plants: a law that no fault can break proves nothing.
+
 /// A deliberate fault in the fold. The law test plants one at a time and must notice; elsewhere none is ever planted,
 /// and without the feature `mutants` none can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

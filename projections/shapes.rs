@@ -5,6 +5,30 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
+/// A folded table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    Observations,
+    FactMetaDaily,
+    DailyMetaMetrics,
+    DailySummary,
+}
+
+impl Table {
+    pub const ALL: [Table; 4] =
+        [Table::Observations, Table::FactMetaDaily, Table::DailyMetaMetrics, Table::DailySummary];
+
+    /// Its name in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Observations => "observations",
+            Table::FactMetaDaily => "fact_meta_daily",
+            Table::DailyMetaMetrics => "daily_meta_metrics",
+            Table::DailySummary => "daily_summary",
+        }
+    }
+}
+
 /// Every table that a fold reads back or writes.
 pub const TABLES: [&str; 5] =
     ["observations", "fact_meta_daily", "daily_meta_metrics", "daily_summary", "daily_summary_versions"];

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use logs::{Logs, Range};
-use projector::{AsOf as Past, Rule, SummaryDay};
+use projector::as_of::{Rule, SummaryDay};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -107,7 +107,8 @@ impl AsOf {
             ByRule::Then => Rule::Then,
         };
         let session = (*pool.connect_options()).clone();
-        let past = Past { at, rule, range, logs, session, max_event_bytes: projector::MAX_EVENT_BYTES };
+        let past =
+            projector::as_of::AsOf { at, rule, range, logs, session, max_event_bytes: projector::MAX_EVENT_BYTES };
         let progress = RefCell::new(Progress::new("days folded"));
         let mut past = past
             .fold(|done, all| progress.borrow_mut().at(done as u64, all as u64, ""))

@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use jetstream::Wire;
-use projector::{Check, Checked, Undecodable};
+use projector::check::{Check, Checked, Undecodable};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;

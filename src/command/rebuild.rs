@@ -6,7 +6,7 @@ use clap::Args;
 use events::subject::AccountDay;
 use logs::{Logs, Range};
 use projections::SummaryKey;
-use projector::{Applied, Loaded, Rebuild as Everything, Rebuilt};
+use projector::rebuild::{Applied, Loaded, Rebuilt};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use verifier::{Finding, Report, Tables, Verifier};
@@ -33,7 +33,7 @@ const SHOWN: usize = 20;
 
 /// Fold everything once more beside the live tables, and apply what differs to them
 ///
-/// Everything is folded into the schema `rebuild`, caught up with live traffic, and verified; then the account-days that
+/// projector::rebuild::Rebuild is folded into the schema `rebuild`, caught up with live traffic, and verified; then the account-days that
 /// differ are made equal, a few at a time, under the lock that every fold of them takes. The tables stay the same tables:
 /// views, grants and policies on them are not touched. Rows that were replaced are kept in the schema `rebuild_undo` until
 /// `rebuild --drop`. Broken off, it has applied whole days; repeated, it begins anew. Exit code 3 where a day was left as
@@ -70,7 +70,7 @@ impl Rebuild {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         if self.drop {
             let (pool, _servers) = boot.tables().await?;
-            let dropped = projector::drop_schemas(&pool).await.context("the schemas cannot be dropped")?;
+            let dropped = projector::rebuild::drop_schemas(&pool).await.context("the schemas cannot be dropped")?;
             output::line(if dropped {
                 "The schemas rebuild and rebuild_undo are gone."
             } else {
@@ -97,7 +97,7 @@ impl Rebuild {
             max_event_bytes: projector::MAX_EVENT_BYTES,
             patience: PATIENCE,
         };
-        let everything = Everything {
+        let everything = projector::rebuild::Rebuild {
             pool: pool.clone(),
             logs,
             workers: usize::try_from(self.workers)?,

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use logs::{Logs, Range};
 use projections::Table;
-use projector::{Asked, Begun, Ended, Lag, Pace, Record, Replay as Refold, Report, Totals};
+use projector::replay::{Asked, Begun, Ended, Lag, Pace, Record, Report, Totals};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -116,7 +116,7 @@ impl Replay {
         let max_lag = self.max_lag.unwrap_or(MAX_LAG_SECONDS);
         let wire = logs.first.wire().filter(|_| max_lag > 0).cloned();
         let end = if self.table == Some(Table::DailySummary) { None } else { Some(logs.first.end(&range).await?) };
-        let replay = Refold {
+        let replay = projector::replay::Replay {
             rows_a_transaction: usize::try_from(self.rows_a_transaction)?,
             dry_run: self.dry_run,
             only: self.table,
@@ -139,7 +139,7 @@ impl Replay {
     }
 
     /// Replays the range, or goes on with it, to its end.
-    async fn work(&self, replay: Refold, range: &Range) -> Result<(Report, Totals)> {
+    async fn work(&self, replay: projector::replay::Replay, range: &Range) -> Result<(Report, Totals)> {
         let asked = Asked {
             range: *range,
             source: if self.from == LogChoice::Raw { "raw" } else { "stream" },
@@ -149,7 +149,7 @@ impl Replay {
         let begun = Record::begin(&replay.pool, &asked, replay.end, self.restart).await?;
         say(&begun);
         let record = begun.record;
-        let replay = Refold { end: record.end, ..replay };
+        let replay = projector::replay::Replay { end: record.end, ..replay };
         let progress = RefCell::new(Progress::new(PROGRESS));
         progress.borrow_mut().begins_after(record.days_done as u64);
         progress.borrow_mut().at_most(self.rows_a_second);
@@ -187,7 +187,7 @@ impl Replay {
 }
 
 /// Compares, and leaves nothing behind: there is nothing to go on with.
-async fn try_out(replay: &Refold, range: &Range) -> Result<Report> {
+async fn try_out(replay: &projector::replay::Replay, range: &Range) -> Result<Report> {
     let progress = RefCell::new(Progress::new("days compared"));
     let compare = async { Ok(replay.run(range, |report| show(&progress, report)).await?) };
     shutdown::unless_signalled("nothing was changed", compare).await
@@ -212,8 +212,11 @@ fn say(begun: &Begun) {
 }
 
 /// A replay with the usual bounds.
-pub(super) fn refold(pool: &PgPool, logs: Logs) -> Refold {
-    Refold { rows_a_transaction: ROWS_A_TRANSACTION, ..Refold::new(pool.clone(), logs) }
+pub(super) fn refold(pool: &PgPool, logs: Logs) -> projector::replay::Replay {
+    projector::replay::Replay {
+        rows_a_transaction: ROWS_A_TRANSACTION,
+        ..projector::replay::Replay::new(pool.clone(), logs)
+    }
 }
 
 /// What the progress of a replay is called.

@@ -33,11 +33,11 @@ impl Replays {
     pub async fn run(self, boot: &Boot) -> Result<Outcome> {
         let (pool, _servers) = boot.tables().await?;
         if let Some(Action::Pause { id }) = self.action {
-            projector::pause_replay(&pool, id).await?;
+            projector::replay::pause(&pool, id).await?;
             output::line(&format!("Replay {id} pauses after the transaction in hand."))?;
             return Ok(Outcome::Done);
         }
-        let replays = projector::replays(&pool, self.limit).await?;
+        let replays = projector::replay::list(&pool, self.limit).await?;
         if self.json {
             output::json(&replays)?;
             return Ok(Outcome::Done);

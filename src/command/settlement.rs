@@ -3,7 +3,7 @@ use chrono::{Days, NaiveDate};
 use clap::{Args, ValueEnum};
 use rust_decimal::Decimal;
 use serde::Serialize;
-use settlement::{Curve, Estimate, FEWEST_DAYS, Metric, Restatement, Settlement as Settled, restatements};
+use settlement::{Backtested, Curve, Estimate, FEWEST_DAYS, HISTORY_DAYS, Metric, Restatement, restatements};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -56,9 +56,6 @@ impl From<Which> for Metric {
     }
 }
 
-/// Older days are of a shop that was another.
-const HISTORY: Days = Days::new(400);
-
 struct AdAccount {
     id: Uuid,
     external_id: String,
@@ -91,7 +88,10 @@ impl Settlement {
         let mut of_all = Vec::new();
         let mut of_day = Vec::new();
         for ad_account in ad_accounts {
-            let since = self.date.or_else(|| today.checked_sub_days(HISTORY)).context("the day is in no calendar")?;
+            let since = self
+                .date
+                .or_else(|| today.checked_sub_days(Days::new(HISTORY_DAYS)))
+                .context("the day is in no calendar")?;
             let mut observations = settlement::observations(&pool, self.account, ad_account.id, since).await?;
             let AdAccount { id: ad_account_id, external_id, currency, .. } = &ad_account;
             let (ad_account_id, external_id, currency) = (*ad_account_id, external_id.clone(), currency.clone());
@@ -100,7 +100,7 @@ impl Settlement {
                 let said = OfDay { date, observations: restatements(&observations) };
                 of_day.push((ad_account, OfAdAccount { ad_account_id, external_id, currency, said }));
             } else {
-                let said = Settled::of(&observations, self.metric.into());
+                let said = Backtested::of(&observations, self.metric.into());
                 of_all.push((ad_account, OfAdAccount { ad_account_id, external_id, currency, said }));
             }
         }
@@ -141,8 +141,8 @@ fn heading(ad_account: &AdAccount, what: &str) -> String {
     format!("{} ({}), {what}", output::shortened(&ad_account.name, 60), ad_account.external_id)
 }
 
-fn print(ad_account: &AdAccount, settled: &Settled) -> Result<()> {
-    let Settled { metric, curve, provisional, backtest } = settled;
+fn print(ad_account: &AdAccount, settled: &Backtested) -> Result<()> {
+    let Backtested { settlement: settlement::Settlement { metric, curve, provisional }, backtest } = settled;
     let unit = match metric {
         Metric::Spend | Metric::PurchaseValue => format!(" in {}", ad_account.currency),
         Metric::Impressions | Metric::Purchases => String::new(),

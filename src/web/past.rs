@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use connect::{PastDay, PastError};
 use futures_util::future::BoxFuture;
 use logs::{Range, Source};
-use projector::{AsOf, AsOfError, Rule, SummaryDay};
+use projector::as_of::{AsOf, AsOfError, Rule, SummaryDay};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 use uuid::Uuid;

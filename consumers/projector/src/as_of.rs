@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::failure::{Class, NotFolded, class, refused_of};
-use crate::reading::{DayBatch, LOOKED_FOR, PATIENCE, ReadError, Reader, Wanted, came_true};
+use crate::reading::{DayBatch, LOOK_EVERY, LOOKED_FOR, ReadError, Reader, Wanted, came_true};
 use crate::session;
 
 /// Rows after which a transaction is complete: memory is a few times these.
@@ -111,7 +111,7 @@ impl AsOf {
                 return Err(AsOfError::Incomplete(missing.len()));
             }
             if looked > 0 {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
             past.take_events(&reader, missing.clone()).await?;
             let still: HashSet<_> = past.observed_since(self).await?.into_iter().collect();

@@ -17,7 +17,7 @@ use projections::AdAccounts;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::batch::decode;
+use crate::decode::decode;
 
 /// Goes through logs.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Pull, decode, fold in one transaction, commit, and only then acknowledge; and what drives the same code over events that
-//! are long there: the replay of a range (`replay`), the rebuild of everything (`rebuild`), the past (`as_of`), and whether
-//! every event can still be decoded (`check`).
+//! are long there: the replay of a range ([`replay`]), the rebuild of everything ([`rebuild`]), the past ([`as_of`]), and
+//! whether every event can still be decoded ([`check`]).
 //!
 //! **Why an event counts once.** Its observation row is written in the transaction that folds it, so the two stand or fall
 //! together, and the acknowledgement leaves after the commit. A crash before the commit leaves nothing, and the event comes
@@ -12,13 +12,15 @@
 //! What must not live here: what the tables say (that is `projections`), or anything that acts on the world outside.
 
 mod announce;
-mod as_of;
-mod batch;
-mod check;
+pub mod as_of;
+pub mod check;
+mod decode;
 mod failure;
+mod fold;
+mod live;
 mod reading;
-mod rebuild;
-mod replay;
+pub mod rebuild;
+pub mod replay;
 mod session;
 
 use std::sync::Arc;
@@ -29,16 +31,10 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use announce::announce_changes;
-pub use as_of::{AsOf, AsOfError, Past, Rule, SummaryDay};
-pub use batch::{FoldError, Refused, decode, fold_events};
-pub use check::{Check, Checked, Undecodable};
+pub use decode::decode;
 pub use failure::NotFolded;
+pub use fold::{FoldError, Refused, fold_events};
 pub use reading::ReadError;
-pub use rebuild::{Applied, Loaded, Rebuild, RebuildError, Rebuilt, drop_schemas};
-pub use replay::{
-    Asked, Begun, Ended, Lag, Listed, Pace, Record, RecordError, Replay, ReplayError, Report, Totals, list as replays,
-    pause as pause_replay,
-};
 pub use session::send_at_once;
 
 /// Decompressed size up to which an event is read: 50,000 ads of 10 kB, which is a row whose three names of 400 characters are

@@ -14,19 +14,19 @@ use sqlx::PgExecutor;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::batch::admit;
+use crate::decode::admit;
 use crate::failure::NotFolded;
 
 /// Days that are read at once: decoding them costs the processor as much as PostgreSQL spends on their rows.
-const READERS: usize = 2;
+pub(crate) const READERS: usize = 2;
 /// Days after which a transaction is complete, whatever they hold.
 const DAYS_A_TRANSACTION: usize = 100;
 
 /// How often an event is looked for that live traffic has folded and the log that is read does not give: the raw log may be
 /// a moment behind the projector.
 pub(crate) const LOOKED_FOR: u32 = 4;
-/// How long it is waited for each time.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+/// How long it is waited for in between.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Days with all their snapshots, of which each holds only the rows that no newer one of its day has.
 #[derive(Debug, Default)]

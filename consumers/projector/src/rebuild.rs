@@ -32,7 +32,7 @@ pub use apply::Applied;
 use beside::Beside;
 
 use crate::failure::{NotFolded, TRIES};
-use crate::reading::{LOOKED_FOR, PATIENCE, ReadError, Reader, came_true};
+use crate::reading::{LOOK_EVERY, LOOKED_FOR, ReadError, Reader, came_true};
 use crate::session;
 
 /// Where everything is folded.
@@ -168,7 +168,7 @@ impl Rebuilt {
                 }
             }
             if !missing.is_empty() {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         }
         let keys: BTreeSet<SummaryKey> = caught_up.iter().map(|day| (day.account_id, day.date)).collect();

@@ -13,7 +13,8 @@ use events::{AdAccount, ControlTotal, InsightsData, Request, Upcaster, headers, 
 use jetstream::{BatchLimits, META_INSIGHTS, Which};
 use logs::{Range, Source};
 use projections::Folds;
-use projector::{Projector, Replay};
+use projector::Projector;
+use projector::replay::Replay;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::PgPool;

@@ -63,6 +63,9 @@ impl Metric {
     }
 }
 
+/// How far back days are looked at: older ones are of a shop that was another.
+pub const HISTORY_DAYS: u64 = 400;
+
 /// What one answer said of a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Observation {
@@ -132,22 +135,39 @@ impl Day {
     }
 }
 
-/// All there is to say about an ad account and a metric.
+/// How days of an ad account mature by a metric, and where those will end that are open.
 #[derive(Debug, Serialize)]
 pub struct Settlement {
     pub metric: Metric,
     pub curve: Curve,
     /// Days that Meta may still restate, oldest first.
     pub provisional: Vec<Estimate>,
+}
+
+/// The same, and how good such estimates were.
+#[derive(Debug, Serialize)]
+pub struct Backtested {
+    #[serde(flatten)]
+    pub settlement: Settlement,
     pub backtest: Backtest,
 }
 
 impl Settlement {
     pub fn of(observations: &[Observation], metric: Metric) -> Self {
-        let days = Day::all(observations, metric);
-        let curve = Curve::of(&days);
+        Self::of_days(&Day::all(observations, metric), metric)
+    }
+
+    fn of_days(days: &[Day], metric: Metric) -> Self {
+        let curve = Curve::of(days);
         let open = days.iter().filter(|day| day.end().is_none());
         let provisional = open.filter_map(|day| Estimate::of(day, &curve)).collect();
-        Settlement { metric, provisional, curve, backtest: Backtest::of(&days) }
+        Settlement { metric, curve, provisional }
+    }
+}
+
+impl Backtested {
+    pub fn of(observations: &[Observation], metric: Metric) -> Self {
+        let days = Day::all(observations, metric);
+        Backtested { settlement: Settlement::of_days(&days, metric), backtest: Backtest::of(&days) }
     }
 }

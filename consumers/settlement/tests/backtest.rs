@@ -13,7 +13,7 @@ use projections::Folds;
 use projector::Projector;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
-use settlement::{Metric, Settlement, observations};
+use settlement::{Backtested, Metric, observations};
 use sqlx::PgPool;
 use testkit::graph::{Curve, World};
 use testkit::history::{Ad, Answer, Random, Said};
@@ -104,9 +104,9 @@ async fn days_end_nearer_to_their_estimates_than_to_what_stood() -> Result<()> {
         let all = observations(&database.pool, tenant.account_id, tenant.ad_account_id, first_day()).await?;
         ensure!(all.len() > 4_000, "{}", all.len());
         for metric in [Metric::Purchases, Metric::PurchaseValue] {
-            let settlement = Settlement::of(&all, metric);
-            println!("{curve:?}, {}: {} settled days", metric.words(), settlement.curve.settled_days);
-            for line in &settlement.backtest.ages {
+            let backtested = Backtested::of(&all, metric);
+            println!("{curve:?}, {}: {} settled days", metric.words(), backtested.settlement.curve.settled_days);
+            for line in &backtested.backtest.ages {
                 println!(
                     "  age {:2}: {} days, off by {} of {} as estimated, {} as it stands; band held {} %",
                     line.age_days,
@@ -121,10 +121,10 @@ async fn days_end_nearer_to_their_estimates_than_to_what_stood() -> Result<()> {
                 let held = line.band_held * 100 / line.days;
                 ensure!((65..=95).contains(&held), "{curve:?} {metric:?} {line:?}: {held} %");
             }
-            assert_eq!(settlement.curve.settled_days, 132);
-            assert_eq!(settlement.curve.points.len(), 28);
-            assert_eq!(settlement.provisional.len(), 28);
-            for day in &settlement.provisional {
+            assert_eq!(backtested.settlement.curve.settled_days, 132);
+            assert_eq!(backtested.settlement.curve.points.len(), 28);
+            assert_eq!(backtested.settlement.provisional.len(), 28);
+            for day in &backtested.settlement.provisional {
                 ensure!(day.end.is_some() && day.band.is_some(), "{day:?}");
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use projector::{Report, Totals};
+use projector::replay::{Report, Totals};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use logs::{Logged, Range, Source};
 use nix::sys::resource::{UsageWho, getrusage};
 use projections::{AdAccounts, Folds, Snapshot};
-use projector::Replay;
+use projector::replay::Replay;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -132,7 +132,7 @@ pub async fn replay(pool: &PgPool) -> Result<usize> {
 }
 
 async fn rebuild(pool: &PgPool) -> Result<()> {
-    let rebuild = projector::Rebuild {
+    let rebuild = projector::rebuild::Rebuild {
         pool: pool.clone(),
         logs: Source::Raw(pool.clone()).into(),
         workers: 2,
@@ -148,9 +148,9 @@ async fn rebuild(pool: &PgPool) -> Result<()> {
 }
 
 async fn as_of(pool: &PgPool) -> Result<()> {
-    let as_of = projector::AsOf {
+    let as_of = projector::as_of::AsOf {
         at: None,
-        rule: projector::Rule::Today,
+        rule: projector::as_of::Rule::Today,
         range: Range { account_id: None, ad_account_id: None, since: first_day(), until: workload::last_day() },
         logs: Source::Raw(pool.clone()).into(),
         session: (*pool.connect_options()).clone(),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Record, Replay, ReplayError, Report};
 use crate::announce_changes;
 use crate::failure::{Class, NotFolded, TRIES, class, refused_of};
-use crate::reading::{DayBatch, LOOKED_FOR, PATIENCE, Reader, Wanted};
+use crate::reading::{DayBatch, LOOK_EVERY, LOOKED_FOR, Reader, Wanted};
 
 /// Days after which a transaction is complete, however few their rows: each is locked.
 pub(super) const MOST_DAYS: usize = 100;
@@ -131,7 +131,7 @@ impl Replay {
                 }
                 Err(ReplayError::NotThere) => {
                     looked += 1;
-                    tokio::time::sleep(PATIENCE).await;
+                    tokio::time::sleep(LOOK_EVERY).await;
                 }
                 // Live traffic has parked what PostgreSQL refuses: the days are made of the others.
                 Err(ReplayError::Database(error)) if matches!(class(&error), Class::Data) => {

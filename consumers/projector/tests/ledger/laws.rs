@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use logs::{Logs, Range, Source};
-use projector::{AsOf, Rule};
+use projector::as_of::{AsOf, Rule};
 use sqlx::PgPool;
 use testkit::history::{DAYS, first_day};
 use testkit::oracle;
@@ -26,7 +26,7 @@ fn whole() -> Range {
 
 async fn rebuild(stage: &Stage, first: Source) -> Result<()> {
     let rebuild = stage.rebuild().await?;
-    let rebuild = projector::Rebuild { logs: Logs { first, ..rebuild.logs }, ..rebuild };
+    let rebuild = projector::rebuild::Rebuild { logs: Logs { first, ..rebuild.logs }, ..rebuild };
     let mut rebuilt = rebuild.load(|_| {}).await?;
     let applied = rebuilt.apply(|_| {}).await?;
     rebuilt.close().await;

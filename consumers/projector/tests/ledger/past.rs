@@ -1,7 +1,7 @@
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Duration, Utc};
 use logs::{Range, Source};
-use projector::{AsOf, Past, Rule};
+use projector::as_of::{AsOf, Past, Rule};
 use testkit::history::{Answer, DAYS, first_day};
 use testkit::oracle;
 use uuid::Uuid;

@@ -2,7 +2,7 @@ use anyhow::{Result, ensure};
 use events::subject::insights_filter;
 use jetstream::META_INSIGHTS;
 use logs::Source;
-use projector::RebuildError;
+use projector::rebuild::RebuildError;
 use testkit::oracle;
 
 use crate::stage::Stage;
@@ -53,7 +53,7 @@ async fn what_differs_is_replaced_and_kept_and_nothing_else_is_touched() -> Resu
             "{nothing:?}"
         );
         again.close().await;
-        projector::drop_schemas(&stage.database.pool).await?;
+        projector::rebuild::drop_schemas(&stage.database.pool).await?;
         ensure!(stage.count("select count(*) from pg_namespace where nspname like 'rebuild%'").await? == 0);
     }
     ensure!(stage.count(oids).await? == before, "a table or view is another one than before");
@@ -179,7 +179,7 @@ async fn a_schema_that_goes_away_ends_the_rebuild_before_it_writes() -> Result<(
         let stage = Stage::half_folded(39).await?;
         let before = oracle::read(&stage.database.pool).await?;
         let mut rebuilt = stage.rebuild().await?.load(|_| {}).await?;
-        ensure!(matches!(projector::drop_schemas(&stage.database.pool).await, Err(RebuildError::AnotherOne)));
+        ensure!(matches!(projector::rebuild::drop_schemas(&stage.database.pool).await, Err(RebuildError::AnotherOne)));
         stage.sql(misfortune).await?;
         let (caught_up, applied) = (rebuilt.catch_up().await, rebuilt.apply(|_| {}).await);
         ensure!(matches!(caught_up, Err(RebuildError::Gone)), "{misfortune}: {caught_up:?}");

@@ -93,8 +93,8 @@ async fn a_damage_to_any_column_is_told_by_a_dry_run_and_mended_by_a_replay() ->
         let damaged = house.places().await?;
 
         // A tenant's date is in one transaction.
-        let replay = projector::Replay { rows_a_transaction: 25, ..house.replay() };
-        let told = projector::Replay { dry_run: true, ..replay.clone() }.run(&range, |_| {}).await?;
+        let replay = projector::replay::Replay { rows_a_transaction: 25, ..house.replay() };
+        let told = projector::replay::Replay { dry_run: true, ..replay.clone() }.run(&range, |_| {}).await?;
         assert_eq!(house.places().await?, damaged, "{what}: the dry run wrote something");
         // A row under another key is one that is missing and one too many.
         let expected = if is_key { 2 } else { 1 };
@@ -150,7 +150,7 @@ async fn rows_that_are_lost_or_too_many_are_mended() -> Result<()> {
     ] {
         house.sql(damage).await?;
         let before = house.places().await?;
-        let told = projector::Replay { dry_run: true, ..house.replay() }.run(&everything(), |_| {}).await?;
+        let told = projector::replay::Replay { dry_run: true, ..house.replay() }.run(&everything(), |_| {}).await?;
         assert_eq!(house.places().await?, before, "{damage}: the dry run wrote something");
         let report = house.replay().run(&everything(), |_| {}).await?;
         ensure!(report.days_changed > 0 && report.changes() == told.changes(), "{damage}: {told:?} {report:?}");

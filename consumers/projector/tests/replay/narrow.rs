@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use logs::Source;
 use projections::Table;
-use projector::Replay;
+use projector::replay::Replay;
 
 use crate::house::{House, everything, fold, of, record};
 

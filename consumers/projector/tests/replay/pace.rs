@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use jetstream::BatchLimits;
 use projections::Folds;
-use projector::{Lag, Pace, Projector, Replay};
+use projector::Projector;
+use projector::replay::{Lag, Pace, Replay};
 use testkit::wait;
 use tokio_util::sync::CancellationToken;
 

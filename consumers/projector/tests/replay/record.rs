@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use projections::Table;
-use projector::{Asked, Ended, Pace, Record, Replay, ReplayError};
+use projector::replay::{Asked, Ended, Pace, Record, Replay, ReplayError};
 use sqlx::PgPool;
 use testkit::wait;
 use tokio_util::sync::CancellationToken;
@@ -18,17 +18,17 @@ fn asked() -> Asked {
 }
 
 async fn states(pool: &PgPool) -> Result<Vec<String>> {
-    let mut listed = projector::replays(pool, 100).await?;
+    let mut listed = projector::replay::list(pool, 100).await?;
     listed.reverse();
     Ok(listed.into_iter().map(|replay| replay.state).collect())
 }
 
 /// Works until so many transactions are through, each of one day.
-async fn work(house: &House, record: &Record, transactions: usize) -> Result<(projector::Report, Ended)> {
+async fn work(house: &House, record: &Record, transactions: usize) -> Result<(projector::replay::Report, Ended)> {
     let cancel = CancellationToken::new();
     let replay = Replay { rows_a_transaction: 1, end: record.end, ..house.replay() };
     let enough = record.days_done + transactions;
-    let stop = |report: &projector::Report| {
+    let stop = |report: &projector::replay::Report| {
         if report.days >= enough {
             cancel.cancel();
         }
@@ -80,7 +80,7 @@ async fn a_paused_or_killed_replay_goes_on_where_it_was() -> Result<()> {
     ensure!(ended == Ended::Finished && report.days == days && report.compared == days - at, "{report:?}");
     begun.record.finished().await?;
     assert_eq!(house.rows().await?, right);
-    let listed = projector::replays(house.pool(), 100).await?.pop().context("it is listed")?;
+    let listed = projector::replay::list(house.pool(), 100).await?.pop().context("it is listed")?;
     assert_eq!(
         (listed.state.as_str(), usize::try_from(listed.days_done)?, usize::try_from(listed.days_total)?),
         ("finished", days, days),
@@ -130,10 +130,10 @@ async fn a_pause_is_taken_while_it_waits_for_its_pace() -> Result<()> {
     let replay = Replay { rows_a_transaction: 1, pace, ..house.replay() };
     let asking = async {
         wait::until("a day is through", DEADLINE, async || {
-            Ok(projector::replays(house.pool(), 1).await?[0].days_done > 0)
+            Ok(projector::replay::list(house.pool(), 1).await?[0].days_done > 0)
         })
         .await?;
-        projector::pause_replay(house.pool(), begun.record.id).await?;
+        projector::replay::pause(house.pool(), begun.record.id).await?;
         assert_eq!(states(house.pool()).await?, ["pausing"]);
         Ok::<_, anyhow::Error>(())
     };
@@ -145,7 +145,7 @@ async fn a_pause_is_taken_while_it_waits_for_its_pace() -> Result<()> {
     let id = begun.record.id;
     begun.record.stopped(false).await?;
     assert_eq!(states(house.pool()).await?, ["paused"]);
-    let refused = projector::pause_replay(house.pool(), id).await.expect_err("it does not run");
+    let refused = projector::replay::pause(house.pool(), id).await.expect_err("it does not run");
     assert_eq!(
         refused.to_string(),
         format!("no replay {id} is running: `adledger replays` lists those that were begun")

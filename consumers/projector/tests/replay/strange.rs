@@ -86,7 +86,7 @@ async fn what_is_strange_is_compared_as_it_was_written() -> Result<()> {
     )?;
     let (folded, refused) = fold_events(&database.pool, &Folds::default(), vec![snapshot]).await?;
     ensure!(folded.rows == 150 && refused.is_empty(), "{refused:?}");
-    let replay = projector::Replay { logs: log.into(), ..replay(&database.pool) };
+    let replay = projector::replay::Replay { logs: log.into(), ..replay(&database.pool) };
     let report = replay.run(&everything(), |_| {}).await?;
     ensure!(report.rows == 150 && report.days_changed == 0 && report.not_folded.is_empty(), "{report:?}");
     Ok(())

@@ -1,7 +1,7 @@
 //! Days that are skipped because their hashes are known: only those that can be.
 
 use anyhow::{Result, ensure};
-use projector::Replay;
+use projector::replay::Replay;
 
 use crate::house::{House, everything};
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use jetstream::META_INSIGHTS;
 use logs::{Logs, Source};
 use projections::{Folds, Mutant};
-use projector::Replay;
+use projector::replay::Replay;
 use sqlx::Row;
 use stage::{Stage, verify};
 use testkit::history::{History, Random};

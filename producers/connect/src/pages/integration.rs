@@ -113,7 +113,7 @@ pub(crate) async fn integration(
         .map(|date| (date, known.remove(&(of.ad_account_id, date)).and_then(|day| day.figures)))
         .collect();
 
-    let since = span.until - Days::new(maturing::HISTORY_DAYS);
+    let since = span.until - Days::new(::settlement::HISTORY_DAYS);
     let observed = ::settlement::observations(&mut *tx, chosen.account_id, of.ad_account_id, since).await?;
     let metric = maturing::asked(asked.settled.as_deref());
 

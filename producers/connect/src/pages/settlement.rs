@@ -3,13 +3,10 @@
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
-use settlement::{Curve, Day, Estimate, FEWEST_DAYS, Metric, Observation, RESTATED_FOR_DAYS};
+use settlement::{Curve, Estimate, FEWEST_DAYS, Metric, Observation, RESTATED_FOR_DAYS, Settlement};
 
 use super::amount::{UNKNOWN, amount, number, percent};
 use super::words::{count, day};
-
-/// How far back days are looked at: so many that the newest of those that have settled are all among them.
-pub(crate) const HISTORY_DAYS: u64 = 120;
 
 /// In units of the picture; its numbers are on the left, where it begins on a small screen.
 const LEFT: f64 = 52.0;
@@ -81,15 +78,13 @@ pub(crate) fn asked(name: Option<&str>) -> Metric {
 }
 
 pub(crate) fn settling(observations: &[Observation], metric: Metric, currency: &str) -> Settling {
-    let days = Day::all(observations, metric);
-    let curve = Curve::of(&days);
+    let Settlement { curve, provisional, .. } = Settlement::of(observations, metric);
     let enough = curve.settled_days >= FEWEST_DAYS;
     let verb = if metric == Metric::Purchases { "were" } else { "was" };
     let shown = |value: Option<Decimal>| match metric {
         Metric::Spend | Metric::PurchaseValue => amount(value, currency),
         Metric::Impressions | Metric::Purchases => number(value.map(|value| value.round_dp(1))),
     };
-    let open = days.iter().rev().filter(|day| day.end().is_none());
     let estimate = |estimate: Estimate| {
         let band = match estimate.band {
             Some((low, Some(high))) => format!("{} – {}", shown(Some(low)), shown(Some(high))),
@@ -118,11 +113,8 @@ pub(crate) fn settling(observations: &[Observation], metric: Metric, currency: &
         too_few: (!enough).then(|| too_few(curve.settled_days)),
         picture: enough.then(|| picture(&curve)),
         shares: curve.points.iter().filter(|_| enough).map(share).collect(),
-        estimates: if enough {
-            open.filter_map(|day| Estimate::of(day, &curve)).map(estimate).collect()
-        } else {
-            Vec::new()
-        },
+        // The newest first, which most are asked for.
+        estimates: provisional.into_iter().rev().filter(|_| enough).map(estimate).collect(),
     }
 }
 

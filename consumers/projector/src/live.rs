@@ -1,21 +1,19 @@
-//! A batch of messages becomes one transaction; what can never be folded is set aside with its reason.
+//! Live traffic: a batch of messages becomes transactions; what can never be folded is parked with its reason.
 
 use std::collections::HashSet;
 
-use events::Cause;
 use events::headers::carries;
 use events::subject::AccountDay;
-use futures_util::future::BoxFuture;
 use jetstream::{Disposition, Message, Room};
 use logs::Logged;
-use projections::{AdAccounts, Folded, Folds, Snapshot, Unfoldable};
-use sqlx::PgPool;
+use projections::{AdAccounts, Snapshot, Unfoldable};
 #[cfg(feature = "mutants")]
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::failure::{Class, TRIES, class, refusal};
-use crate::{Projector, Step, announce_changes};
+use crate::decode::decode;
+use crate::fold::{FoldError, fold_events};
+use crate::{Projector, Step};
 
 /// Rows after which the decoded events of a batch are folded before more are decoded: small messages can hold much.
 const ROWS_A_TRANSACTION: usize = 20_000;
@@ -38,29 +36,6 @@ struct Decoded {
 fn most_row_bytes(message: &Message) -> usize {
     let said = message.header_pairs().into_iter().find(|(name, _)| carries(name, "databytes"));
     said.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or_else(|| message.payload.len())
-}
-
-/// What stops a batch: never the events.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    #[error("cannot fold now: {0}")]
-    Database(#[from] sqlx::Error),
-    #[error(
-        "a purchase rule was changed between reading the events and folding them: they are read again by the new one"
-    )]
-    RuleChanged,
-}
-
-/// Decodes an event for the folds, by the rule of its ad account.
-pub fn decode(logged: &Logged, ad_accounts: &AdAccounts, max_event_bytes: u64) -> Result<Snapshot, Unfoldable> {
-    let Logged { day, circumstances, stored_at, payload } = logged;
-    Snapshot::decode(circumstances, *day, *stored_at, payload, ad_accounts.rule(day), max_event_bytes)
-}
-
-/// The same of an event that may be folded, or why it must not: said before it can take a row from an older snapshot.
-pub(crate) fn admit(logged: &Logged, ad_accounts: &AdAccounts, max_event_bytes: u64) -> Result<Snapshot, String> {
-    let snapshot = decode(logged, ad_accounts, max_event_bytes).map_err(|reason| reason.to_string())?;
-    ad_accounts.refusal(&snapshot).map_or(Ok(snapshot), |refusal| Err(refusal.to_string()))
 }
 
 impl Projector {
@@ -138,72 +113,4 @@ fn warn_of_superseded(snapshot: &Snapshot) {
         let (rows, ads) = (snapshot.superseded.len(), &snapshot.superseded[..snapshot.superseded.len().min(5)]);
         tracing::warn!(%ad_account_id, %date, rows, ?ads, "Meta has rows that differ for one ad and day: the last one counts");
     }
-}
-
-/// A snapshot that must not be folded: its place among those given, and the reason.
-pub type Refused = (usize, String);
-
-/// Folds snapshots in one transaction and commits it. Returns what was done, and the places of the snapshots that must
-/// not be folded, with the reason. Nothing is folded where one was not read by the newest rule of its ad account.
-///
-/// A data error inside the transaction (a number PostgreSQL refuses, say) is bisected: the halves are folded by
-/// themselves, down to the one event that cannot be.
-pub fn fold_events(
-    pool: &PgPool,
-    folds: &Folds,
-    snapshots: Vec<Snapshot>,
-) -> BoxFuture<'static, Result<(Folded, Vec<Refused>), FoldError>> {
-    let (pool, folds) = (pool.clone(), *folds);
-    Box::pin(async move {
-        let mut tries = 0;
-        loop {
-            let error = match fold_once(&pool, &folds, &snapshots).await {
-                Err(FoldError::Database(error)) => error,
-                outcome => return outcome,
-            };
-            tries += 1;
-            match class(&error) {
-                Class::Race if tries < TRIES => {}
-                Class::Data if snapshots.len() == 1 => {
-                    return Ok((Folded::default(), vec![(0, refusal(&error))]));
-                }
-                Class::Data => break,
-                _ => return Err(error.into()),
-            }
-        }
-        let mut left = snapshots;
-        let right = left.split_off(left.len() / 2);
-        let middle = left.len();
-        let (folded, mut refused) = fold_events(&pool, &folds, left).await?;
-        let (folded_right, refused_right) = fold_events(&pool, &folds, right).await?;
-        refused.extend(refused_right.into_iter().map(|(at, reason)| (at + middle, reason)));
-        let changes = [folded.changes, folded_right.changes].concat();
-        let (events, rows) = (folded.events + folded_right.events, folded.rows + folded_right.rows);
-        let folded = Folded { events, rows, changes };
-        Ok((folded, refused))
-    })
-}
-
-async fn fold_once(pool: &PgPool, folds: &Folds, snapshots: &[Snapshot]) -> Result<(Folded, Vec<Refused>), FoldError> {
-    if snapshots.is_empty() {
-        return Ok(Default::default());
-    }
-    let mut transaction = projections::begin(pool).await?;
-    let ids: HashSet<Uuid> = snapshots.iter().map(|s| s.day.ad_account_id).collect();
-    let ad_accounts = AdAccounts::load(&mut *transaction, Some(&ids.into_iter().collect::<Vec<_>>())).await?;
-    if !snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
-        return Err(FoldError::RuleChanged);
-    }
-    let mut refused = Vec::new();
-    let mut admitted = Vec::with_capacity(snapshots.len());
-    for (at, snapshot) in snapshots.iter().enumerate() {
-        match ad_accounts.refusal(snapshot) {
-            Some(refusal) => refused.push((at, refusal.to_string())),
-            None => admitted.push(snapshot),
-        }
-    }
-    let folded = folds.fold(&mut transaction, &admitted).await?;
-    announce_changes(&mut transaction, &folded.changes, Cause::Live).await?;
-    transaction.commit().await?;
-    Ok((folded, refused))
 }

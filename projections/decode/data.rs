@@ -11,9 +11,9 @@ use events::subject::AccountDay;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::row::{self, AdOfRow, Field, MetaRow, OfRow};
+use super::snapshot::Unfoldable;
 use crate::purchases::PurchaseRule;
-use crate::row::{self, AdOfRow, Field, MetaRow, OfRow};
-use crate::snapshot::Unfoldable;
 
 /// An ad's id and its row; the reason if the row cannot be read, which matters only if no later row replaces it.
 pub(crate) type Parsed<'a> = (Cow<'a, str>, Result<MetaRow<'a>, String>);

@@ -14,6 +14,7 @@
 //! A replay that is recorded writes how far it came in the transactions of its days, so that it goes on there.
 
 mod batch;
+mod listing;
 mod pace;
 mod record;
 mod report;
@@ -35,17 +36,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::reading::READERS;
 use batch::Batch;
+pub use listing::{Listed, PauseError, list, pause};
 use pace::Pacer;
 pub use pace::{Lag, Pace};
-pub use record::{Asked, Begun, Listed, Record, RecordError, Totals, list, pause};
+pub use record::{Asked, Begun, Record, Totals};
 pub use report::Report;
 
-/// Days that are read at once. Decoding them costs the processor as much as PostgreSQL spends on their rows.
-const READERS: usize = 2;
-
 /// How long the transaction in hand may take once the replay is to end; it is rolled back then.
-const PATIENCE: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// A replay, ready to go.
 #[derive(Clone)]
@@ -243,7 +243,7 @@ impl Replay {
                 let rows = report.rows;
                 let overdue = async {
                     cancel.cancelled().await;
-                    tokio::time::sleep(PATIENCE).await;
+                    tokio::time::sleep(END_WITHIN).await;
                 };
                 let paused = tokio::select! {
                     folded = self.fold(batch, record, report) => folded?,

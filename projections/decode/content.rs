@@ -11,9 +11,10 @@ use events::subject::AccountDay;
 use events::{Circumstances, ControlTotal, EventError, InsightsData, Parts, PartsError, Upcaster};
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, Parsed};
+use super::copy::{Rows, encode};
+use super::data::{self, Parsed};
+use super::snapshot::{ContentHash, Sums, Unfoldable};
 use crate::purchases::PurchaseRule;
-use crate::snapshot::{ContentHash, Rows, Sums, Unfoldable, encode};
 
 /// Data up to this size is read at once.
 const AT_ONCE_BYTES: u64 = payload::KEPT_BYTES;
@@ -23,7 +24,7 @@ const NOT_IN_PARTS_BYTES: u64 = 64 << 20;
 /// A payload, read.
 #[derive(Debug)]
 pub(crate) struct Content {
-    pub head: Head,
+    pub head: EventHead,
     pub rows: Rows,
     pub sums: Sums,
     pub superseded: Vec<String>,
@@ -33,7 +34,7 @@ pub(crate) struct Content {
 
 /// What the folds use of the data beside its rows.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(crate) struct EventHead {
     pub currency: String,
     pub timezone_name: String,
     pub control: Option<ControlTotal>,
@@ -43,13 +44,13 @@ pub(crate) struct Head {
     pub purchases_known: bool,
 }
 
-impl Head {
+impl EventHead {
     fn of(data: &InsightsData<'_>, rule: &PurchaseRule) -> Result<Self, Unfoldable> {
         let words = data.request.effective_status.iter().chain([&data.request.attribution_windows]).flatten();
         if let Some(word) = words.into_iter().find(|word| word.contains('\0')) {
             return Err(Unfoldable::Request(word.to_string()));
         }
-        Ok(Head {
+        Ok(EventHead {
             currency: data.ad_account.currency.to_string(),
             timezone_name: data.ad_account.timezone_name.to_string(),
             control: data.control.clone(),
@@ -129,7 +130,7 @@ fn at_once(
     let content = payload::decoded(codec, payload, limit_bytes, |bytes| {
         let json = payload::text(bytes);
         let (data, rows) = data::read(&json, day, rule)?;
-        let head = Head::of(&data, rule)?;
+        let head = EventHead::of(&data, rule)?;
         let (rows, sums, superseded) = encode(&head.currency, rows, head.purchases_known)?;
         Ok(Content { head, rows, sums, superseded, sha256: Sha256::digest(bytes).into() })
     });
@@ -175,7 +176,7 @@ impl Large<'_> {
         let mut content: Option<Content> = None;
         let sha256 = self.each(|before, data, rows| {
             let rows = (before..).zip(rows).filter(|(number, _)| !replaced.contains(number)).map(|(_, row)| row);
-            let head = Head::of(&data, self.rule)?;
+            let head = EventHead::of(&data, self.rule)?;
             let encoded = encode(&head.currency, rows.collect(), head.purchases_known);
             let (rows, sums, superseded) = encoded.map_err(|reason| match reason {
                 Unfoldable::Row { number, reason } => Unfoldable::Row { number: before + number, reason },

@@ -12,37 +12,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fact_meta_daily::Staged;
-use crate::keys::Days;
+use crate::keys::{Days, SummaryKey};
 use crate::purchases::PurchaseRule;
+use crate::shapes::Table;
 use crate::timeline::{Observed, Timeline};
-use crate::{Folds, Snapshot, SummaryChange, daily_meta_metrics, fact_meta_daily, observations};
-
-/// A folded table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Table {
-    Observations,
-    FactMetaDaily,
-    DailyMetaMetrics,
-    DailySummary,
-}
-
-impl Table {
-    pub const ALL: [Table; 4] =
-        [Table::Observations, Table::FactMetaDaily, Table::DailyMetaMetrics, Table::DailySummary];
-
-    /// Its name in the database.
-    pub fn name(self) -> &'static str {
-        match self {
-            Table::Observations => "observations",
-            Table::FactMetaDaily => "fact_meta_daily",
-            Table::DailyMetaMetrics => "daily_meta_metrics",
-            Table::DailySummary => "daily_summary",
-        }
-    }
-}
-
-/// A tenant's day.
-pub type SummaryKey = (Uuid, NaiveDate);
+use crate::{Folds, Snapshot, SummaryChange, daily_meta_metrics, daily_summary, fact_meta_daily, observations};
 
 /// How many rows of each table were not what the events say: others, too few, or too many.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +49,51 @@ pub struct Mended {
 }
 
 impl Folds {
+    /// Locks these days for a replay. The heads stay locked until the caller's transaction ends, so live traffic on
+    /// these days waits and then goes on from the replay's result.
+    ///
+    /// Returns the events that had been observed: the caller must hold them all, or give the days up.
+    pub async fn lock_for_replay(
+        &self,
+        conn: &mut PgConnection,
+        days: &Days,
+    ) -> sqlx::Result<HashMap<AccountDay, Vec<Uuid>>> {
+        daily_meta_metrics::lock(conn, days).await?;
+        let observed = observations::of_days(conn, days).await?;
+        Ok(observed.into_iter().map(|(day, all)| (day, all.iter().map(|o| o.version.event_id).collect())).collect())
+    }
+
+    /// Leaves locked days as they were before they were locked.
+    pub async fn leave(&self, conn: &mut PgConnection, days: &Days) -> sqlx::Result<()> {
+        daily_meta_metrics::remove_placeholders(conn, days).await
+    }
+
+    /// Empties locked days and folds `snapshots`, all there are of them, into all tables but `daily_summary`.
+    pub(crate) async fn refold(
+        &self,
+        conn: &mut PgConnection,
+        days: &Days,
+        snapshots: &[&Snapshot],
+    ) -> sqlx::Result<()> {
+        fact_meta_daily::delete(conn, days).await?;
+        observations::delete(conn, days).await?;
+        daily_meta_metrics::delete(conn, days).await?;
+        self.fold_days(conn, snapshots).await.map(drop)
+    }
+
+    /// Takes numbers out of summaries that no ad account's day stands behind; the columns of other sources stay. Returns
+    /// what changed by it.
+    pub async fn empty_baseless_summaries(
+        &self,
+        conn: &mut PgConnection,
+        account_id: Option<Uuid>,
+        since: NaiveDate,
+        until: NaiveDate,
+    ) -> sqlx::Result<Vec<SummaryChange>> {
+        let keys = daily_summary::without_ad_accounts(conn, account_id, since, until).await?;
+        self.sum_up(conn, &keys).await
+    }
+
     /// Makes days, locked by [`lock_for_replay`](Folds::lock_for_replay), what `snapshots`, all there are of them,
     /// say. A day whose observations and facts are right keeps them; another one is emptied and folded. With
     /// `only`, one table is compared, and those that are computed from it are only written where it changes.
@@ -85,7 +104,7 @@ impl Folds {
         snapshots: &[&Snapshot],
         only: Option<Table>,
     ) -> sqlx::Result<Mended> {
-        let told = Told::new(days, snapshots);
+        let told = DaysToMend::new(days, snapshots);
         let compares = |table| only.is_none_or(|only| only == table);
         let before = heads(conn, days, true).await?;
         let mut mended = Mended::default();
@@ -135,7 +154,7 @@ impl Folds {
         mut again: BTreeSet<SummaryKey>,
     ) -> sqlx::Result<(BTreeSet<SummaryKey>, Vec<SummaryChange>)> {
         let (account_ids, dates): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
-        let rows = sqlx::query_file!("compare/summaries.sql", &account_ids, &dates).fetch_all(&mut *conn).await?;
+        let rows = sqlx::query_file!("mend/summaries.sql", &account_ids, &dates).fetch_all(&mut *conn).await?;
         let differing: BTreeSet<SummaryKey> = rows.into_iter().map(|r| (r.account_id, r.date)).collect();
         again.extend(&differing);
         let changes = self.sum_up(conn, &again).await?;
@@ -143,7 +162,7 @@ impl Folds {
     }
 
     /// All that the events of these days say, as rows for empty days.
-    fn staged<'s>(&self, told: &Told<'s>) -> Vec<Staged<'s>> {
+    fn staged<'s>(&self, told: &DaysToMend<'s>) -> Vec<Staged<'s>> {
         let (none, mut staged) = (HashMap::new(), Vec::new());
         for (day, snapshots) in &told.of_day {
             if let Some(timeline) = told.timelines.get(day) {
@@ -156,7 +175,7 @@ impl Folds {
     async fn write(
         &self,
         conn: &mut PgConnection,
-        told: &Told<'_>,
+        told: &DaysToMend<'_>,
         staged: &[Staged<'_>],
         only: Option<Table>,
         changed: &BTreeSet<AccountDay>,
@@ -193,13 +212,13 @@ impl Folds {
 }
 
 /// Locked days with all that their events say of them.
-struct Told<'s> {
+struct DaysToMend<'s> {
     days: &'s Days,
     of_day: BTreeMap<AccountDay, Vec<&'s Snapshot>>,
     timelines: HashMap<AccountDay, Timeline>,
 }
 
-impl<'s> Told<'s> {
+impl<'s> DaysToMend<'s> {
     fn new(days: &'s Days, snapshots: &[&'s Snapshot]) -> Self {
         let mut of_day: BTreeMap<AccountDay, Vec<&Snapshot>> = BTreeMap::new();
         for &snapshot in snapshots {
@@ -213,7 +232,7 @@ impl<'s> Told<'s> {
         };
         let timelines =
             of_day.iter().map(|(day, all)| (*day, Timeline::new(all.iter().map(observed).collect()))).collect();
-        Told { days, of_day, timelines }
+        DaysToMend { days, of_day, timelines }
     }
 
     /// Points the heads of days with events at their newest one, and sums the days from their facts.
@@ -234,7 +253,7 @@ impl<'s> Told<'s> {
 /// The heads of some days as text, in which every column stands; `before` anything is written, heads that are there only
 /// because their days were locked are none.
 async fn heads(conn: &mut PgConnection, days: &Days, before: bool) -> sqlx::Result<HashMap<AccountDay, String>> {
-    let rows = sqlx::query_file!("compare/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before);
+    let rows = sqlx::query_file!("mend/metrics.sql", &days.account_ids, &days.ad_account_ids, &days.dates, before);
     let rows = rows.fetch_all(conn).await?;
     let day = |account_id, ad_account_id, date| AccountDay { account_id, ad_account_id, date };
     Ok(rows.into_iter().map(|r| (day(r.account_id, r.ad_account_id, r.date), r.text)).collect())
@@ -254,6 +273,6 @@ pub async fn summary_keys(
     since: NaiveDate,
     until: NaiveDate,
 ) -> sqlx::Result<BTreeSet<SummaryKey>> {
-    let rows = sqlx::query_file!("compare/keys.sql", account_id, ad_account_id, since, until).fetch_all(conn).await?;
+    let rows = sqlx::query_file!("mend/keys.sql", account_id, ad_account_id, since, until).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|r| (r.account_id, r.date)).collect())
 }
