@@ -83,7 +83,8 @@ async fn a_replay_that_is_killed_interrupted_or_paused_goes_on_where_it_was() ->
         ensure!(ran.stderr.contains(&sentence), "{end:?}: {ran:?}");
         let sentence = "With what was done before it was broken off: 7 days, 7 events, ";
         ensure!(
-            ran.stdout.contains(sentence) && ran.stdout.contains("; 7 days changed, 0 left as they were."),
+            ran.stdout.contains(sentence)
+                && ran.stdout.contains("; 7 days changed, 0 left as they were, 0 events not folded."),
             "{ran:?}"
         );
         let over = newest(&shop).await?;

@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::failure::{Class, NotFolded, class, refused_of};
+use crate::failure::{AllNotFolded, Class, class, refused_of};
 use crate::reading::{DayBatch, LOOK_EVERY, LOOKED_FOR, ReadError, Reader, Wanted, came_true};
 use crate::session;
 
@@ -62,7 +62,7 @@ pub enum AsOfError {
 pub struct Past {
     session: PgConnection,
     pub events: u64,
-    pub not_folded: Vec<NotFolded>,
+    pub not_folded: AllNotFolded,
 }
 
 /// A tenant's day as it was known: the columns of `daily_summary` that the fold owns. Decimals are PostgreSQL's own texts.
@@ -98,7 +98,7 @@ impl AsOf {
             came_true,
             max_event_bytes: self.max_event_bytes,
         };
-        let mut past = Past { session, events: 0, not_folded: Vec::new() };
+        let mut past = Past { session, events: 0, not_folded: AllNotFolded::default() };
         let days = self.logs.days(&self.range).await.map_err(ReadError::from)?;
         past.take_all(&reader, days, &progress).await?;
         // What comes from now on is known later than this past.
@@ -161,12 +161,7 @@ impl Past {
                 Ok(folded) => {
                     transaction.commit().await?;
                     self.events += folded.events;
-                    for event in batch.not_folded {
-                        // Asked for again, an event is refused again.
-                        if !self.not_folded.contains(&event) {
-                            self.not_folded.push(event);
-                        }
-                    }
+                    self.not_folded.extend(batch.not_folded);
                     return Ok(());
                 }
                 Err(error) => error,

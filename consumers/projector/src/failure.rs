@@ -1,5 +1,7 @@
 //! What a failure of PostgreSQL's says of a transaction that folds: try again, wait, or leave an event out.
 
+use std::collections::HashSet;
+
 use events::subject::AccountDay;
 use projections::{Folds, Snapshot};
 use sqlx::{Connection, PgConnection};
@@ -15,6 +17,45 @@ pub struct NotFolded {
     /// `None`: not even that can be read.
     pub event_id: Option<Uuid>,
     pub reason: String,
+}
+
+/// So many of them are named; the others are counted.
+const NAMED: usize = 1_000;
+
+/// Events that were not folded, each counted once, however often it was met.
+#[derive(Debug, Default, Clone)]
+pub struct AllNotFolded {
+    named: Vec<NotFolded>,
+    known: HashSet<(AccountDay, Uuid)>,
+    pub count: u64,
+}
+
+impl AllNotFolded {
+    pub fn named(&self) -> &[NotFolded] {
+        &self.named
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Extend<NotFolded> for AllNotFolded {
+    fn extend<I: IntoIterator<Item = NotFolded>>(&mut self, events: I) {
+        for event in events {
+            let is_known = match event.event_id {
+                Some(id) => !self.known.insert((event.day, id)),
+                None => self.named.contains(&event),
+            };
+            if is_known {
+                continue;
+            }
+            self.count += 1;
+            if self.named.len() < NAMED {
+                self.named.push(event);
+            }
+        }
+    }
 }
 
 pub(crate) enum Class {

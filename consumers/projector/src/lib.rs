@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use announce::announce_changes;
 pub use decode::decode;
-pub use failure::NotFolded;
+pub use failure::{AllNotFolded, NotFolded};
 pub use fold::{FoldError, Refused, fold_events};
 pub use reading::ReadError;
 pub use session::send_at_once;

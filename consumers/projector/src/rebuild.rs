@@ -31,7 +31,7 @@ use uuid::Uuid;
 pub use apply::Applied;
 use beside::Beside;
 
-use crate::failure::{NotFolded, TRIES};
+use crate::failure::{AllNotFolded, TRIES};
 use crate::reading::{LOOK_EVERY, LOOKED_FOR, ReadError, Reader, came_true};
 use crate::session;
 
@@ -83,7 +83,7 @@ pub struct Loaded {
     pub days: usize,
     pub events: u64,
     pub rows: u64,
-    pub not_folded: Vec<NotFolded>,
+    pub not_folded: AllNotFolded,
 }
 
 /// Everything folded, and not applied yet. No other rebuild begins while it is there.
@@ -220,11 +220,7 @@ impl Rebuilt {
                     loaded.days += batch.days.len();
                     loaded.events += folded.events;
                     loaded.rows += folded.rows;
-                    for event in batch.not_folded {
-                        if !loaded.not_folded.contains(&event) {
-                            loaded.not_folded.push(event);
-                        }
-                    }
+                    loaded.not_folded.extend(batch.not_folded);
                     progress(&loaded);
                 }
                 Ok(())

@@ -25,13 +25,14 @@ pub struct Told<'r> {
 pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
     let Told { report, totals, both, .. } = *told;
     let left: HashSet<Uuid> = report.left.iter().map(|(_, event_id)| *event_id).collect();
-    for event in &report.not_folded {
+    for event in report.not_folded.named() {
         if event.event_id.is_some_and(|id| left.contains(&id)) {
             eprintln!("{} cannot be read: {}", findings::event_named(event, names), event.reason);
         } else {
-            findings::say_not_folded(std::slice::from_ref(event), names);
+            findings::say_one(event, names);
         }
     }
+    findings::say_more(&report.not_folded);
     if json {
         output::json(&document(told))?;
     } else {
@@ -61,7 +62,7 @@ pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
             "{} days were left as they are, {} first: event {event_id} was folded once, and {}",
             report.left.len(),
             names.day(day),
-            match (report.not_folded.iter().any(|event| event.event_id == Some(*event_id)), both) {
+            match (report.not_folded.named().iter().any(|event| event.event_id == Some(*event_id)), both) {
                 (true, true) => "cannot be read any more; `adledger audit --heal` mends what was damaged",
                 (true, false) =>
                     "cannot be read in meta_insights_raw any more; `adledger audit --heal` mends what was damaged there",

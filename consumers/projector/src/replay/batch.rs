@@ -222,16 +222,16 @@ impl Replay {
         announce_changes(&mut transaction, &mended.changes, self.cause).await?;
         let mut paused = false;
         if let (Some(record), Some(through)) = (record, batch.through) {
-            let done = Report {
+            let mut done = Report {
                 days: batch.days_read(),
                 events: snapshots.len() as u64,
                 payload_bytes: batch.payload_bytes,
                 rows: mended.rows,
                 days_changed: mended.changed.len(),
                 left: batch.left.clone(),
-                not_folded: batch.never_folded().collect(),
                 ..Report::default()
             };
+            done.not_folded.extend(batch.never_folded());
             paused = record.advance(&mut transaction, through, &done).await?;
         }
         if self.dry_run {

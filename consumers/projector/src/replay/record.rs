@@ -171,7 +171,7 @@ impl Record {
             count(done.rows),
             count(done.days_changed as u64),
             count(done.left.len() as u64),
-            count(done.not_folded.len() as u64),
+            count(done.not_folded.count),
         )
         .fetch_optional(conn)
         .await?

@@ -6,7 +6,7 @@ use events::subject::AccountDay;
 use projections::{Differences, SummaryKey, Table};
 use uuid::Uuid;
 
-use crate::NotFolded;
+use crate::AllNotFolded;
 
 /// How many days of which something changes are named.
 const NAMED: usize = 20;
@@ -33,7 +33,7 @@ pub struct Report {
     pub differing: Differences,
     /// Days of tenants whose summary is another now.
     pub summaries: BTreeSet<SummaryKey>,
-    pub not_folded: Vec<NotFolded>,
+    pub not_folded: AllNotFolded,
     /// Days left as they were: an observation's event is in neither log.
     pub left: Vec<(AccountDay, Uuid)>,
     /// Why the next transaction waits.
