@@ -205,3 +205,24 @@ async fn live_traffic_goes_on_where_a_head_was_removed() -> Result<()> {
     assert_eq!(house.rows().await?["fact_meta_daily"], right);
     Ok(())
 }
+
+/// Live traffic has parked it; the day is made of its other events, and the days after it get their turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_postgresql_refuses_is_left_out() -> Result<()> {
+    let house = House::open(4).await?;
+    let before = house.rows().await?;
+    let newest = house.history.answers.iter().map(|answer| answer.fetched_at).max().context("an answer")?;
+    let mut newer = house.history.answers[0].clone();
+    (newer.event_id, newer.fetched_at) = (uuid::Uuid::from_u128(1 << 100), newest + chrono::Duration::days(1));
+    newer.ads.clear();
+    record(house.pool(), std::slice::from_ref(&newer)).await?;
+    let refuse = format!("alter table observations add constraint odd check (event_id <> '{}')", newer.event_id);
+    house.sql(&refuse).await?;
+    ensure!(fold(house.pool(), &newer).await.is_err(), "live traffic takes it");
+    house.sql("update fact_meta_daily set ad_name = 'damaged'").await?;
+    let report = house.replay().run(&everything(), |_| {}).await?;
+    ensure!(report.not_folded.count == 1 && report.left.is_empty() && report.days == report.days_total, "{report:?}");
+    ensure!(report.not_folded.named()[0].reason.starts_with("PostgreSQL refuses it: "), "{report:?}");
+    assert_eq!(house.rows().await?, before);
+    Ok(())
+}
