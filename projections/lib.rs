@@ -41,7 +41,7 @@ pub use fold::{Folded, Folds, begin};
 pub use keys::{Days, SummaryKey};
 pub use mend::{Differences, Mended, summary_keys};
 pub use mutant::Mutant;
-pub use shapes::{TABLES, Table, recreate_schema, shadow_for_session};
+pub use shapes::{TABLES, Table, recreate_tables, shadow_for_session};
 
 /// Version of the fold, written on each row it makes. Raise it when equal events would give other rows: heads with an
 /// older version then show which days a replay still has to fold again.

@@ -41,12 +41,17 @@ pub async fn shadow_for_session(session: &mut PgConnection) -> sqlx::Result<()> 
     sqlx::raw_sql(AssertSqlSafe(each.concat())).execute(session).await.map(drop)
 }
 
-/// Makes a schema of empty tables that live in nobody's way: whatever it held is gone. They are not logged: after a
-/// crash they are empty, and made again.
-pub async fn recreate_schema(conn: &mut PgConnection, schema: &'static str) -> sqlx::Result<()> {
+/// Makes empty tables in a schema, where they live in nobody's way: those that were there are gone, and nothing else is.
+/// They are not logged: after a crash they are empty, and made again.
+pub async fn recreate_tables(conn: &mut PgConnection, schema: &'static str) -> sqlx::Result<()> {
     let each = TABLES
-        .map(|table| format!("create unlogged table {schema}.{table} (like public.{table} including all);"))
+        .map(|table| {
+            format!(
+                "drop table if exists {schema}.{table};
+                 create unlogged table {schema}.{table} (like public.{table} including all);"
+            )
+        })
         .concat();
-    let sql = format!("drop schema if exists {schema} cascade; create schema {schema}; {each}");
+    let sql = format!("create schema if not exists {schema}; {each}");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(drop)
 }

@@ -66,9 +66,9 @@ impl Progress {
     /// it; or with what is waited for.
     pub fn at_rate(&mut self, done: u64, total: u64, rows: u64, waiting: Option<&str>) {
         let due = self.most.map_or(Duration::ZERO, |most| Duration::from_secs_f64(rows as f64 / most.max(1) as f64));
-        let elapsed = self.begun.elapsed().max(due);
+        let elapsed = self.begun.elapsed();
         let rate = rows as f64 / elapsed.as_secs_f64().max(0.001);
-        let message = match (waiting, time_left(elapsed, self.before.unwrap_or(0), done, total)) {
+        let message = match (waiting, time_left(elapsed.max(due), self.before.unwrap_or(0), done, total)) {
             (Some(waiting), _) => format!("{rows} rows, {waiting}"),
             (None, Some(left)) => format!("{rows} rows, {rate:.0} rows/s, {} left", in_words(left)),
             (None, None) => format!("{rows} rows, {rate:.0} rows/s"),

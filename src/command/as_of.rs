@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -116,7 +117,7 @@ impl AsOf {
             .context("the past cannot be folded")?;
         drop(progress);
         let names = Names::load(pool).await?;
-        findings::say_not_folded(&past.not_folded, &names);
+        findings::say_not_folded(&past.not_folded, &HashSet::new(), &names);
         let rows = past.summary().await?;
         let Self { rule, since, until, .. } = *self;
         let report = Report { as_of: at.unwrap_or(now), rule, since, until, events: past.events, rows };

@@ -1,37 +1,38 @@
 //! What commands that read the logs say of events and days, in the same words and in the same JSON.
 
+use std::collections::HashSet;
+
 use events::subject::AccountDay;
 use projector::{AllNotFolded, NotFolded};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::names::Names;
 use crate::output;
 
-/// An event and its day.
-pub fn event_named(event: &NotFolded, names: &Names) -> String {
-    let day = names.day(&event.day);
-    event.event_id.map_or_else(|| format!("An event of {day}"), |id| format!("Event {id} of {day}"))
-}
-
-/// Says on standard error which events are not folded.
-pub fn say_not_folded(events: &AllNotFolded, names: &Names) {
-    for event in events.named() {
-        say_one(event, names);
+/// Says on standard error which events are not folded. Those of `left` were folded once, and can be read no more.
+pub fn say_not_folded(events: &AllNotFolded, left: &HashSet<Uuid>, names: &Names) {
+    for NotFolded { day, event_id, reason } in events.named() {
+        let event = event_id.map_or_else(|| "An event".to_owned(), |id| format!("Event {id}"));
+        let verb = if event_id.is_some_and(|id| left.contains(&id)) { "read" } else { "folded, as when it came" };
+        eprintln!("{event} of {} cannot be {verb}: {}", names.day(day), output::printable(reason));
     }
-    say_more(events);
-}
-
-/// One of them.
-pub fn say_one(event: &NotFolded, names: &Names) {
-    let reason = output::printable(&event.reason);
-    eprintln!("{} cannot be folded, as when it came: {reason}", event_named(event, names));
-}
-
-/// How many there are that are not named.
-pub fn say_more(events: &AllNotFolded) {
     match events.count - events.named().len() as u64 {
         0 => {}
         more => eprintln!("… and {more} more events that cannot be folded"),
+    }
+}
+
+/// Why a day is left as it is: an event of it was folded once, and …
+pub fn why_left(event_id: Uuid, not_folded: &AllNotFolded, both: bool) -> &'static str {
+    let is_there = not_folded.named().iter().any(|event| event.event_id == Some(event_id));
+    match (is_there, both) {
+        (true, true) => "cannot be read any more; `adledger audit --heal` mends what was damaged",
+        (true, false) => {
+            "cannot be read in meta_insights_raw any more; `adledger audit --heal` mends what was damaged there"
+        }
+        (false, true) => "neither log holds it",
+        (false, false) => "meta_insights_raw does not hold it, or not yet; the stream may: --from stream reads both",
     }
 }
 

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -6,9 +7,11 @@ use clap::Args;
 use events::subject::AccountDay;
 use logs::{Logs, Range};
 use projections::SummaryKey;
+use projector::AllNotFolded;
 use projector::rebuild::{Applied, Loaded, Rebuilt};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 use verifier::{Finding, Report, Tables, Verifier};
 
 use super::findings;
@@ -33,7 +36,7 @@ const SHOWN: usize = 20;
 
 /// Fold everything once more beside the live tables, and apply what differs to them
 ///
-/// projector::rebuild::Rebuild is folded into the schema `rebuild`, caught up with live traffic, and verified; then the account-days that
+/// Everything is folded into the schema `rebuild`, caught up with live traffic, and verified; then the account-days that
 /// differ are made equal, a few at a time, under the lock that every fold of them takes. The tables stay the same tables:
 /// views, grants and policies on them are not touched. Rows that were replaced are kept in the schema `rebuild_undo` until
 /// `rebuild --drop`. Broken off, it has applied whole days; repeated, it begins anew. Exit code 3 where a day was left as
@@ -63,6 +66,7 @@ struct Told {
     names: Names,
     /// It could read both logs.
     both: bool,
+    not_folded: AllNotFolded,
     document: Value,
 }
 
@@ -87,7 +91,13 @@ impl Rebuild {
 
     async fn rebuild(&self, pool: &PgPool, logs: Logs) -> Result<Outcome> {
         let document = json!({ "dry_run": self.dry_run });
-        let mut told = Told { json: self.json, names: Names::load(pool).await?, both: logs.other.is_some(), document };
+        let mut told = Told {
+            json: self.json,
+            names: Names::load(pool).await?,
+            both: logs.other.is_some(),
+            not_folded: AllNotFolded::default(),
+            document,
+        };
         let verifier = Verifier {
             pool: pool.clone(),
             logs: logs.clone(),
@@ -113,13 +123,12 @@ impl Rebuild {
             .await?;
         drop(progress);
         let caught_up = rebuilt.catch_up().await?;
-        told.loaded(&rebuilt.loaded, caught_up)?;
+        told.loaded(&rebuilt.loaded, caught_up, &rebuilt.left())?;
         let outcome = if !told.is_what_the_log_says(&verifier, &mut rebuilt).await? {
             Outcome::Findings
         } else if self.dry_run {
             let (days, summaries) = rebuilt.differing().await?;
-            told.would_apply(&days, &summaries)?;
-            Outcome::Done
+            told.would_apply(&days, &summaries, &rebuilt.left())?
         } else {
             let progress = RefCell::new(Progress::new("days applied"));
             let applied = rebuilt
@@ -141,8 +150,9 @@ impl Told {
         if self.json { Ok(()) } else { output::line(text) }
     }
 
-    fn loaded(&mut self, loaded: &Loaded, caught_up: usize) -> Result<()> {
-        findings::say_not_folded(&loaded.not_folded, &self.names);
+    fn loaded(&mut self, loaded: &Loaded, caught_up: usize, left: &BTreeMap<AccountDay, Uuid>) -> Result<()> {
+        findings::say_not_folded(&loaded.not_folded, &left.values().copied().collect(), &self.names);
+        self.not_folded = loaded.not_folded.clone();
         self.document["folded"] = json!({
             "account_days": loaded.days_total, "events": loaded.events, "rows": loaded.rows, "caught_up": caught_up,
         });
@@ -180,11 +190,19 @@ impl Told {
         Ok(false)
     }
 
-    fn would_apply(&mut self, days: &[AccountDay], summaries: &[SummaryKey]) -> Result<()> {
-        for day in days {
+    fn would_apply(
+        &mut self,
+        days: &[AccountDay],
+        summaries: &[SummaryKey],
+        left: &BTreeMap<AccountDay, Uuid>,
+    ) -> Result<Outcome> {
+        let days: Vec<AccountDay> = days.iter().filter(|day| !left.contains_key(day)).copied().collect();
+        let with_left: HashSet<SummaryKey> = left.keys().map(|day| (day.account_id, day.date)).collect();
+        let summaries: Vec<SummaryKey> = summaries.iter().filter(|key| !with_left.contains(key)).copied().collect();
+        for day in &days {
             self.line(&format!("{} differs", self.names.day(day)))?;
         }
-        for (account_id, date) in summaries {
+        for (account_id, date) in &summaries {
             self.line(&format!("{date} of tenant {} differs in its summary alone", self.names.tenant(*account_id)))?;
         }
         self.document["differing_days"] = days.iter().map(findings::day_json).collect();
@@ -194,30 +212,43 @@ impl Told {
             "{} account-days differ, and {} summaries without them; nothing was applied.",
             days.len(),
             summaries.len()
-        ))
+        ))?;
+        self.left(left.iter().map(|(day, id)| (*day, *id)), "would be left");
+        Ok(if left.is_empty() { Outcome::Done } else { Outcome::Findings })
+    }
+
+    /// Says which days stay as they are, and why.
+    fn left(&mut self, left: impl Iterator<Item = (AccountDay, Uuid)>, verb: &str) {
+        let mut all = Vec::new();
+        for (day, event_id) in left {
+            let why = findings::why_left(event_id, &self.not_folded, self.both);
+            eprintln!("{} {verb} as it is: event {event_id} was folded once, and {why}", self.names.day(&day));
+            all.push(json!({ "day": findings::day_json(&day), "event_id": event_id }));
+        }
+        self.document["left"] = Value::Array(all);
     }
 
     fn applied(&mut self, applied: &Applied) -> Result<Outcome> {
         self.document["applied"] = json!({
-            "days": applied.days, "rows_written": applied.written, "rows_replaced": applied.replaced,
+            "days": applied.changed.len(), "rows_written": applied.written, "rows_replaced": applied.replaced,
             "summaries_replaced": applied.summaries,
+            "first_days": applied.changed.iter().take(SHOWN).map(findings::day_json).collect::<Vec<_>>(),
         });
-        let left =
-            applied.left.iter().map(|(day, event_id)| json!({ "day": findings::day_json(day), "event_id": event_id }));
-        self.document["left"] = left.collect();
         self.document["busy"] = applied.busy.iter().map(findings::day_json).collect();
         self.line(&format!(
             "{} account-days differed: {} rows written; {} rows and {} summaries replaced, which rebuild_undo keeps.",
-            applied.days, applied.written, applied.replaced, applied.summaries
+            applied.changed.len(),
+            applied.written,
+            applied.replaced,
+            applied.summaries
         ))?;
-        for (day, event_id) in &applied.left {
-            eprintln!(
-                "{} was left as it is: event {event_id} was folded once, and {} it in a form that can be folded{}",
-                self.names.day(day),
-                if self.both { "neither log holds" } else { "meta_insights_raw does not hold" },
-                if self.both { "" } else { "; the stream may: rebuild with --from stream" },
-            );
+        for day in applied.changed.iter().take(SHOWN) {
+            self.line(&format!("  {}", self.names.day(day)))?;
         }
+        if applied.changed.len() > SHOWN {
+            self.line(&format!("  and {} more", applied.changed.len() - SHOWN))?;
+        }
+        self.left(applied.left.iter().copied(), "was left");
         for day in &applied.busy {
             eprintln!(
                 "{} was left as it is: it was changed again and again meanwhile; repeat the command",

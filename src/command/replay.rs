@@ -39,7 +39,8 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 /// Every row is made anew from the log and compared in every column; what differs is written, whole days a
 /// transaction. A replay that is broken off, by Ctrl-C, `kill -9` or `adledger replays pause`, goes on where it was
 /// when the same command is given within 24 hours. It ends where the log did when it began. Exit code 3 when an
-/// event of the range cannot be folded, as when it came, or a day was left as it is because an event of it is in no log.
+/// event of the range cannot be folded, as when it came, or a day was left as it is because an event of it is in no log;
+/// 1 when it was paused or failed; 0 otherwise, whether or not something changes: --json counts it.
 #[derive(Args)]
 pub struct Replay {
     /// This tenant only
@@ -74,7 +75,7 @@ pub struct Replay {
     /// Rows after which a transaction is complete; memory follows it, and how long live traffic can wait for a day
     #[arg(long, value_name = "ROWS", default_value_t = ROWS_A_TRANSACTION as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rows_a_transaction: u64,
-    /// Work on so many rows a second at most
+    /// Work on so many rows a second at most; a day is never divided
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     rows_a_second: Option<u64>,
     /// Wait while live traffic has an event that is older than this and not folded; 0 does not look. 30, unless said
@@ -114,10 +115,11 @@ impl Replay {
         let range = self.range(pool).await?;
         let both = logs.other.is_some();
         let max_lag = self.max_lag.unwrap_or(MAX_LAG_SECONDS);
-        let wire = logs.first.wire().filter(|_| max_lag > 0).cloned();
+        let wire = logs.first.wire().filter(|_| max_lag > 0 && !self.dry_run).cloned();
         let end = if self.table == Some(Table::DailySummary) { None } else { Some(logs.first.end(&range).await?) };
         let replay = projector::replay::Replay {
-            rows_a_transaction: usize::try_from(self.rows_a_transaction)?,
+            // A transaction is done at once, and what it took too little time for is waited for after it.
+            rows_a_transaction: usize::try_from(self.rows_a_transaction.min(self.rows_a_second.unwrap_or(u64::MAX)))?,
             dry_run: self.dry_run,
             only: self.table,
             trust_hash: self.trust_hash,

@@ -148,13 +148,14 @@ fn print(ad_account: &AdAccount, settled: &Backtested) -> Result<()> {
         Metric::Impressions | Metric::Purchases => String::new(),
     };
     let days = match curve.settled_days {
+        0 => "no day has settled yet that was watched until it did".to_owned(),
         1 => "1 day has settled".to_owned(),
         n => format!("{n} days have settled"),
     };
     output::line(&heading(ad_account, &format!("{}{unit}: {days}", metric.words())))?;
     if curve.settled_days < FEWEST_DAYS {
         output::line(&format!(
-            "Fewer than {FEWEST_DAYS}: estimates of so few are hardly more than guesses, and no band is claimed."
+            "From {FEWEST_DAYS} settled days on there are bands; estimates of fewer are hardly more than guesses."
         ))?;
     }
     print_curve(curve)?;

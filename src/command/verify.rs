@@ -22,7 +22,8 @@ use crate::progress::Progress;
 /// Recompute from the log and compare with the tables, account-day by account-day; exit code 3 when they differ
 ///
 /// By a second implementation, apart from the one that folds. Every column of observations, fact_meta_daily and
-/// daily_meta_metrics is compared, and daily_summary's of Meta. What is on its way while it runs is no difference.
+/// daily_meta_metrics is compared, and daily_summary's of Meta. What comes while it runs is no difference; what
+/// was there before, and is not folded after three seconds more, is one.
 #[derive(Args)]
 pub struct Verify {
     /// This tenant only
@@ -155,6 +156,9 @@ fn print(report: &Report, found: &Found, names: &Names) -> Result<()> {
     }
     if report.on_their_way > 0 {
         output::line(&format!("{} events came meanwhile, and are not folded yet.", report.on_their_way))?;
+    }
+    if report.account_days == 0 && report.tenant_days == 0 {
+        return output::line("Neither log nor table has a day of this range: nothing was verified.");
     }
     let spend: Vec<String> =
         report.spend.iter().map(|(currency, spend)| format!("{} {currency}", output::thousands(spend, 2))).collect();

@@ -116,6 +116,16 @@ async fn a_rebuild_mends_what_a_hand_has_damaged() -> Result<()> {
     shop.check_sums(days_ago(7), days_ago(1)).await?;
     let said = shop.done(&["status"]).await?.stdout;
     ensure!(said.contains("7 account-days are folded by projection version 1, the newest"), "{said}");
+    // Nothing goes that somebody else hung on it, or put there.
+    for (make, unmake, words) in [
+        ("create view mine as select * from rebuild_undo.fact_meta_daily", "drop view mine", "view mine depends on"),
+        ("create table rebuild.mine (n int)", "drop table rebuild.mine", "rebuild.mine is not a table of a rebuild's"),
+    ] {
+        sqlx::raw_sql(make).execute(&shop.database.pool).await?;
+        let ran = shop.run(&["rebuild", "--drop"]).await?;
+        ensure!(ran.code == 1 && ran.stderr.contains(words), "{ran:?}");
+        sqlx::raw_sql(unmake).execute(&shop.database.pool).await?;
+    }
     shop.done(&["rebuild", "--drop"]).await?;
     let left: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'rebuild%'")
         .fetch_one(&shop.database.pool)

@@ -12,7 +12,11 @@ async fn what_a_day_was_restated_to_is_told_answer_by_answer() -> Result<()> {
     let account = shop.account_id.to_string();
     ensure!(shop.sync("meta_7d_fill").await?.code == 0);
     let ran = shop.done(&["settlement", "--account", &account]).await?;
-    for words in ["0 days have settled", "no band is claimed", "No backtest yet"] {
+    for words in [
+        "no day has settled yet that was watched until it did",
+        "From 10 settled days on there are bands",
+        "No backtest yet",
+    ] {
         ensure!(ran.stdout.contains(words), "{words}: {ran:?}");
     }
     // Meta knows of three more purchases of one ad by now.

@@ -66,6 +66,10 @@ pub enum RebuildError {
     Gone,
     #[error("the schema {0} belongs to another role than the one that rebuilds: it is not touched")]
     Foreign(String),
+    #[error("{0} is not a table of a rebuild's: take it to another schema, or drop it")]
+    NotOurs(String),
+    #[error("other things hang on what a rebuild has left ({0}): drop them first")]
+    DependedOn(String),
     #[error("purchase rules are changed again and again meanwhile: repeat the command")]
     RuleChanged,
 }
@@ -111,7 +115,28 @@ async fn lock(pool: &PgPool) -> Result<PgConnection, RebuildError> {
     )
     .fetch_optional(&mut session)
     .await?;
-    foreign.map_or(Ok(session), |name| Err(RebuildError::Foreign(name)))
+    if let Some(name) = foreign {
+        return Err(RebuildError::Foreign(name));
+    }
+    // What somebody put there is not dropped with it.
+    let ours: Vec<&str> = projections::TABLES.into_iter().chain(["run"]).collect();
+    let others: Option<String> = sqlx::query_scalar!(
+        r#"select format('%I.%I', n.nspname, c.relname) as "name!"
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+           where n.nspname in ('rebuild', 'rebuild_undo') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+             and c.relname <> all ($1) limit 1"#,
+        &ours as &[&str],
+    )
+    .fetch_optional(&mut session)
+    .await?;
+    others.map_or(Ok(session), |name| Err(RebuildError::NotOurs(name)))
+}
+
+/// Nothing is dropped that hangs on what is dropped.
+fn depended_on(error: sqlx::Error) -> RebuildError {
+    let found = error.as_database_error().filter(|e| e.code().as_deref() == Some("2BP01"));
+    let detail = found.and_then(|e| e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.detail());
+    detail.map(|detail| RebuildError::DependedOn(detail.to_owned())).unwrap_or(RebuildError::Database(error))
 }
 
 /// Gives it back at once: the end of a session is seen a moment later.
@@ -125,7 +150,7 @@ impl Rebuild {
     /// transaction.
     pub async fn load(&self, progress: impl Fn(&Loaded)) -> Result<Rebuilt, RebuildError> {
         let mut lock = lock(&self.pool).await?;
-        let beside = Beside::new(&mut lock, &self.pool.connect_options(), self.workers).await?;
+        let beside = Beside::new(&mut lock, &self.pool.connect_options(), self.workers).await.map_err(depended_on)?;
         let days = self.logs.days(&Range::everything()).await?;
         let loaded = Loaded { days_total: days.len(), ..Loaded::default() };
         let mut rebuilt = Rebuilt { rebuild: self.clone(), beside, lock, lost: HashSet::new(), loaded };
@@ -156,9 +181,10 @@ impl Rebuilt {
             if outdated.is_empty() && missing.is_empty() {
                 break;
             }
-            caught_up.extend(outdated.into_iter().chain(missing.iter().map(|(day, _)| *day)));
             self.fold_observed(&missing).await?;
             let still: HashSet<_> = tables::observed_since(&self.beside).await?.into_iter().collect();
+            let folded = missing.iter().filter(|event| !still.contains(*event)).map(|(day, _)| *day);
+            caught_up.extend(outdated.into_iter().chain(folded));
             missing.retain(|event| still.contains(event));
             for &event in &missing {
                 let times = looked.entry(event).or_default();
@@ -237,6 +263,11 @@ impl Rebuilt {
         Ok((days, summaries))
     }
 
+    /// Days that stay as they are, because an event of theirs can be read in neither log.
+    pub fn left(&self) -> BTreeMap<AccountDay, Uuid> {
+        self.lost.iter().copied().collect()
+    }
+
     /// Ends it: the schema `rebuild` stays for whoever wants to look at it.
     pub async fn close(self) {
         self.beside.pool().close().await;
@@ -252,8 +283,13 @@ pub async fn drop_schemas(pool: &PgPool) -> Result<bool, RebuildError> {
         r#"select exists (select from pg_namespace where nspname in ('rebuild', 'rebuild_undo')) as "left!""#
     );
     let left = left.fetch_one(&mut lock).await?;
-    let sql = format!("drop schema if exists {SCHEMA} cascade; drop schema if exists {UNDO} cascade");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut lock).await?;
+    let tables = |schema| {
+        let each = projections::TABLES.into_iter().chain(["run"]);
+        let names: Vec<String> = each.map(|table| format!("{schema}.{table}")).collect();
+        format!("drop table if exists {}; drop schema if exists {schema};", names.join(", "))
+    };
+    let sql = [SCHEMA, UNDO].map(tables).concat();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut lock).await.map_err(depended_on)?;
     unlock(lock).await?;
     Ok(left)
 }

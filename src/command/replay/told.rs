@@ -25,14 +25,7 @@ pub struct Told<'r> {
 pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
     let Told { report, totals, both, .. } = *told;
     let left: HashSet<Uuid> = report.left.iter().map(|(_, event_id)| *event_id).collect();
-    for event in report.not_folded.named() {
-        if event.event_id.is_some_and(|id| left.contains(&id)) {
-            eprintln!("{} cannot be read: {}", findings::event_named(event, names), event.reason);
-        } else {
-            findings::say_one(event, names);
-        }
-    }
-    findings::say_more(&report.not_folded);
+    findings::say_not_folded(&report.not_folded, &left, names);
     if json {
         output::json(&document(told))?;
     } else {
@@ -62,13 +55,7 @@ pub fn tell(told: &Told<'_>, names: &Names, json: bool) -> Result<Outcome> {
             "{} days were left as they are, {} first: event {event_id} was folded once, and {}",
             report.left.len(),
             names.day(day),
-            match (report.not_folded.named().iter().any(|event| event.event_id == Some(*event_id)), both) {
-                (true, true) => "cannot be read any more; `adledger audit --heal` mends what was damaged",
-                (true, false) =>
-                    "cannot be read in meta_insights_raw any more; `adledger audit --heal` mends what was damaged there",
-                (false, true) => "neither log holds it",
-                (false, false) => "meta_insights_raw does not hold it; the stream may: replay with --from stream",
-            },
+            findings::why_left(*event_id, &report.not_folded, both),
         );
     }
     let found = !report.not_folded.is_empty()

@@ -19,8 +19,10 @@ const DAYS_A_TRANSACTION: usize = 20;
 pub struct Applied {
     /// Account-days that differ.
     pub days_total: usize,
-    /// Account-days that were made equal.
+    /// Account-days that were looked at under their lock, and are equal now.
     pub days: usize,
+    /// Those of which a row was replaced or written.
+    pub changed: BTreeSet<AccountDay>,
     /// Rows that were replaced or taken out; `rebuild_undo` has them.
     pub replaced: u64,
     /// Rows that were written.
@@ -36,6 +38,7 @@ pub struct Applied {
 impl Applied {
     fn add(&mut self, mut more: Applied) {
         self.days += more.days;
+        self.changed.append(&mut more.changed);
         self.replaced += more.replaced;
         self.written += more.written;
         self.summaries += more.summaries;
@@ -120,10 +123,7 @@ impl Rebuilt {
         let untouched = again.iter().copied().chain(stay.iter().map(|(day, _)| *day));
         folds.leave(&mut transaction, &Days::new(untouched)).await?;
         if !now.is_empty() {
-            let (replaced, written) =
-                tables::exchange(&mut transaction, &Days::new(now.iter().copied()), began_at).await?;
-            applied.replaced += replaced;
-            applied.written += written;
+            tables::exchange(&mut transaction, &Days::new(now.iter().copied()), began_at, applied).await?;
             let keys: BTreeSet<SummaryKey> = now.iter().map(|day| (day.account_id, day.date)).collect();
             applied.summaries += tables::sum_up(&mut transaction, &keys, began_at).await?;
         }

@@ -27,9 +27,10 @@ pub(super) struct Beside {
 impl Beside {
     /// Makes the schema anew, through the session that holds the lock of all rebuilds.
     pub async fn new(lock: &mut PgConnection, owner: &PgConnectOptions, connections: usize) -> sqlx::Result<Beside> {
-        projections::recreate_schema(lock, SCHEMA).await?;
+        projections::recreate_tables(lock, SCHEMA).await?;
         let begin = format!(
-            "create unlogged table {SCHEMA}.run (id uuid not null, began_at timestamptz not null default now());
+            "drop table if exists {SCHEMA}.run;
+             create unlogged table {SCHEMA}.run (id uuid not null, began_at timestamptz not null default now());
              insert into {SCHEMA}.run values (gen_random_uuid())"
         );
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *lock).await?;

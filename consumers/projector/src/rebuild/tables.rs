@@ -14,6 +14,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use super::apply::Applied;
 use super::beside::Beside;
 use super::{RebuildError, SCHEMA, UNDO};
 use crate::announce::announce_changes;
@@ -193,13 +194,13 @@ async fn columns(conn: &mut PgConnection, table: &str) -> sqlx::Result<String> {
 }
 
 /// Makes locked account-days equal to what is beside: rows that differ go to `rebuild_undo`, and those from beside take
-/// their place; a row that is equal is not touched. Returns how many were replaced, and how many written.
+/// their place; a row that is equal is not touched.
 pub(super) async fn exchange(
     conn: &mut PgConnection,
     days: &Days,
     began_at: DateTime<Utc>,
-) -> sqlx::Result<(u64, u64)> {
-    let (mut replaced, mut written) = (0, 0);
+    applied: &mut Applied,
+) -> sqlx::Result<()> {
     for (table, key) in OF_A_DAY {
         let columns = columns(conn, table).await?;
         // A head that was made only to be locked is nobody's row.
@@ -214,22 +215,34 @@ pub(super) async fn exchange(
                        select from {SCHEMA}.{table} r
                        where (r.account_id, r.ad_account_id, r.date, r.{key}) = (t.account_id, t.ad_account_id, t.date, t.{key})
                          and row(r.*) is not distinct from row(t.*))
-                 returning t.*)
-             insert into {UNDO}.{table} (replaced_at, {columns}) select $4, {columns} from gone {kept}"
+                 returning t.*),
+             kept as (
+                 insert into {UNDO}.{table} (replaced_at, {columns}) select $4, {columns} from gone {kept}
+                 returning account_id, ad_account_id, date)
+             select account_id, ad_account_id, date, count(*) from kept group by 1, 2, 3"
         );
         let out = sqlx::query(AssertSqlSafe(out)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
-        replaced += out.bind(began_at).execute(&mut *conn).await?.rows_affected();
+        for row in out.bind(began_at).fetch_all(&mut *conn).await? {
+            applied.changed.insert(day(&row)?);
+            applied.replaced += row.try_get::<i64, _>(3)?.unsigned_abs();
+        }
         let into = format!(
-            "insert into public.{table} ({columns})
-             select {columns} from unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
-             join {SCHEMA}.{table} r using (account_id, ad_account_id, date)
-             on conflict do nothing"
+            "with written as (
+                 insert into public.{table} ({columns})
+                 select {columns} from unnest($1::uuid[], $2::uuid[], $3::date[]) as day (account_id, ad_account_id, date)
+                 join {SCHEMA}.{table} r using (account_id, ad_account_id, date)
+                 on conflict do nothing
+                 returning account_id, ad_account_id, date)
+             select account_id, ad_account_id, date, count(*) from written group by 1, 2, 3"
         );
         let into =
             sqlx::query(AssertSqlSafe(into)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
-        written += into.execute(&mut *conn).await?.rows_affected();
+        for row in into.fetch_all(&mut *conn).await? {
+            applied.changed.insert(day(&row)?);
+            applied.written += row.try_get::<i64, _>(3)?.unsigned_abs();
+        }
     }
-    Ok((replaced, written))
+    Ok(())
 }
 
 /// Makes these summaries anew, as the fold does, keeps those that it changes, and announces the changes; returns how

@@ -70,6 +70,8 @@ impl Speaker {
                 match self.frame().await? {
                     Frame::Line(line) if line == "PONG" => break,
                     Frame::Line(line) if line.starts_with("-ERR") => said = Said::Refused(line),
+                    // An answer to what was said before may come in between.
+                    Frame::Message { .. } if matches!(said, Said::Refused(_)) => {}
                     Frame::Message { reply, text } => said = Said::Answer(reply, text),
                     Frame::Line(_) => {}
                 }
