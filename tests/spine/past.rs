@@ -144,7 +144,7 @@ async fn traffic(shop: &Shop) -> Result<()> {
         let headers: Vec<_> =
             own.map(|(name, value)| if name == "ce-id" { (name, id.clone()) } else { (name, value) }).collect();
         shop.nats.publish_foreign(&message.subject, &headers, &message.payload).await?;
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
