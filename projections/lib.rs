@@ -3,8 +3,8 @@
 //! One folder a table, read in the order in which a transaction writes them: `observations` (one row an event),
 //! `fact_meta_daily` (the newest row of each ad), [`daily_meta_metrics`] (an ad account's day, and its head),
 //! `daily_summary` (a tenant's day). `decode` makes of an event what they need, `timeline` says which of a day's
-//! snapshots counts for what, `fold` writes what new ones bring, and `mend` what is not what all of them say. [`purchases`] is the rule by which purchases are read, and [`AdAccounts`] holds the
-//! newest one of each ad account.
+//! snapshots counts for what, `fold` writes what new ones bring, and `mend` what is not what all of them say.
+//! [`purchases`] is the rule by which purchases are read, and [`AdAccounts`] holds the newest one of each ad account.
 //!
 //! **Why any order ends in the same tables.** Which row an ad has, since when it is absent, and whether it is proven
 //! gone are functions of the *set* of a day's observations; they are worked out anew from that set whenever an

@@ -43,6 +43,11 @@ pub fn not_folded_json(events: &AllNotFolded) -> Value {
     events.named().iter().map(one).collect()
 }
 
+/// Days that are left as they are, each with the event that is the reason.
+pub fn left_json<'l>(left: impl IntoIterator<Item = &'l (AccountDay, Uuid)>) -> Value {
+    left.into_iter().map(|(day, event_id)| json!({ "day": day_json(day), "event_id": event_id })).collect()
+}
+
 /// A summary is of no ad account.
 pub fn day_json(day: &AccountDay) -> Value {
     let ad_account_id = (!day.ad_account_id.is_nil()).then_some(day.ad_account_id);

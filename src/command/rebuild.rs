@@ -213,19 +213,18 @@ impl Told {
             days.len(),
             summaries.len()
         ))?;
-        self.left(left.iter().map(|(day, id)| (*day, *id)), "would be left");
+        let left: Vec<_> = left.iter().map(|(day, event_id)| (*day, *event_id)).collect();
+        self.left(&left, "would be left");
         Ok(if left.is_empty() { Outcome::Done } else { Outcome::Findings })
     }
 
     /// Says which days stay as they are, and why.
-    fn left(&mut self, left: impl Iterator<Item = (AccountDay, Uuid)>, verb: &str) {
-        let mut all = Vec::new();
+    fn left(&mut self, left: &[(AccountDay, Uuid)], verb: &str) {
         for (day, event_id) in left {
-            let why = findings::why_left(event_id, &self.not_folded, self.both);
-            eprintln!("{} {verb} as it is: event {event_id} was folded once, and {why}", self.names.day(&day));
-            all.push(json!({ "day": findings::day_json(&day), "event_id": event_id }));
+            let why = findings::why_left(*event_id, &self.not_folded, self.both);
+            eprintln!("{} {verb} as it is: event {event_id} was folded once, and {why}", self.names.day(day));
         }
-        self.document["left"] = Value::Array(all);
+        self.document["left"] = findings::left_json(left);
     }
 
     fn applied(&mut self, applied: &Applied) -> Result<Outcome> {
@@ -248,7 +247,7 @@ impl Told {
         if applied.changed.len() > SHOWN {
             self.line(&format!("  and {} more", applied.changed.len() - SHOWN))?;
         }
-        self.left(applied.left.iter().copied(), "was left");
+        self.left(&applied.left, "was left");
         for day in &applied.busy {
             eprintln!(
                 "{} was left as it is: it was changed again and again meanwhile; repeat the command",

@@ -39,6 +39,12 @@ use crate::session;
 const SCHEMA: &str = "rebuild";
 /// Where replaced rows are kept.
 const UNDO: &str = "rebuild_undo";
+
+/// The tables that a rebuild makes in them.
+fn own_tables() -> impl Iterator<Item = &'static str> {
+    projections::TABLES.into_iter().chain(["run"])
+}
+
 /// A rebuild, ready to go.
 #[derive(Clone)]
 pub struct Rebuild {
@@ -119,7 +125,7 @@ async fn lock(pool: &PgPool) -> Result<PgConnection, RebuildError> {
         return Err(RebuildError::Foreign(name));
     }
     // What somebody put there is not dropped with it.
-    let ours: Vec<&str> = projections::TABLES.into_iter().chain(["run"]).collect();
+    let ours: Vec<&str> = own_tables().collect();
     let others: Option<String> = sqlx::query_scalar!(
         r#"select format('%I.%I', n.nspname, c.relname) as "name!"
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -284,8 +290,7 @@ pub async fn drop_schemas(pool: &PgPool) -> Result<bool, RebuildError> {
     );
     let left = left.fetch_one(&mut lock).await?;
     let tables = |schema| {
-        let each = projections::TABLES.into_iter().chain(["run"]);
-        let names: Vec<String> = each.map(|table| format!("{schema}.{table}")).collect();
+        let names: Vec<String> = own_tables().map(|table| format!("{schema}.{table}")).collect();
         format!("drop table if exists {}; drop schema if exists {schema};", names.join(", "))
     };
     let sql = [SCHEMA, UNDO].map(tables).concat();

@@ -106,8 +106,7 @@ fn document(told: &Told<'_>) -> serde_json::Value {
         "days_changed": report.days_changed,
         "first_days_changed": report.first_changed.iter().map(findings::day_json).collect::<Vec<_>>(),
         "unfoldable": findings::not_folded_json(&report.not_folded),
-        "left": report.left.iter().map(|(of, event_id)| json!({ "day": findings::day_json(of), "event_id": event_id }))
-            .collect::<Vec<_>>(),
+        "left": findings::left_json(&report.left),
         // With what was done before it was broken off.
         "in_all": totals,
     })
