@@ -29,8 +29,8 @@ impl Default for BatchLimits {
 const USUAL_BATCH_BYTES: usize = 256 << 10;
 /// Messages of the first batch, before anything is known of them.
 const FIRST_BATCH: usize = 4;
-/// How long an idle pull waits for the first message before it looks whether it should stop.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an idle pull waits for the first message. Whoever is asked to end waits it out, so it is short.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// A message that was handed out so often without a result may be what its handlers died of: it is handled by itself,
 /// so that it takes nothing along.
 const SUSPECT_AFTER: u64 = 3;
@@ -98,9 +98,20 @@ where
         let (limits, cancel) = (self.limits, self.cancel);
         let mut messages = FIRST_BATCH.min(limits.max_messages);
         while !cancel.is_cancelled() {
-            let pulling = puller.next_batch(messages, limits.max_bytes, PATIENCE);
-            let Some(batch) = cancel.run_until_cancelled(pulling).await else { return Ok(()) };
-            let mut batch = batch?;
+            // The server may be handing out a message at any moment of a pull. Dropped, it would reach nobody, and be
+            // delivered again only when its time is over; so the pull is waited out, unless the server is away.
+            let stopped = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(2 * PATIENCE).await;
+            };
+            let mut batch = tokio::select! {
+                batch = puller.next_batch(messages, limits.max_bytes, PATIENCE) => batch?,
+                () = stopped => return Ok(()),
+            };
+            if cancel.is_cancelled() {
+                give_back(puller, &batch).await;
+                return Ok(());
+            }
             let bytes = batch.iter().map(|delivery| delivery.message.payload.len()).sum();
             messages = messages_like(batch.len(), bytes).unwrap_or(messages).min(limits.max_messages);
             batch.sort_by_key(|delivery| delivery.deliveries > SUSPECT_AFTER);

@@ -209,12 +209,12 @@ async fn traffic_beside_it_is_no_false_alarm() -> Result<()> {
     let verifier = Verifier { patience: Duration::from_secs(1), ..stage.stream().await? };
     let published = tokio_util::sync::CancellationToken::new();
     let publishing = async {
+        let _published = published.clone().drop_guard();
         for answer in &history.answers[1..] {
             answer.publish(&stage.nats.wire).await?;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
-        published.cancel();
-        stage.work().await
+        Ok(())
     };
     let verifying = async {
         let mut times = 0;
@@ -223,16 +223,10 @@ async fn traffic_beside_it_is_no_false_alarm() -> Result<()> {
             ensure!(said.differences.is_empty() && said.refused.is_empty(), "{said:?}");
             times += 1;
         }
-        Ok::<_, anyhow::Error>(())
+        Ok(())
     };
-    let worked = async {
-        while !published.is_cancelled() {
-            stage.work().await?;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    let (published, verified, worked) = tokio::join!(publishing, verifying, worked);
-    published.and(worked)?;
+    let (worked, verified) = tokio::join!(stage.work_beside(Folds::default(), publishing), verifying);
+    worked?;
     verified
 }
 

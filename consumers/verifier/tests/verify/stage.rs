@@ -55,6 +55,11 @@ impl Stage {
 
     /// The same, by folds that may have a fault.
     pub async fn work_as(&self, folds: Folds) -> Result<()> {
+        self.work_beside(folds, async { Ok(()) }).await
+    }
+
+    /// Folds and appends while `beside` goes on, and until everything is settled then.
+    pub async fn work_beside(&self, folds: Folds, beside: impl Future<Output = Result<()>>) -> Result<()> {
         let cancel = CancellationToken::new();
         let projector = Projector {
             pool: self.database.pool.clone(),
@@ -65,8 +70,12 @@ impl Stage {
             observe: Arc::new(|_| {}),
         };
         let waiting = async {
-            let done = self.settled(projector::DURABLE).await;
-            let done = done.and(self.settled(raw::DURABLE).await);
+            let done = async {
+                beside.await?;
+                self.settled(projector::DURABLE).await?;
+                self.settled(raw::DURABLE).await
+            };
+            let done = done.await;
             cancel.cancel();
             done
         };

@@ -58,6 +58,54 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     Ok(())
 }
 
+/// Whoever stops asks for messages until then, and the server hands one out at any moment: the next life has it at once,
+/// and not when its time is over.
+#[tokio::test]
+async fn what_is_on_its_way_to_a_loop_that_ends_is_given_back() -> Result<()> {
+    const LIVES: u64 = 40;
+    let nats = testkit::nats().await?;
+    let wire = &nats.wire;
+    let live = |cancel: CancellationToken| async move {
+        let acknowledge =
+            |messages: Vec<_>| async move { Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()]) };
+        wire.consume(META_INSIGHTS, "raw", BatchLimits::default(), &cancel, acknowledge).await;
+    };
+    let ended = CancellationToken::new();
+    let publishing = async {
+        let mut id = 0;
+        while !ended.is_cancelled() {
+            id += 1;
+            publish(wire, id, &day(1)?, "x".to_owned()).await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let living = async {
+        for life in 1..=LIVES {
+            let cancel = CancellationToken::new();
+            let ending = async {
+                tokio::time::sleep(Duration::from_micros(10_000 + 137 * life)).await;
+                cancel.cancel();
+            };
+            tokio::join!(live(cancel.clone()), ending);
+        }
+        ended.cancel();
+    };
+    tokio::join!(publishing, living).0?;
+    let cancel = CancellationToken::new();
+    let handled = async {
+        // Well below the ack_wait.
+        let handled = until("every message is settled", Duration::from_secs(10), || async {
+            let lag = wire.lag(META_INSIGHTS, "raw").await?;
+            Ok((lag.gap, lag.in_flight) == (0, 0))
+        });
+        let handled = handled.await;
+        cancel.cancel();
+        handled
+    };
+    tokio::join!(live(cancel.clone()), handled).1
+}
+
 #[tokio::test]
 async fn a_loop_without_a_consumer_waits_for_one_and_ends_when_told() -> Result<()> {
     let nats = testkit::nats_without_streams().await?;
