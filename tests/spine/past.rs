@@ -172,8 +172,7 @@ async fn beside_live_traffic_a_rebuild_is_applied_and_the_past_of_now_is_told() 
         for _ in 0..3 {
             ensure!(as_of(&shop, "now", &[]).await?.len() == 7);
         }
-        ensure!(observed().await? > before + 10, "there was no traffic");
-        Ok(())
+        wait::until("live traffic went on", DEADLINE, async || Ok(observed().await? > before + 10)).await
     };
     tokio::select! {
         ended = traffic(&shop) => ended?,
