@@ -2,7 +2,7 @@
 //!
 //! Days are read by tasks of their own, so that decoding and writing overlap, and handed on as transactions' worth.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Days with all their snapshots, of which each holds only the rows that no newer one of its day has.
 #[derive(Debug, Default)]
 pub(crate) struct DayBatch {
-    pub days: Vec<AccountDay>,
+    pub days: BTreeSet<AccountDay>,
     pub snapshots: Vec<Snapshot>,
     /// Bytes of payload, as they travelled.
     pub payload_bytes: u64,
@@ -39,11 +39,15 @@ pub(crate) struct DayBatch {
 }
 
 impl DayBatch {
-    fn append(&mut self, mut other: DayBatch) {
-        self.days.append(&mut other.days);
-        self.snapshots.append(&mut other.snapshots);
-        self.payload_bytes += other.payload_bytes;
-        self.not_folded.append(&mut other.not_folded);
+    /// Takes what more was read, maybe of the same days.
+    pub fn append(&mut self, mut more: DayBatch) {
+        self.days.append(&mut more.days);
+        self.snapshots.append(&mut more.snapshots);
+        self.payload_bytes += more.payload_bytes;
+        // Looked for once more, an event is refused once more.
+        let again: HashSet<Uuid> = more.not_folded.iter().filter_map(|event| event.event_id).collect();
+        self.not_folded.retain(|event| event.event_id.is_none_or(|id| !again.contains(&id)));
+        self.not_folded.append(&mut more.not_folded);
     }
 
     pub fn rows(&self) -> usize {
@@ -95,7 +99,7 @@ pub enum ReadError {
 impl Reader {
     /// Reads a day.
     pub async fn day(&self, day: AccountDay) -> Result<DayBatch, LogError> {
-        let mut read = DayBatch { days: vec![day], ..DayBatch::default() };
+        let mut read = DayBatch { days: BTreeSet::from([day]), ..DayBatch::default() };
         let mut taken = HashSet::new();
         // An event may be there twice, and only its later copy be one that can be folded.
         let mut refused: HashMap<Uuid, String> = HashMap::new();
@@ -141,7 +145,7 @@ impl Reader {
     }
 
     /// Reads these days again, without the events that were refused.
-    pub async fn again(&mut self, days: &[AccountDay], refused: Vec<NotFolded>) -> Result<DayBatch, LogError> {
+    pub async fn again(&mut self, days: &BTreeSet<AccountDay>, refused: Vec<NotFolded>) -> Result<DayBatch, LogError> {
         if !refused.is_empty() {
             let ids: HashSet<Uuid> = refused.iter().filter_map(|event| event.event_id).collect();
             let wanted = self.wanted.clone();

@@ -19,10 +19,7 @@ pub(super) const MOST_DAYS: usize = 100;
 /// One transaction's worth of days, read and decoded.
 #[derive(Default)]
 pub(super) struct Batch {
-    days: BTreeSet<AccountDay>,
-    snapshots: Vec<Snapshot>,
-    payload_bytes: u64,
-    not_folded: Vec<NotFolded>,
+    read: DayBatch,
     /// Events that PostgreSQL refuses: they are read over.
     refused: HashSet<Uuid>,
     /// Days taken out of the batch for good: they stay as they are.
@@ -34,51 +31,39 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn append(&mut self, mut other: Batch) {
-        self.days.append(&mut other.days);
-        self.snapshots.append(&mut other.snapshots);
-        self.payload_bytes += other.payload_bytes;
-        self.not_folded.append(&mut other.not_folded);
+    pub(super) fn append(&mut self, other: Batch) {
+        self.read.append(other.read);
         self.trusted += other.trusted;
         self.through = other.through.or(self.through);
-    }
-
-    fn take(&mut self, mut read: DayBatch) {
-        self.days.extend(read.days);
-        self.snapshots.append(&mut read.snapshots);
-        self.payload_bytes += read.payload_bytes;
-        // Looked for once more, an event is refused once more.
-        let again: HashSet<Uuid> = read.not_folded.iter().filter_map(|event| event.event_id).collect();
-        self.not_folded.retain(|event| event.event_id.is_none_or(|id| !again.contains(&id)));
-        self.not_folded.append(&mut read.not_folded);
     }
 
     /// Whether the transaction is complete before this day comes. What is of one tenant's date stays together, up to
     /// twice as much.
     pub(super) fn is_full_before(&self, next: &Batch, rows_a_transaction: usize) -> bool {
-        let rows: usize = self.snapshots.iter().map(|s| s.rows.len()).sum();
+        let rows = self.read.rows();
         let summary = |batch: &Batch| batch.through.map(|day| (day.account_id, day.date));
         let full = |times: usize| rows >= times * rows_a_transaction || self.days_read() >= times * MOST_DAYS;
         full(2) || full(1) && summary(self) != summary(next)
     }
 
     pub(super) fn days_read(&self) -> usize {
-        self.days.len() + self.left.len() + self.trusted
+        self.read.days.len() + self.left.len() + self.trusted
     }
 
     /// Events of which no copy could be folded, with the reason.
     fn never_folded(&self) -> impl Iterator<Item = NotFolded> {
-        let folded: HashSet<Uuid> = self.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
-        let never = self.not_folded.iter().filter(move |event| event.event_id.is_none_or(|id| !folded.contains(&id)));
+        let folded: HashSet<Uuid> = self.read.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
+        let never =
+            self.read.not_folded.iter().filter(move |event| event.event_id.is_none_or(|id| !folded.contains(&id)));
         never.cloned()
     }
 
     fn is_unreadable(&self, event_id: &Uuid) -> bool {
-        self.not_folded.iter().any(|event| event.event_id == Some(*event_id))
+        self.read.not_folded.iter().any(|event| event.event_id == Some(*event_id))
     }
 
     fn ad_accounts(&self) -> Vec<Uuid> {
-        let ids: BTreeSet<Uuid> = self.days.iter().map(|day| day.ad_account_id).collect();
+        let ids: BTreeSet<Uuid> = self.read.days.iter().map(|day| day.ad_account_id).collect();
         ids.into_iter().collect()
     }
 }
@@ -93,11 +78,10 @@ impl Replay {
         let (replay, ad_accounts) = (self.clone(), ad_accounts.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut batch = Batch { through: Some(day), ..Batch::default() };
-            if replay.trust_hash && replay.is_known(&ad_accounts, day, &mut batch.payload_bytes).await? {
+            if replay.trust_hash && replay.is_known(&ad_accounts, day, &mut batch.read.payload_bytes).await? {
                 batch.trusted = 1;
             } else {
-                batch.payload_bytes = 0;
-                batch.take(replay.reader(ad_accounts).day(day).await?);
+                batch.read = replay.reader(ad_accounts).day(day).await?;
             }
             Ok(batch)
         }));
@@ -136,7 +120,7 @@ impl Replay {
                 // Live traffic has parked what PostgreSQL refuses: the days are made of the others.
                 Err(ReplayError::Database(error)) if matches!(class(&error), Class::Data) => {
                     let mut trial = projections::begin(&self.pool).await?;
-                    let refused = refused_of(&mut trial, &batch.snapshots).await?;
+                    let refused = refused_of(&mut trial, &batch.read.snapshots).await?;
                     trial.rollback().await?;
                     if refused.is_empty() {
                         return Err(error.into());
@@ -152,9 +136,9 @@ impl Replay {
         };
         report.days += batch.days_read();
         report.trusted += batch.trusted;
-        report.compared += batch.days.len();
-        report.events += batch.snapshots.len() as u64;
-        report.payload_bytes += batch.payload_bytes;
+        report.compared += batch.read.days.len();
+        report.events += batch.read.snapshots.len() as u64;
+        report.payload_bytes += batch.read.payload_bytes;
         report.rows += mended.rows;
         report.differing.add(mended.differing);
         report.changed(mended.changed);
@@ -168,11 +152,13 @@ impl Replay {
     async fn read_again(&self, batch: &mut Batch, refused: Vec<NotFolded>) -> Result<(), ReplayError> {
         let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
         batch.refused.extend(refused.iter().filter_map(|event| event.event_id));
-        let known =
-            batch.not_folded.drain(..).filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
-        let not_folded = known.chain(refused).collect();
+        let known = batch
+            .read
+            .not_folded
+            .drain(..)
+            .filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
         let mut again = Batch {
-            not_folded,
+            read: DayBatch { not_folded: known.chain(refused).collect(), ..DayBatch::default() },
             refused: std::mem::take(&mut batch.refused),
             left: std::mem::take(&mut batch.left),
             trusted: batch.trusted,
@@ -182,8 +168,8 @@ impl Replay {
         let without = again.refused.clone();
         let wanted: Arc<Wanted> = Arc::new(move |logged| !without.contains(&logged.circumstances.event_id));
         let reader = Reader { wanted, ..self.reader(Arc::new(ad_accounts)) };
-        for &day in &batch.days {
-            again.take(reader.day(day).await?);
+        for &day in &batch.read.days {
+            again.read.append(reader.day(day).await?);
         }
         *batch = again;
         Ok(())
@@ -197,11 +183,12 @@ impl Replay {
     ) -> Result<(Mended, bool), ReplayError> {
         let mut transaction = projections::begin(&self.pool).await?;
         let ad_accounts = Arc::new(AdAccounts::load(&mut *transaction, Some(&batch.ad_accounts())).await?);
-        if !batch.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
+        if !batch.read.snapshots.iter().all(|snapshot| ad_accounts.is_current(snapshot)) {
             return Err(ReplayError::RuleChanged);
         }
-        let observed = self.folds.lock_for_replay(&mut transaction, &Days::new(batch.days.iter().copied())).await?;
-        for (day, missing) in missing(&observed, &batch.snapshots) {
+        let observed =
+            self.folds.lock_for_replay(&mut transaction, &Days::new(batch.read.days.iter().copied())).await?;
+        for (day, missing) in missing(&observed, &batch.read.snapshots) {
             let found = self.read_missing(&ad_accounts, day, &missing, batch).await?;
             if let Some(lost) = missing.difference(&found).next() {
                 // The raw log may be a moment behind the projector; what is there and cannot be read stays so.
@@ -209,15 +196,15 @@ impl Replay {
                     return Err(ReplayError::NotThere);
                 }
                 batch.left.push((day, *lost));
-                batch.days.remove(&day);
-                batch.snapshots.retain(|snapshot| snapshot.day != day);
+                batch.read.days.remove(&day);
+                batch.read.snapshots.retain(|snapshot| snapshot.day != day);
             }
         }
         if !batch.left.is_empty() {
             self.folds.leave(&mut transaction, &Days::new(batch.left.iter().map(|(day, _)| *day))).await?;
         }
-        let days = Days::new(batch.days.iter().copied());
-        let snapshots: Vec<&Snapshot> = batch.snapshots.iter().collect();
+        let days = Days::new(batch.read.days.iter().copied());
+        let snapshots: Vec<&Snapshot> = batch.read.snapshots.iter().collect();
         let mended = self.folds.mend(&mut transaction, &days, &snapshots, self.only).await?;
         announce_changes(&mut transaction, &mended.changes, self.cause).await?;
         let mut paused = false;
@@ -225,7 +212,7 @@ impl Replay {
             let mut done = Report {
                 days: batch.days_read(),
                 events: snapshots.len() as u64,
-                payload_bytes: batch.payload_bytes,
+                payload_bytes: batch.read.payload_bytes,
                 rows: mended.rows,
                 days_changed: mended.changed.len(),
                 left: batch.left.clone(),
@@ -258,7 +245,7 @@ impl Replay {
         // What has no id was said when the day was read.
         read.not_folded.retain(|event| event.event_id.is_some());
         let found = read.snapshots.iter().map(|snapshot| snapshot.version.event_id).collect();
-        batch.take(read);
+        batch.read.append(read);
         Ok(found)
     }
 }
