@@ -206,7 +206,7 @@ async fn traffic_beside_it_is_no_false_alarm() -> Result<()> {
     let history = History::random(&mut Random::new(11));
     history.insert_tenants(&stage.database.pool).await?;
     history.answers[0].publish(&stage.nats.wire).await?;
-    let verifier = Verifier { patience: Duration::from_secs(1), ..stage.stream().await? };
+    let verifier = Verifier { patience: Duration::from_secs(3), ..stage.stream().await? };
     let published = tokio_util::sync::CancellationToken::new();
     let publishing = async {
         let _published = published.clone().drop_guard();
