@@ -109,7 +109,8 @@ async fn the_first_signal_drains_and_the_second_ends() -> Result<()> {
     let waiting_for_lock = async |sessions: i64| {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        wait::until("so many sessions wait", Duration::from_secs(60), async || {
+        // Below the ack_wait: what a process gave back at its end, the next one has at once.
+        wait::until("so many sessions wait", Duration::from_secs(15), async || {
             Ok(count(&shop, waiting).await? == sessions)
         })
         .await

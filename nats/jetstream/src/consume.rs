@@ -39,6 +39,8 @@ const SUSPECT_AFTER: u64 = 3;
 const HOPELESS_AFTER: u64 = 20;
 /// How long a batch in hand may take to be finished once the process is asked to end; then it is given back.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// How long the last acknowledgements may take to leave.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Well below the consumers' ack_wait.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(6);
 
@@ -64,18 +66,21 @@ impl Wire {
     {
         let handling = Handling { limits, cancel, handle };
         let mut delays = delays();
-        loop {
-            let Some(puller) = cancel.run_until_cancelled(self.puller(stream, durable)).await else { return };
+        while let Some(puller) = cancel.run_until_cancelled(self.puller(stream, durable)).await {
             let ended = match puller {
                 Ok(puller) => handling.pull_from(&puller).await,
                 Err(error) => Err(error),
             };
-            let Err(error) = ended else { return };
+            let Err(error) = ended else { break };
             let delay = delays.next().unwrap_or(KEEP_ALIVE_EVERY);
             tracing::warn!(stream, durable, %error, delay_ms = delay.as_millis(), "cannot pull now");
             if cancel.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
-                return;
+                break;
             }
+        }
+        // The process may end now, and what was settled last not have left it. Where the server is away, it comes again.
+        if let Ok(Err(error)) = tokio::time::timeout(FLUSH_WITHIN, self.flush()).await {
+            tracing::debug!(stream, durable, %error, "the last acknowledgements may not have left; their messages come again");
         }
     }
 }
