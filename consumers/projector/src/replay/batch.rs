@@ -163,7 +163,6 @@ impl Replay {
             left: std::mem::take(&mut batch.left),
             trusted: batch.trusted,
             through: batch.through,
-            ..Batch::default()
         };
         let without = again.refused.clone();
         let wanted: Arc<Wanted> = Arc::new(move |logged| !without.contains(&logged.circumstances.event_id));
