@@ -168,6 +168,7 @@ async fn beside_live_traffic_a_rebuild_is_applied_and_the_past_of_now_is_told() 
             ensure!(ran.code == 0 && ran.stdout.contains("none differ."), "{from}: {ran:?}");
             ensure!(from == "raw" || ran.stdout.contains("7 account-days differed"), "{ran:?}");
         }
+        ensure!(observed().await? > before, "a rebuild holds live traffic up");
         shop.check_sums(days_ago(7), days_ago(1)).await?;
         for _ in 0..3 {
             ensure!(as_of(&shop, "now", &[]).await?.len() == 7);

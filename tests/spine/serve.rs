@@ -109,8 +109,7 @@ async fn the_first_signal_drains_and_the_second_ends() -> Result<()> {
     let waiting_for_lock = async |sessions: i64| {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        // Below the ack_wait: what a process gave back at its end, the next one has at once.
-        wait::until("so many sessions wait", Duration::from_secs(15), async || {
+        wait::until("so many sessions wait", Duration::from_secs(60), async || {
             Ok(count(&shop, waiting).await? == sessions)
         })
         .await
@@ -120,6 +119,13 @@ async fn the_first_signal_drains_and_the_second_ends() -> Result<()> {
     signal(&drains, Signal::SIGTERM)?;
     let status = tokio::time::timeout(DRAIN, drains.wait()).await??;
     assert!(status.success(), "what was in hand is given back: {status}");
+    // All of it is there at once, long before its ack_wait is over.
+    let puller = shop.nats.wire.puller(jetstream::META_INSIGHTS, raw::DURABLE).await?;
+    let free = puller.next_batch(10, jetstream::BATCH_BYTES, Duration::from_millis(100)).await?;
+    assert_eq!(free.len(), 7);
+    for delivery in &free {
+        puller.settle(delivery, jetstream::Disposition::Retry { after: Duration::ZERO }).await;
+    }
     // PostgreSQL notices that the session's client is gone, though the session waits for a lock.
     waiting_for_lock(0).await?;
     let mut ends = start(&shop, "raw")?;

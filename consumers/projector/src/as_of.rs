@@ -4,7 +4,7 @@
 //! So the past of this moment is what the tables say, rows of absent ads included, and nothing is written that another
 //! could see.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -95,6 +95,7 @@ impl AsOf {
             end: None,
             ad_accounts,
             wanted: Arc::new(move |logged| at.is_none_or(|at| logged.circumstances.fetched_at <= at)),
+            refused: HashMap::new(),
             came_true,
             max_event_bytes: self.max_event_bytes,
         };

@@ -19,6 +19,13 @@ pub struct NotFolded {
     pub reason: String,
 }
 
+impl NotFolded {
+    /// What tells it from others; `None` where its id cannot be read.
+    pub(crate) fn key(&self) -> Option<(AccountDay, Uuid)> {
+        Some((self.day, self.event_id?))
+    }
+}
+
 /// So many of them are named; the others are counted.
 const NAMED: usize = 1_000;
 

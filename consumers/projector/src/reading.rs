@@ -44,9 +44,9 @@ impl DayBatch {
         self.days.append(&mut more.days);
         self.snapshots.append(&mut more.snapshots);
         self.payload_bytes += more.payload_bytes;
-        // Looked for once more, an event is refused once more.
-        let again: HashSet<Uuid> = more.not_folded.iter().filter_map(|event| event.event_id).collect();
-        self.not_folded.retain(|event| event.event_id.is_none_or(|id| !again.contains(&id)));
+        // Looked for once more, an event of a day is refused once more.
+        let again: HashSet<(AccountDay, Uuid)> = more.not_folded.iter().filter_map(NotFolded::key).collect();
+        self.not_folded.retain(|event| event.key().is_none_or(|key| !again.contains(&key)));
         self.not_folded.append(&mut more.not_folded);
     }
 
@@ -66,6 +66,8 @@ pub(crate) struct Reader {
     pub end: Option<End>,
     pub ad_accounts: Arc<AdAccounts>,
     pub wanted: Arc<Wanted>,
+    /// Events that PostgreSQL refused, with its reason: they are read over, and said.
+    pub refused: HashMap<(AccountDay, Uuid), String>,
     pub came_true: Arc<HashSet<Uuid>>,
     pub max_event_bytes: u64,
 }
@@ -103,7 +105,9 @@ impl Reader {
         let mut taken = HashSet::new();
         // An event may be there twice, and only its later copy be one that can be folded.
         let mut refused: HashMap<Uuid, String> = HashMap::new();
+        let read_over = |event_id: &Uuid| self.refused.contains_key(&(day, *event_id));
         let take = |logged: Result<Logged, Unreadable>| match logged {
+            Ok(logged) if read_over(&logged.circumstances.event_id) => true,
             Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => true,
             Ok(logged) => {
                 let event_id = logged.circumstances.event_id;
@@ -133,6 +137,8 @@ impl Reader {
             }
         };
         self.logs.each_event(day, self.end, take).await?;
+        let before = self.refused.iter().filter(|((of, _), _)| *of == day);
+        refused.extend(before.map(|((_, event_id), reason)| (*event_id, reason.clone())));
         let refused = refused.into_iter();
         read.not_folded.extend(refused.map(|(id, reason)| NotFolded { day, event_id: Some(id), reason }));
         Ok(read)
@@ -144,18 +150,13 @@ impl Reader {
         admit(&logged, &self.ad_accounts, self.max_event_bytes)
     }
 
-    /// Reads these days again, without the events that were refused.
+    /// Reads these days again, without the events that were refused, now and before.
     pub async fn again(&mut self, days: &BTreeSet<AccountDay>, refused: Vec<NotFolded>) -> Result<DayBatch, LogError> {
-        if !refused.is_empty() {
-            let ids: HashSet<Uuid> = refused.iter().filter_map(|event| event.event_id).collect();
-            let wanted = self.wanted.clone();
-            self.wanted = Arc::new(move |logged| wanted(logged) && !ids.contains(&logged.circumstances.event_id));
-        }
+        self.refused.extend(refused.into_iter().filter_map(|event| Some((event.key()?, event.reason))));
         let mut again = DayBatch::default();
         for day in days {
             again.append(self.day(*day).await?);
         }
-        again.not_folded.extend(refused);
         Ok(again)
     }
 

@@ -238,6 +238,7 @@ impl Rebuilt {
             wanted: Arc::new(move |logged| {
                 only.as_ref().is_none_or(|ids| ids.contains(&logged.circumstances.event_id))
             }),
+            refused: HashMap::new(),
             came_true,
             max_event_bytes: self.rebuild.max_event_bytes,
         };

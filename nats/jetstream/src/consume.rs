@@ -38,7 +38,7 @@ const SUSPECT_AFTER: u64 = 3;
 /// reasons.
 const HOPELESS_AFTER: u64 = 20;
 /// How long a batch in hand may take to be finished once the process is asked to end; then it is given back.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
+const FINISH_WITHIN: Duration = Duration::from_secs(4);
 /// How long the last acknowledgements may take to leave.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Well below the consumers' ack_wait.
@@ -79,8 +79,8 @@ impl Wire {
             }
         }
         // The process may end now, and what was settled last not have left it. Where the server is away, it comes again.
-        if let Ok(Err(error)) = tokio::time::timeout(FLUSH_WITHIN, self.flush()).await {
-            tracing::debug!(stream, durable, %error, "the last acknowledgements may not have left; their messages come again");
+        if !matches!(tokio::time::timeout(FLUSH_WITHIN, self.flush()).await, Ok(Ok(()))) {
+            tracing::debug!(stream, durable, "the last acknowledgements may not have left; their messages come again");
         }
     }
 }
@@ -104,7 +104,8 @@ where
         let mut messages = FIRST_BATCH.min(limits.max_messages);
         while !cancel.is_cancelled() {
             // The server may be handing out a message at any moment of a pull. Dropped, it would reach nobody, and be
-            // delivered again only when its time is over; so the pull is waited out, unless the server is away.
+            // delivered again only when its time is over; so the pull is waited out, and what came of it handled. Not
+            // for long: the server may be away.
             let stopped = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(2 * PATIENCE).await;
@@ -113,10 +114,6 @@ where
                 batch = puller.next_batch(messages, limits.max_bytes, PATIENCE) => batch?,
                 () = stopped => return Ok(()),
             };
-            if cancel.is_cancelled() {
-                give_back(puller, &batch).await;
-                return Ok(());
-            }
             let bytes = batch.iter().map(|delivery| delivery.message.payload.len()).sum();
             messages = messages_like(batch.len(), bytes).unwrap_or(messages).min(limits.max_messages);
             batch.sort_by_key(|delivery| delivery.deliveries > SUSPECT_AFTER);

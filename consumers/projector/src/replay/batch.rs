@@ -20,8 +20,8 @@ pub(super) const MOST_DAYS: usize = 100;
 #[derive(Default)]
 pub(super) struct Batch {
     read: DayBatch,
-    /// Events that PostgreSQL refuses: they are read over.
-    refused: HashSet<Uuid>,
+    /// Events that PostgreSQL refuses, as [`Reader::refused`].
+    refused: HashMap<(AccountDay, Uuid), String>,
     /// Days taken out of the batch for good: they stay as they are.
     left: Vec<(AccountDay, Uuid)>,
     /// Days whose hashes are known.
@@ -95,6 +95,7 @@ impl Replay {
             end: self.end,
             ad_accounts,
             wanted: Arc::new(|_| true),
+            refused: HashMap::new(),
             came_true: Arc::default(),
             max_event_bytes: self.max_event_bytes,
         }
@@ -151,26 +152,10 @@ impl Replay {
     /// Reads the days of a batch again, by the rules of now and without the events that are refused.
     async fn read_again(&self, batch: &mut Batch, refused: Vec<NotFolded>) -> Result<(), ReplayError> {
         let ad_accounts = AdAccounts::load(&self.pool, Some(&batch.ad_accounts())).await?;
-        batch.refused.extend(refused.iter().filter_map(|event| event.event_id));
-        let known = batch
-            .read
-            .not_folded
-            .drain(..)
-            .filter(|event| event.event_id.is_some_and(|id| batch.refused.contains(&id)));
-        let mut again = Batch {
-            read: DayBatch { not_folded: known.chain(refused).collect(), ..DayBatch::default() },
-            refused: std::mem::take(&mut batch.refused),
-            left: std::mem::take(&mut batch.left),
-            trusted: batch.trusted,
-            through: batch.through,
-        };
-        let without = again.refused.clone();
-        let wanted: Arc<Wanted> = Arc::new(move |logged| !without.contains(&logged.circumstances.event_id));
-        let reader = Reader { wanted, ..self.reader(Arc::new(ad_accounts)) };
-        for &day in &batch.read.days {
-            again.read.append(reader.day(day).await?);
-        }
-        *batch = again;
+        let before = std::mem::take(&mut batch.refused);
+        let mut reader = Reader { refused: before, ..self.reader(Arc::new(ad_accounts)) };
+        batch.read = reader.again(&batch.read.days, refused).await?;
+        batch.refused = reader.refused;
         Ok(())
     }
 

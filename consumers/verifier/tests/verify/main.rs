@@ -212,7 +212,7 @@ async fn traffic_beside_it_is_no_false_alarm() -> Result<()> {
         let _published = published.clone().drop_guard();
         for answer in &history.answers[1..] {
             answer.publish(&stage.nats.wire).await?;
-            tokio::time::sleep(Duration::from_millis(40)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         Ok(())
     };

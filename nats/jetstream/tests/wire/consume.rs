@@ -58,10 +58,10 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
     Ok(())
 }
 
-/// Whoever stops asks for messages until then, and the server hands one out at any moment: the next life has it at once,
-/// and not when its time is over.
+/// Whoever stops asks for messages until then, and the server hands one out at any moment: it is handled still, and does
+/// not lie in the air until its time is over.
 #[tokio::test]
-async fn what_is_on_its_way_to_a_loop_that_ends_is_given_back() -> Result<()> {
+async fn what_is_on_its_way_to_a_loop_that_ends_is_handled() -> Result<()> {
     const LIVES: u64 = 40;
     let nats = testkit::nats().await?;
     let wire = &nats.wire;
@@ -103,7 +103,9 @@ async fn what_is_on_its_way_to_a_loop_that_ends_is_given_back() -> Result<()> {
         cancel.cancel();
         handled
     };
-    tokio::join!(live(cancel.clone()), handled).1
+    tokio::join!(live(cancel.clone()), handled).1?;
+    assert_eq!(wire.log(DEAD_LETTERS).await?.level().await?.messages, 0);
+    Ok(())
 }
 
 #[tokio::test]
