@@ -72,6 +72,13 @@ async fn start() -> Result<(Servers, String)> {
 }
 
 impl Nats {
+    /// Whether a durable consumer of everything in a stream has settled all of it. Where the stream ends it is asked itself: a
+    /// consumer that has not heard of a message yet is behind by none.
+    pub async fn is_settled(&self, stream: &str, durable: &str) -> Result<bool> {
+        let last = self.wire.log(stream).await?.level().await?.last_sequence;
+        Ok(self.wire.ack_floor(stream, durable).await? >= last)
+    }
+
     /// Has what a dead consumer holds delivered again now, instead of when its time to acknowledge is over: that time is
     /// made short, which the server applies to what is out already.
     pub async fn redeliver(&self, stream: &str, durable: &str) -> Result<()> {

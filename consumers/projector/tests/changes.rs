@@ -313,8 +313,7 @@ async fn changes_reach_their_stream_under_their_own_ids() -> Result<()> {
     let cancel = CancellationToken::new();
     let until_folded = async {
         wait::until("every event is folded", DEADLINE, async || {
-            let lag = nats.wire.lag(jetstream::META_INSIGHTS, projector::DURABLE).await?;
-            Ok(lag.gap + lag.in_flight == 0)
+            nats.is_settled(jetstream::META_INSIGHTS, projector::DURABLE).await
         })
         .await?;
         cancel.cancel();

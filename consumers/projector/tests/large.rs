@@ -77,9 +77,8 @@ async fn work(database: &Database, nats: &Nats) -> Result<()> {
     let appending = raw::run(&database.pool, &nats.wire, BatchLimits::default(), &cancel);
     let waiting = async {
         let done = wait::until("both have settled everything", DEADLINE, async || {
-            let folded = nats.wire.lag(META_INSIGHTS, projector::DURABLE).await?;
-            let appended = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
-            Ok(folded.gap + folded.in_flight + appended.gap + appended.in_flight == 0)
+            let folded = nats.is_settled(META_INSIGHTS, projector::DURABLE).await?;
+            Ok(folded && nats.is_settled(META_INSIGHTS, raw::DURABLE).await?)
         });
         let done = done.await;
         cancel.cancel();

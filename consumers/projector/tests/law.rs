@@ -113,13 +113,11 @@ async fn run(seed: u64, mutant: Option<Mutant>) -> Result<Option<String>> {
         }
     }
     wait::until("every event is folded and in raw", DEADLINE, async || {
-        let folded = nats.wire.lag(META_INSIGHTS, projector::DURABLE).await?;
-        let appended = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
-        // A consumer that has not heard of a message yet is behind by none.
+        let folded = nats.is_settled(META_INSIGHTS, projector::DURABLE).await?;
         let in_raw: i64 =
             sqlx::query_scalar("select count(*) from meta_insights_raw").fetch_one(&database.pool).await?;
         let all_there = in_raw.cast_unsigned() == history.answers.len() as u64;
-        Ok(all_there && folded.gap + folded.in_flight + appended.gap + appended.in_flight == 0)
+        Ok(all_there && folded && nats.is_settled(META_INSIGHTS, raw::DURABLE).await?)
     })
     .await?;
     settled.cancel();

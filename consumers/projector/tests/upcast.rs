@@ -104,9 +104,8 @@ async fn settle(database: &Database, nats: &Nats) -> Result<()> {
     };
     let until_done = async {
         let waited = wait::until("every event is folded and in raw", DEADLINE, async || {
-            let folded = nats.wire.lag(META_INSIGHTS, projector::DURABLE).await?;
-            let appended = nats.wire.lag(META_INSIGHTS, raw::DURABLE).await?;
-            Ok(folded.gap + folded.in_flight + appended.gap + appended.in_flight == 0)
+            let folded = nats.is_settled(META_INSIGHTS, projector::DURABLE).await?;
+            Ok(folded && nats.is_settled(META_INSIGHTS, raw::DURABLE).await?)
         })
         .await;
         cancel.cancel();

@@ -58,8 +58,7 @@ impl Logs {
         let (pool, wire, stop) = (self.database.pool.clone(), self.nats.wire.clone(), cancel.clone());
         let appending = tokio::spawn(async move { raw::run(&pool, &wire, BatchLimits::default(), &stop).await });
         wait::until("every message is settled", Duration::from_secs(30), async || {
-            let last = self.nats.wire.log(META_INSIGHTS).await?.level().await?.last_sequence;
-            Ok(self.nats.wire.ack_floor(META_INSIGHTS, raw::DURABLE).await? == last)
+            self.nats.is_settled(META_INSIGHTS, raw::DURABLE).await
         })
         .await?;
         cancel.cancel();

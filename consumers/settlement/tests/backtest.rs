@@ -17,7 +17,7 @@ use settlement::{Backtested, Metric, observations};
 use sqlx::PgPool;
 use testkit::graph::{Curve, World};
 use testkit::history::{Ad, Answer, Random, Said};
-use testkit::{Tenant, wait};
+use testkit::{Nats, Tenant, wait};
 use tokio_util::sync::CancellationToken;
 
 const AD_ACCOUNT: &str = "act_1";
@@ -59,11 +59,11 @@ fn answers(whole: &World, curve: Curve, today: NaiveDate, tenant: &Tenant, rando
     .collect()
 }
 
-async fn fold(pool: &PgPool, wire: &jetstream::Wire) -> Result<()> {
+async fn fold(pool: &PgPool, nats: &Nats) -> Result<()> {
     let cancel = CancellationToken::new();
     let projector = Projector {
         pool: pool.clone(),
-        wire: wire.clone(),
+        wire: nats.wire.clone(),
         folds: Folds::default(),
         limits: BatchLimits::default(),
         max_event_bytes: 1 << 24,
@@ -71,8 +71,7 @@ async fn fold(pool: &PgPool, wire: &jetstream::Wire) -> Result<()> {
     };
     let waiting = async {
         let done = wait::until("everything is folded", DEADLINE, async || {
-            let lag = wire.lag(META_INSIGHTS, projector::DURABLE).await?;
-            Ok(lag.gap + lag.in_flight == 0)
+            nats.is_settled(META_INSIGHTS, projector::DURABLE).await
         });
         let done = done.await;
         cancel.cancel();
@@ -93,7 +92,7 @@ async fn observed(curve: Curve) -> Result<(testkit::Database, Tenant)> {
             answer.publish(&nats.wire).await?;
         }
     }
-    fold(&database.pool, &nats.wire).await?;
+    fold(&database.pool, &nats).await?;
     Ok((database, tenant))
 }
 

@@ -96,11 +96,8 @@ impl Stage {
     }
 
     async fn settled(&self, durable: &str) -> Result<()> {
-        wait::until("everything is settled", DEADLINE, async || {
-            let lag = self.nats.wire.lag(META_INSIGHTS, durable).await?;
-            Ok(lag.gap + lag.in_flight == 0)
-        })
-        .await
+        wait::until("everything is settled", DEADLINE, async || self.nats.is_settled(META_INSIGHTS, durable).await)
+            .await
     }
 
     pub async fn stream(&self) -> Result<Verifier> {

@@ -15,10 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until raw has settled every message, and ends the loop then, or when it is too late.
 async fn settled(nats: &Nats, cancel: &CancellationToken) -> Result<()> {
-    let done = until("every message is settled", DEADLINE, || async {
-        let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
-        Ok((lag.gap, lag.in_flight) == (0, 0))
-    });
+    let done = until("every message is settled", DEADLINE, || async { nats.is_settled(META_INSIGHTS, "raw").await });
     let outcome = done.await;
     cancel.cancel();
     outcome
@@ -96,8 +93,7 @@ async fn what_is_on_its_way_to_a_loop_that_ends_is_handled() -> Result<()> {
     let handled = async {
         // Well below the ack_wait.
         let handled = until("every message is settled", Duration::from_secs(10), || async {
-            let lag = wire.lag(META_INSIGHTS, "raw").await?;
-            Ok((lag.gap, lag.in_flight) == (0, 0))
+            nats.is_settled(META_INSIGHTS, "raw").await
         });
         let handled = handled.await;
         cancel.cancel();

@@ -71,10 +71,7 @@ async fn consumed(nats: &Nats) -> Result<Vec<Vec<(u64, usize)>>> {
         async { Ok::<_, WireError>(dispositions) }
     });
     let settled = async {
-        let settled = until("every message is settled", DEADLINE, async || {
-            let lag = nats.wire.lag(META_INSIGHTS, "raw").await?;
-            Ok((lag.gap, lag.in_flight) == (0, 0))
-        });
+        let settled = until("every message is settled", DEADLINE, async || nats.is_settled(META_INSIGHTS, "raw").await);
         let settled = settled.await;
         cancel.cancel();
         settled
