@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// What changed of a tenant's day: what the fold says in the row of `daily_summary` before and after, of which `None`
-/// says that there was or is no row. The day's changes are numbered from 1 without a gap, also where its row went and came back.
+/// says that there was or is no row. The day's changes are numbered from 1 without a gap, also where its row went and
+/// came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryChange {
     /// The tenant.

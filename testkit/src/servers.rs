@@ -72,8 +72,8 @@ async fn start() -> Result<(Servers, String)> {
 }
 
 impl Nats {
-    /// Whether a durable consumer of everything in a stream has settled all of it. Where the stream ends it is asked itself: a
-    /// consumer that has not heard of a message yet is behind by none.
+    /// Whether a durable consumer of everything in a stream has settled all of it. Where the stream ends it is asked
+    /// itself: a consumer that has not heard of a message yet is behind by none.
     pub async fn is_settled(&self, stream: &str, durable: &str) -> Result<bool> {
         let last = self.wire.log(stream).await?.level().await?.last_sequence;
         Ok(self.wire.ack_floor(stream, durable).await? >= last)

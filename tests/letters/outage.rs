@@ -83,11 +83,8 @@ async fn servers_that_are_away_park_nothing_and_lose_nothing() -> Result<()> {
     let all = i64::try_from(answers.len())?;
     wait::until("everything is in the tables", DEADLINE, async || Ok(counts(&database).await? == (all, all))).await?;
     for durable in [raw::DURABLE, projector::DURABLE] {
-        wait::until("everything is acknowledged", DEADLINE, async || {
-            let lag = nats.wire.lag(META_INSIGHTS, durable).await?;
-            Ok(lag.gap + lag.in_flight == 0)
-        })
-        .await?;
+        wait::until("everything is acknowledged", DEADLINE, async || nats.is_settled(META_INSIGHTS, durable).await)
+            .await?;
         let of = Which { consumer: Some(durable.to_owned()), ..Which::default() };
         let letters = nats.wire.dead_letters().await?;
         let letter = letters.next(&of, 1).await?.context("the one is parked")?;

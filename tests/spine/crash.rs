@@ -132,8 +132,7 @@ async fn a_projector_killed_between_commit_and_ack_folds_nothing_twice() -> Resu
     let stop = cancel.clone();
     let working = tokio::spawn(async move { survivor.run(&stop).await });
     wait::until("every event is acknowledged", DEADLINE, async || {
-        let lag = wire.lag(META_INSIGHTS, projector::DURABLE).await?;
-        Ok(lag.gap + lag.in_flight == 0)
+        shop.nats.is_settled(META_INSIGHTS, projector::DURABLE).await
     })
     .await?;
     cancel.cancel();

@@ -50,8 +50,8 @@ impl AllNotFolded {
 impl Extend<NotFolded> for AllNotFolded {
     fn extend<I: IntoIterator<Item = NotFolded>>(&mut self, events: I) {
         for event in events {
-            let is_known = match event.event_id {
-                Some(id) => !self.known.insert((event.day, id)),
+            let is_known = match event.key() {
+                Some(key) => !self.known.insert(key),
                 None => self.named.contains(&event),
             };
             if is_known {

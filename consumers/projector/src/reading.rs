@@ -105,10 +105,11 @@ impl Reader {
         let mut taken = HashSet::new();
         // An event may be there twice, and only its later copy be one that can be folded.
         let mut refused: HashMap<Uuid, String> = HashMap::new();
-        let read_over = |event_id: &Uuid| self.refused.contains_key(&(day, *event_id));
+        let is_read_over = |logged: &Logged| {
+            !(self.wanted)(logged) || self.refused.contains_key(&(day, logged.circumstances.event_id))
+        };
         let take = |logged: Result<Logged, Unreadable>| match logged {
-            Ok(logged) if read_over(&logged.circumstances.event_id) => true,
-            Ok(logged) if !(self.wanted)(&logged) || taken.contains(&logged.circumstances.event_id) => true,
+            Ok(logged) if is_read_over(&logged) || taken.contains(&logged.circumstances.event_id) => true,
             Ok(logged) => {
                 let event_id = logged.circumstances.event_id;
                 read.payload_bytes += logged.payload.len() as u64;

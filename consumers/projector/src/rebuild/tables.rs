@@ -222,10 +222,7 @@ pub(super) async fn exchange(
              select account_id, ad_account_id, date, count(*) from kept group by 1, 2, 3"
         );
         let out = sqlx::query(AssertSqlSafe(out)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
-        for row in out.bind(began_at).fetch_all(&mut *conn).await? {
-            applied.changed.insert(day(&row)?);
-            applied.replaced += row.try_get::<i64, _>(3)?.unsigned_abs();
-        }
+        applied.replaced += note_changed(out.bind(began_at).fetch_all(&mut *conn).await?, &mut applied.changed)?;
         let into = format!(
             "with written as (
                  insert into public.{table} ({columns})
@@ -237,12 +234,19 @@ pub(super) async fn exchange(
         );
         let into =
             sqlx::query(AssertSqlSafe(into)).bind(&days.account_ids).bind(&days.ad_account_ids).bind(&days.dates);
-        for row in into.fetch_all(&mut *conn).await? {
-            applied.changed.insert(day(&row)?);
-            applied.written += row.try_get::<i64, _>(3)?.unsigned_abs();
-        }
+        applied.written += note_changed(into.fetch_all(&mut *conn).await?, &mut applied.changed)?;
     }
     Ok(())
+}
+
+/// Notes account-days, each with how many of its rows were touched; returns how many that are together.
+fn note_changed(days: Vec<PgRow>, changed: &mut BTreeSet<AccountDay>) -> sqlx::Result<u64> {
+    let mut rows = 0;
+    for touched in days {
+        changed.insert(day(&touched)?);
+        rows += touched.try_get::<i64, _>(3)?.unsigned_abs();
+    }
+    Ok(rows)
 }
 
 /// Makes these summaries anew, as the fold does, keeps those that it changes, and announces the changes; returns how

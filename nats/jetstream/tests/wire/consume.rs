@@ -14,8 +14,8 @@ use crate::event::{day, publish};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until raw has settled every message, and ends the loop then, or when it is too late.
-async fn settled(nats: &Nats, cancel: &CancellationToken) -> Result<()> {
-    let done = until("every message is settled", DEADLINE, || async { nats.is_settled(META_INSIGHTS, "raw").await });
+async fn settled(nats: &Nats, within: Duration, cancel: &CancellationToken) -> Result<()> {
+    let done = until("every message is settled", within, || async { nats.is_settled(META_INSIGHTS, "raw").await });
     let outcome = done.await;
     cancel.cancel();
     outcome
@@ -48,7 +48,7 @@ async fn every_message_is_settled_though_the_world_was_not_ready() -> Result<()>
             })
             .collect())
     });
-    let ((), outcome) = tokio::join!(consuming, settled(&nats, &cancel));
+    let ((), outcome) = tokio::join!(consuming, settled(&nats, DEADLINE, &cancel));
     outcome?;
     assert_eq!(retried.load(Ordering::Relaxed), 2, "the sixth came a second time");
     assert_eq!(nats.wire.log(DEAD_LETTERS).await?.level().await?.messages, 1);
@@ -90,16 +90,9 @@ async fn what_is_on_its_way_to_a_loop_that_ends_is_handled() -> Result<()> {
     };
     tokio::join!(publishing, living).0?;
     let cancel = CancellationToken::new();
-    let handled = async {
-        // Well below the ack_wait.
-        let handled = until("every message is settled", Duration::from_secs(10), || async {
-            nats.is_settled(META_INSIGHTS, "raw").await
-        });
-        let handled = handled.await;
-        cancel.cancel();
-        handled
-    };
-    tokio::join!(live(cancel.clone()), handled).1?;
+    // Well below the ack_wait.
+    let within = Duration::from_secs(10);
+    tokio::join!(live(cancel.clone()), settled(&nats, within, &cancel)).1?;
     assert_eq!(wire.log(DEAD_LETTERS).await?.level().await?.messages, 0);
     Ok(())
 }
@@ -146,7 +139,7 @@ async fn a_message_that_nobody_comes_to_an_end_with_is_handled_alone_and_then_pa
         }
         Ok::<_, anyhow::Error>(vec![Disposition::Ack; messages.len()])
     });
-    let ((), outcome) = tokio::join!(consuming, settled(&nats, &cancel));
+    let ((), outcome) = tokio::join!(consuming, settled(&nats, DEADLINE, &cancel));
     outcome?;
     let (together, alone) = (together.load(Ordering::Relaxed), alone.load(Ordering::Relaxed));
     // A redelivery may happen to come alone sooner.
